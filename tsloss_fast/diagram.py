@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -67,6 +68,7 @@ class PersistenceDiagram:
         Batch dimensions are flattened in row-major order; a single cloud gives a list of one.
         On CUDA tensors this waits for the device, because the number of bars decides the shape.
         """
-        pairs = self.pairs.reshape(-1, *self.pairs.shape[-2:])  # [B, K, 2]
-        masks = self.mask.reshape(-1, self.mask.shape[-1])  # [B, K]
+        shape = (math.prod(self.mask.shape[:-1]), self.mask.shape[-1])
+        pairs = self.pairs.reshape(*shape, 2)  # [B, K, 2]
+        masks = self.mask.reshape(shape)  # [B, K]
         return [cloud[mask] for cloud, mask in zip(pairs, masks, strict=True)]
