@@ -276,6 +276,8 @@ class TSLoss(nn.Module):
 
 def _squared_distances(x: Tensor) -> Tensor:
     """||x_i - x_j||^2 by direct differences, [..., n, d] -> [..., n, n]."""
+    # torch sums in an order that follows the strides; one layout gives one result.
+    x = x.contiguous()
     return ((x.unsqueeze(-2) - x.unsqueeze(-3)) ** 2).sum(-1)
 
 
