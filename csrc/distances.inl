@@ -4,7 +4,7 @@
 // the same 16 (or 8) lanes, so those with fused multiply-add give the same bits.
 template <class T>
 struct Lanes {
-  typedef T Vector __attribute__((vector_size(64), aligned(sizeof(T)), may_alias));
+  typedef T Vector __attribute__((vector_size(64)));
   static constexpr std::size_t kCount = 64 / sizeof(T);
 };
 
@@ -13,12 +13,14 @@ using Vector = typename Lanes<T>::Vector;
 
 template <class T>
 inline Vector<T> load(const T* p) {
-  return *reinterpret_cast<const Vector<T>*>(p);
+  Vector<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
 }
 
 template <class T>
 inline void store(T* p, Vector<T> v) {
-  *reinterpret_cast<Vector<T>*>(p) = v;
+  std::memcpy(p, &v, sizeof v);
 }
 
 template <class T>
@@ -117,11 +119,11 @@ void fill_differences(const T* x, const T* weights, std::size_t n, std::size_t d
 }
 
 template <class T>
-void fill_edge_lengths(const T* x, const long long* edges, std::size_t count, std::size_t d,
+void fill_edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d,
                        T* lengths) {
   for (std::size_t k = 0; k < count; ++k) {
-    const long long i = edges[2 * k];
-    const long long j = edges[2 * k + 1];
+    const std::int64_t i = edges[2 * k];
+    const std::int64_t j = edges[2 * k + 1];
     T square[1][1] = {{0}};
     if (i >= 0 && j >= 0 && i != j)
       tile_squares<T, 1, 1>(x + static_cast<std::size_t>(i) * d,
