@@ -1,7 +1,9 @@
 #include "distances.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #define TSL_KERNELS "distances.inl"
 #include "foreach_isa.inl"
