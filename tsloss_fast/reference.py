@@ -333,8 +333,10 @@ def _diagram(
     mask = edges[..., 0] >= 0  # [B, K]
 
     cloud = torch.arange(B, device=clouds.device).unsqueeze(-1)  # [B, 1]
-    births = torch.where(mask, clouds[cloud, edges[..., 0], edges[..., 1]], 0)
     deaths = torch.where(mask, clouds[cloud, edges[..., 2], edges[..., 3]], 0)
+    births = torch.where(mask, clouds[cloud, edges[..., 0], edges[..., 1]], 0)
+    if dim == 0:
+        births = torch.zeros_like(deaths)
     return PersistenceDiagram(
         births=births.reshape(*batch, K),
         deaths=deaths.reshape(*batch, K),
