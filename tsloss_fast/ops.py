@@ -40,7 +40,7 @@ def _flat(x: Tensor, trailing: int = 2) -> Any:
 
 
 def _unflat(array: Any, batch: tuple[int, ...]) -> Tensor:
-    return torch.from_numpy(array).reshape(*batch, *array.shape[1:])
+    return torch.from_numpy(array).reshape((*batch, *array.shape[1:]))
 
 
 def _require_finite(x: Tensor, name: str) -> None:
@@ -54,10 +54,10 @@ def _require_finite(x: Tensor, name: str) -> None:
     raise ValueError(f"{name}: expected finite values, got {name}[{where}] = {value}")
 
 
-def _overflow(x: Tensor) -> ValueError:
+def _overflow(x: Tensor, name: str) -> ValueError:
     dtype = describe(x).split()[0]
     return ValueError(
-        f"x: expected rows whose squared distances and loss {dtype} can hold, got an overflow"
+        f"{name}: expected rows whose squared distances and loss {dtype} can hold, got an overflow"
     )
 
 
@@ -111,7 +111,7 @@ def pairwise_distances(x: Tensor) -> Tensor:
     _require_finite(x, "x")
     D = _C.distances(_flat(x), torch.get_num_threads())
     if _C.first_nonfinite(D) >= 0:
-        raise _overflow(x)
+        raise _overflow(x, "x")
     return _unflat(D, _batch(x))
 
 
@@ -226,7 +226,7 @@ def _(D: Tensor) -> tuple[Tensor, Tensor]:
 
 @custom_op("tsloss_fast::persistence_loss", mutates_args=())
 def persistence_loss(
-    x: Tensor,
+    prompt: Tensor,
     h0_weight: float,
     h1_weight: float,
     h1_power: float,
@@ -237,17 +237,17 @@ def persistence_loss(
 
     With ``max_dim=0`` H1 is not computed and its term is 0.
     """
-    _require_finite(x, "x")
+    _require_finite(prompt, "prompt")
     terms = _C.persistence_loss(
-        _flat(x), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
+        _flat(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
         torch.get_num_threads(),
     )  # fmt: skip
-    return _loss_outputs(x, h0_weight, h1_weight, terms)
+    return _loss_outputs(prompt, h0_weight, h1_weight, terms)
 
 
 @custom_op("tsloss_fast::surrogate_loss", mutates_args=())
 def surrogate_loss(
-    x: Tensor,
+    prompt: Tensor,
     h0_weight: float,
     h1_weight: float,
     tau: float,
@@ -259,21 +259,21 @@ def surrogate_loss(
     detach_scales: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """TSLoss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's slope."""
-    _require_finite(x, "x")
+    _require_finite(prompt, "prompt")
     terms = _C.surrogate_loss(
-        _flat(x), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean,
-        self_pairs, detach_scales, True, torch.get_num_threads(),
+        _flat(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
+        scale_by_mean, self_pairs, detach_scales, True, torch.get_num_threads(),
     )  # fmt: skip
-    return _loss_outputs(x, h0_weight, h1_weight, terms)
+    return _loss_outputs(prompt, h0_weight, h1_weight, terms)
 
 
 def _loss_outputs(
-    x: Tensor, h0_weight: float, h1_weight: float, terms: tuple[Any, Any, Any]
+    prompt: Tensor, h0_weight: float, h1_weight: float, terms: tuple[Any, Any, Any]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    batch = _batch(x)
+    batch = _batch(prompt)
     h0, h1, slope = (_unflat(array, batch) for array in terms)
     if max(_C.first_nonfinite(terms[0]), _C.first_nonfinite(terms[1])) >= 0:
-        raise _overflow(x)
+        raise _overflow(prompt, "prompt")
     return h0_weight * h0 + h1_weight * h1, h0, h1, slope
 
 

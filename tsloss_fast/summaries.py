@@ -75,7 +75,8 @@ class TopologySummary:
 
     The paper leaves open which bars count; here they are those of positive, finite length.
     ``h0_count`` adds the essential class, so that it is the number of distinct points; ``h1_count``
-    is the number of loops. Lifetimes are in the units of the distances; ``entropy`` pools H0 and H1.
+    is the number of loops. Lifetimes are in the units of the distances; ``entropy`` pools both
+    dimensions.
     """
 
     h0_count: Tensor

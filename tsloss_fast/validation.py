@@ -30,7 +30,9 @@ def check_floating(x: object, name: str, shape: str) -> None:
     if x.ndim < 2:
         raise ValueError(f"{name}: expected {shape}, got {describe(x)}")
     if x.device.type not in ("cpu", "meta"):
-        raise ValueError(f"{name}: expected a CPU tensor, got one on {x.device}: move it with .cpu()")
+        raise ValueError(
+            f"{name}: expected a CPU tensor, got one on {x.device}: move it with .cpu()"
+        )
 
 
 def check_cloud(x: object, name: str = "x") -> None:
