@@ -85,7 +85,7 @@ inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t 
   tile_squares<T, R, C>(x + i * d, x + j * d, d, squares);
   for (std::size_t r = 0; r < R; ++r)
     for (std::size_t c = 0; c < C; ++c) {
-      const T length = std::sqrt(squares[r][c]);
+      const T length = length_of(squares[r][c], x + (i + r) * d, x + (j + c) * d, d);
       D[(i + r) * n + j + c] = length;
       D[(j + c) * n + i + r] = length;
     }
@@ -143,11 +143,13 @@ void fill_edge_lengths(const T* x, const std::int64_t* edges, std::size_t count,
   for (std::size_t k = 0; k < count; ++k) {
     const std::int64_t i = edges[2 * k];
     const std::int64_t j = edges[2 * k + 1];
-    T square[1][1] = {{0}};
-    if (i >= 0 && j >= 0 && i != j)
-      tile_squares<T, 1, 1>(x + static_cast<std::size_t>(i) * d,
-                            x + static_cast<std::size_t>(j) * d, d, square);
-    lengths[k] = std::sqrt(square[0][0]);
+    lengths[k] = 0;
+    if (i < 0 || j < 0 || i == j) continue;
+    const T* a = x + static_cast<std::size_t>(i) * d;
+    const T* b = x + static_cast<std::size_t>(j) * d;
+    T square[1][1];
+    tile_squares<T, 1, 1>(a, b, d, square);
+    lengths[k] = length_of(square[0][0], a, b, d);
   }
 }
 

@@ -51,14 +51,19 @@ def _require_finite(result: Any, x: Tensor, name: str) -> None:
     """
     if _C.first_nonfinite(result) < 0:
         return
+    require_finite_points(x, name)
+    dtype = describe(x).split()[0]
+    raise ValueError(
+        f"{name}: expected rows whose distances and loss {dtype} can hold, got an overflow"
+    )
+
+
+def require_finite_points(x: Tensor, name: str = "x") -> None:
+    """Raise a ValueError that names the first NaN or infinity of `x` [..., n, d]."""
     flat = _flat(x)
     index = _C.first_nonfinite(flat)
     if index < 0:
-        dtype = describe(x).split()[0]
-        raise ValueError(
-            f"{name}: expected rows whose squared distances and loss {dtype} can hold, got an "
-            "overflow"
-        )
+        return
     value = flat.reshape(-1)[index]
     where = ", ".join(str(int(k)) for k in torch.unravel_index(torch.tensor(index), x.shape))
     raise ValueError(f"{name}: expected finite values, got {name}[{where}] = {value}")
