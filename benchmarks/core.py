@@ -82,6 +82,19 @@ def h1_rows(sizes, runs):
             yield f"H1 with critical edges, {family}, n = {n}", "gudhi SimplexTree", *seconds
 
 
+def eager_surrogate(x, tau=1.0, alpha=10.0):
+    """Eq. 1 to 6 without self pairs, as one would write them in eager PyTorch."""
+    n = len(x)
+    D = torch.cdist(x, x)
+    left_out = torch.eye(n, dtype=torch.bool)
+    s = -tau * torch.logsumexp((-D / tau).masked_fill(left_out, -torch.inf), dim=1)
+    pairs = D[~left_out]
+    delta = (torch.softmax(-alpha * pairs, 0) * pairs).sum()
+    zeta = (torch.softmax(alpha * pairs, 0) * pairs).sum()
+    h1 = (torch.relu(delta - pairs) ** 2 + torch.relu(pairs - zeta) ** 2).sum() / n**2
+    return ((s - s.mean()) ** 2).sum() / n + h1
+
+
 def loss_step(loss, prompt):
     def step():
         prompt.grad = None
@@ -92,14 +105,18 @@ def loss_step(loss, prompt):
 
 
 def loss_rows(sizes, runs):
-    for mode, peer in (("persistence", "reference (gudhi)"), ("surrogate", "eager PyTorch")):
+    peers = (
+        ("persistence", "reference.TSLoss (gudhi)", reference.TSLoss()),
+        ("surrogate", "eager PyTorch (cdist)", eager_surrogate),
+    )
+    for mode, peer, theirs in peers:
         for n in sizes:
             generator = torch.Generator().manual_seed(n)
             prompt = (0.02 * torch.randn(n, 2048, generator=generator)).requires_grad_()
             ours = loss_step(tsl.TSLoss(mode=mode), prompt)
-            eager = loss_step(reference.TSLoss(mode=mode), prompt)
-            torch.testing.assert_close(ours(), eager(), rtol=1e-3, atol=1e-7)
-            seconds = alternate(ours, eager, runs, max(2, runs // (n // 4)))
+            other = loss_step(theirs, prompt)
+            torch.testing.assert_close(ours(), other(), rtol=1e-2, atol=1e-6)
+            seconds = alternate(ours, other, runs, max(2, runs // (n // 10)))
             yield f"TSLoss {mode}, forward + backward, n = {n}, d = 2048", peer, *seconds
 
 
@@ -119,9 +136,7 @@ def human(seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--json", type=Path, help="keep the numbers in this file, which must be new"
-    )
+    parser.add_argument("--json", type=Path, help="a new file for the numbers")
     parser.add_argument("--runs", type=int, default=60)
     arguments = parser.parse_args()
     if arguments.json and arguments.json.exists():
