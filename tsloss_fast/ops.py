@@ -64,6 +64,11 @@ def _require_finite(result: Any, x: Tensor, name: str) -> None:
     raise ValueError(f"{name}: expected finite values, got {name}[{where}] = {value}")
 
 
+def require_finite(x: Tensor) -> None:
+    """Raise a ValueError that names the first NaN or infinity of ``x`` [..., n, d]."""
+    _require_finite(_flat(x), x, "x")
+
+
 def require_distance_matrix(D: Tensor) -> None:
     """Raise a ValueError that names the first entry of ``D`` [..., n, n] that is at fault."""
     flat = _flat(D)
