@@ -109,6 +109,19 @@ def test_the_youngest_of_a_sum_dies(impl):
     assert edges(h1_of(impl, hub))[-1][2:] == (3, 6)
 
 
+def test_the_field_is_z2(impl):
+    """The projective plane has a loop over Z/2 and over no other field. Its barycentric
+    subdivision is a flag complex: incident simplices are at 1, all others at 2."""
+    six = ["012", "023", "034", "045", "015", "124", "235", "134", "245", "135"]
+    triangles = [frozenset(map(int, triangle)) for triangle in six]
+    edges_of = sorted({t - {v} for t in triangles for v in t}, key=sorted)
+    simplices = [frozenset({v}) for v in range(6)] + edges_of + triangles
+    assert len(simplices) == 31
+    D = torch.tensor([[1.0 if a < b or b < a else 2.0 for a in simplices] for b in simplices])
+    h1 = h1_of(impl, D.fill_diagonal_(0))
+    assert h1.pairs.tolist() == [[1.0, 2.0]]
+
+
 def test_zero_length_bars_are_dropped(impl):
     """All lengths equal: every class dies at the length at which it is born."""
     D = 1 - torch.eye(9)

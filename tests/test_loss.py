@@ -194,7 +194,7 @@ def test_float32_is_close_to_float64(tsl, x):
 @pytest.mark.parametrize("options", [PERSISTENCE_OPTIONS[i] for i in (0, 2, 4)], ids=names)
 @pytest.mark.parametrize("n", [1, 2, 3, 12])
 def test_gradcheck_persistence(impl, n, options):
-    x = torch.stack([cloud("circle", n, 3, seed) for seed in range(2)]).requires_grad_()
+    x = torch.stack([cloud("circle", n, 2, seed) for seed in range(2)]).requires_grad_()
     loss = impl.TSLoss(**options, reduction="none")
     if n == 12:
         assert (loss(x, return_terms=True)[1]["h1"] > 0).any()
@@ -206,9 +206,9 @@ def test_gradcheck_persistence(impl, n, options):
     [o for o in SURROGATE_OPTIONS if not o.get("detach_scales") and not o.get("scale")],
     ids=names,
 )
-@pytest.mark.parametrize("n", [1, 2, 3, 9])
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_gradcheck_surrogate(impl, n, options):
-    x = torch.stack([cloud("gaussian", n, 3, seed) for seed in range(2)]).requires_grad_()
+    x = torch.stack([cloud("gaussian", n, 2, seed) for seed in range(2)]).requires_grad_()
     assert torch.autograd.gradcheck(impl.TSLoss(**options, reduction="none"), x)
 
 
@@ -466,11 +466,10 @@ def test_the_module_copies_and_holds_no_parameters(impl, clone, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("balance", [0.3, 3.0])
-def test_gradient_descent_lowers_the_loss(impl, mode, balance):
-    x = (balance * cloud("circle", 16, 3)).requires_grad_()
+def test_gradient_descent_lowers_the_loss(impl, mode):
+    x = (1.5 * cloud("circle", 16, 3)).requires_grad_()
     loss = impl.TSLoss(mode)
     start = loss(x).item()
-    for _ in range(50):
-        x = (x - 0.05 * gradient(loss(x), x)).detach().requires_grad_()
+    for _ in range(20):
+        x = (x - 0.1 * gradient(loss(x), x)).detach().requires_grad_()
     assert loss(x).item() < 0.9 * start
