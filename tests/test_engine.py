@@ -54,6 +54,51 @@ def test_fused_multiply_add_sets_agree_to_the_bit(shape):
     assert (_C.distances(x, isa="avx2") == _C.distances(x, isa="avx512")).all()
 
 
+def random_edges(shape, count, seed=1):
+    """Edges in any direction, some of them padding or loops; [B, count, 2]."""
+    edges = np.random.default_rng(seed).integers(0, shape[1], (shape[0], count, 2))
+    edges[:, ::5] = -1
+    return edges
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_edge_lengths_have_the_bits_of_the_distances(isa, shape, dtype):
+    x, edges = cloud(shape, dtype), random_edges(shape, 23)
+    D = _C.distances(x, isa=isa)
+    expected = D[np.arange(shape[0])[:, None], edges[..., 0], edges[..., 1]]
+    got = _C.edge_lengths(x, edges, isa=isa)
+    np.testing.assert_array_equal(got, np.where(edges[..., 0] < 0, 0, expected))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_scatter_edges_matches_numpy(isa, shape, dtype):
+    x, edges = cloud(shape, dtype), random_edges(shape, 23)
+    weights = cloud((shape[0], 23), dtype, seed=2)
+    expected = np.zeros(shape)
+    for b, k in np.ndindex(shape[0], 23):
+        i, j = edges[b, k]
+        if i >= 0:
+            step = weights[b, k].astype(float) * (x[b, i].astype(float) - x[b, j])
+            expected[b, i] += step
+            expected[b, j] -= step
+    got = _C.scatter_edges(x, edges, weights, isa=isa)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=100 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_scatter_differences_matches_numpy(isa, shape, dtype):
+    x = cloud(shape, dtype)
+    weights = cloud((shape[0], shape[1], shape[1]), dtype, seed=2)
+    wide_x, wide_w = x.astype(float), weights.astype(float)
+    expected = wide_w.sum(-1, keepdims=True) * wide_x - wide_w @ wide_x
+    got = _C.scatter_differences(x, weights, isa=isa)
+    tolerance = 10 * shape[1] * np.finfo(dtype).eps
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("tied", [False, True], ids=["generic", "tied"])
 @pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 63, 64, 65, 127, 128, 129, 257, 513])
 def test_h1_is_the_same_on_every_instruction_set(isa, n, tied):
