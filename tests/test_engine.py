@@ -46,6 +46,19 @@ def test_distances_of_every_instruction_set_match_numpy(isa, shape, dtype):
     assert (np.diagonal(D, axis1=1, axis2=2) == 0).all()
 
 
+@pytest.mark.parametrize("scale", [1e-36, 1e-30, 1e-22, 1e-18, 1e18, 1e22, 1e37])
+def test_distances_keep_their_digits_where_squares_leave_the_range(isa, scale):
+    x = (scale * cloud((1, 9, 20), np.float64)).astype(np.float32)
+    x[0, 3] = x[0, 5]
+    wide = x.astype(np.float64)
+    expected = np.sqrt(((wide[:, :, None] - wide[:, None]) ** 2).sum(-1))
+    D = _C.distances(x, isa=isa)
+    np.testing.assert_allclose(D, expected, rtol=1e-6, atol=0)
+    edges = np.array([[[0, 1], [3, 5], [7, 2]]])
+    lengths = _C.edge_lengths(x, edges, isa=isa)
+    np.testing.assert_array_equal(lengths, [[D[0, 0, 1], 0, D[0, 7, 2]]])
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
 def test_fused_multiply_add_sets_agree_to_the_bit(shape):
     if _C.best_isa() != "avx512":
