@@ -39,8 +39,8 @@ class Relations {
   // scratch = 0, then sums of stored vectors are formed in it.
   void begin_sum() { scratch_.assign(dead_.size(), 0); }
 
+  // The vector must be reduced: is_zero() has been asked since the last death.
   void add(std::uint32_t vector) {
-    reduce_stored(vector);
     const Stored& v = vectors_[vector];
     const Word* words = pool_.data() + v.offset;
     for (std::size_t w = 0; w < v.size; ++w) scratch_[w] ^= words[w];
