@@ -28,8 +28,8 @@ class SoftPrompt(nn.Module):
     dim : int
         Dimension of a row, ``d``: the width of the model's embeddings.
     init : {"normal", "vocab", "text"} or Tensor of shape [n, d], default "normal"
-        ``"normal"`` draws N(0, std^2), the paper's start. ``"vocab"`` copies ``n`` different rows of
-        ``embedding``, drawn at random. ``"text"`` copies the rows of ``embedding`` named by
+        ``"normal"`` draws N(0, std^2), the paper's start. ``"vocab"`` copies ``n`` different rows
+        of ``embedding``, drawn at random. ``"text"`` copies the rows of ``embedding`` named by
         ``token_ids``, which are repeated from their start when fewer than ``n`` and cut after ``n``
         when more, so one repeated token gives ``n`` identical rows. A tensor is copied.
     std : float, default 0.02
