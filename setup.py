@@ -10,7 +10,15 @@ CSRC = Path("csrc")
 
 # SIMD is picked at run time, so no -march flag here: one build runs on any CPU of its architecture.
 # -fno-math-errno and -fno-trapping-math let loops vectorise and change no value.
-FLAGS = ["-std=c++17", "-O3", "-fvisibility=hidden", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = [
+    "-std=c++17",
+    "-O3",
+    "-fvisibility=hidden",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-g0",
+    "-Wno-psabi",
+]
 
 setup(
     ext_modules=[

@@ -1,0 +1,42 @@
+#include "distances.hpp"
+
+#include <cmath>
+
+#define TSL_KERNELS "distances.inl"
+#include "foreach_isa.inl"
+
+namespace tsl {
+
+template <class T>
+void pairwise_distances(const T* x, std::size_t n, std::size_t d, T* D, Isa isa) {
+  TSL_DISPATCH(isa, fill_distances, x, n, d, D);
+}
+
+template <class T>
+void scatter_differences(const T* x, const T* weights, std::size_t n, std::size_t d, T* grad_x,
+                         Isa isa) {
+  TSL_DISPATCH(isa, fill_differences, x, weights, n, d, grad_x);
+}
+
+template <class T>
+void edge_lengths(const T* x, const long long* edges, std::size_t count, std::size_t d, T* lengths,
+                  Isa isa) {
+  TSL_DISPATCH(isa, fill_edge_lengths, x, edges, count, d, lengths);
+}
+
+template <class T>
+void scatter_edge(const T* x, std::size_t i, std::size_t j, T weight, std::size_t d, T* grad_x,
+                  Isa isa) {
+  TSL_DISPATCH(isa, add_edge_gradient, x + i * d, x + j * d, weight, d, grad_x + i * d,
+               grad_x + j * d);
+}
+
+#define TSL_INSTANTIATE(T)                                                                      \
+  template void pairwise_distances(const T*, std::size_t, std::size_t, T*, Isa);                \
+  template void scatter_differences(const T*, const T*, std::size_t, std::size_t, T*, Isa);     \
+  template void edge_lengths(const T*, const long long*, std::size_t, std::size_t, T*, Isa);    \
+  template void scatter_edge(const T*, std::size_t, std::size_t, T, std::size_t, T*, Isa);
+TSL_INSTANTIATE(float)
+TSL_INSTANTIATE(double)
+
+}  // namespace tsl

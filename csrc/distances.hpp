@@ -1,0 +1,29 @@
+// Euclidean distances between the rows of a cloud by direct differences, and their gradient.
+#pragma once
+
+#include <cstddef>
+
+#include "isa.hpp"
+
+namespace tsl {
+
+// x is [n, d]; writes D [n, n], bitwise symmetric with a zero diagonal.
+template <class T>
+void pairwise_distances(const T* x, std::size_t n, std::size_t d, T* D, Isa isa);
+
+// grad_x[i] = sum_j weights[i, j] * (x[i] - x[j]), for symmetric weights [n, n].
+template <class T>
+void scatter_differences(const T* x, const T* weights, std::size_t n, std::size_t d, T* grad_x,
+                         Isa isa);
+
+// lengths[k] = ||x[i_k] - x[j_k]|| for the edges (i_k, j_k), or 0 where an index is negative.
+template <class T>
+void edge_lengths(const T* x, const long long* edges, std::size_t count, std::size_t d, T* lengths,
+                  Isa isa);
+
+// grad_x[i] += weight * (x[i] - x[j]) and grad_x[j] -= the same.
+template <class T>
+void scatter_edge(const T* x, std::size_t i, std::size_t j, T weight, std::size_t d, T* grad_x,
+                  Isa isa);
+
+}  // namespace tsl

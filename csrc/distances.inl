@@ -1,0 +1,147 @@
+// Included by distances.cpp once per instruction set.
+
+// 64 bytes of T; the compiler splits it where registers are narrower. All instruction sets sum in
+// the same 16 (or 8) lanes, so those with fused multiply-add give the same bits.
+template <class T>
+struct Lanes {
+  typedef T Vector __attribute__((vector_size(64), aligned(sizeof(T)), may_alias));
+  static constexpr std::size_t kCount = 64 / sizeof(T);
+};
+
+template <class T>
+using Vector = typename Lanes<T>::Vector;
+
+template <class T>
+inline Vector<T> load(const T* p) {
+  return *reinterpret_cast<const Vector<T>*>(p);
+}
+
+template <class T>
+inline void store(T* p, Vector<T> v) {
+  *reinterpret_cast<Vector<T>*>(p) = v;
+}
+
+template <class T>
+inline T sum_lanes(Vector<T> v) {
+  T sums[Lanes<T>::kCount];
+  store(sums, v);
+  for (std::size_t half = Lanes<T>::kCount / 2; half > 0; half /= 2)
+    for (std::size_t l = 0; l < half; ++l) sums[l] += sums[l + half];
+  return sums[0];
+}
+
+// Rows of a tile that fit the registers of this instruction set.
+#if TSL_ISA == 512
+constexpr std::size_t kTile = 4;
+#elif TSL_ISA == 2
+constexpr std::size_t kTile = 2;
+#else
+constexpr std::size_t kTile = 1;
+#endif
+
+// Squared distances between R rows from a and C rows from b, each d apart.
+template <class T, std::size_t R, std::size_t C>
+inline void tile_squares(const T* a, const T* b, std::size_t d, T (&squares)[R][C]) {
+  constexpr std::size_t L = Lanes<T>::kCount;
+  Vector<T> sums[R][C] = {};
+  std::size_t t = 0;
+  for (; t + L <= d; t += L) {
+    Vector<T> columns[C];
+    for (std::size_t c = 0; c < C; ++c) columns[c] = load(b + c * d + t);
+    for (std::size_t r = 0; r < R; ++r) {
+      const Vector<T> row = load(a + r * d + t);
+      for (std::size_t c = 0; c < C; ++c) {
+        const Vector<T> difference = row - columns[c];
+        sums[r][c] += difference * difference;
+      }
+    }
+  }
+  for (std::size_t r = 0; r < R; ++r)
+    for (std::size_t c = 0; c < C; ++c) {
+      T rest = 0;
+      for (std::size_t u = t; u < d; ++u) {
+        const T difference = a[r * d + u] - b[c * d + u];
+        rest += difference * difference;
+      }
+      squares[r][c] = sum_lanes<T>(sums[r][c]) + rest;
+    }
+}
+
+template <class T, std::size_t R, std::size_t C>
+inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t j,
+                          T* D) {
+  T squares[R][C];
+  tile_squares<T, R, C>(x + i * d, x + j * d, d, squares);
+  for (std::size_t r = 0; r < R; ++r)
+    for (std::size_t c = 0; c < C; ++c) {
+      const T length = std::sqrt(squares[r][c]);
+      D[(i + r) * n + j + c] = length;
+      D[(j + c) * n + i + r] = length;
+    }
+}
+
+template <class T>
+void fill_distances(const T* x, std::size_t n, std::size_t d, T* D) {
+  const std::size_t whole = n / kTile * kTile;
+  for (std::size_t i = 0; i < whole; i += kTile) {
+    for (std::size_t j = i; j < whole; j += kTile)
+      distance_tile<T, kTile, kTile>(x, n, d, i, j, D);
+    for (std::size_t j = whole; j < n; ++j) distance_tile<T, kTile, 1>(x, n, d, i, j, D);
+  }
+  for (std::size_t i = whole; i < n; ++i)
+    for (std::size_t j = i; j < n; ++j) distance_tile<T, 1, 1>(x, n, d, i, j, D);
+}
+
+template <class T>
+void fill_differences(const T* x, const T* weights, std::size_t n, std::size_t d, T* grad_x) {
+  constexpr std::size_t L = Lanes<T>::kCount;
+  for (std::size_t i = 0; i < n; ++i) {
+    const T* row = x + i * d;
+    const T* w = weights + i * n;
+    std::size_t t = 0;
+    for (; t + 4 * L <= d; t += 4 * L) {
+      Vector<T> here[4];
+      Vector<T> sums[4] = {};
+      for (std::size_t u = 0; u < 4; ++u) here[u] = load(row + t + u * L);
+      for (std::size_t j = 0; j < n; ++j)
+        for (std::size_t u = 0; u < 4; ++u)
+          sums[u] += w[j] * (here[u] - load(x + j * d + t + u * L));
+      for (std::size_t u = 0; u < 4; ++u) store(grad_x + i * d + t + u * L, sums[u]);
+    }
+    for (; t < d; ++t) {
+      T sum = 0;
+      for (std::size_t j = 0; j < n; ++j) sum += w[j] * (row[t] - x[j * d + t]);
+      grad_x[i * d + t] = sum;
+    }
+  }
+}
+
+template <class T>
+void fill_edge_lengths(const T* x, const long long* edges, std::size_t count, std::size_t d,
+                       T* lengths) {
+  for (std::size_t k = 0; k < count; ++k) {
+    const long long i = edges[2 * k];
+    const long long j = edges[2 * k + 1];
+    T square[1][1] = {{0}};
+    if (i >= 0 && j >= 0 && i != j)
+      tile_squares<T, 1, 1>(x + static_cast<std::size_t>(i) * d,
+                            x + static_cast<std::size_t>(j) * d, d, square);
+    lengths[k] = std::sqrt(square[0][0]);
+  }
+}
+
+template <class T>
+void add_edge_gradient(const T* a, const T* b, T weight, std::size_t d, T* grad_a, T* grad_b) {
+  constexpr std::size_t L = Lanes<T>::kCount;
+  std::size_t t = 0;
+  for (; t + L <= d; t += L) {
+    const Vector<T> step = weight * (load(a + t) - load(b + t));
+    store(grad_a + t, load(grad_a + t) + step);
+    store(grad_b + t, load(grad_b + t) - step);
+  }
+  for (; t < d; ++t) {
+    const T step = weight * (a[t] - b[t]);
+    grad_a[t] += step;
+    grad_b[t] -= step;
+  }
+}

@@ -1,0 +1,35 @@
+// H0 of a Rips filtration: the minimum spanning tree in filtration order.
+#pragma once
+
+#include <vector>
+
+#include "filtration.hpp"
+#include "union_find.hpp"
+
+namespace tsl {
+
+// One H0 bar: the vertex whose component dies, and the edge that kills it.
+struct H0Bar {
+  Vertex birth;
+  Edge death;
+};
+
+template <class T>
+class H0 {
+ public:
+  // D is a symmetric [n, n] matrix; writes the n - 1 bars in filtration order.
+  void compute(const T* D, std::size_t n, std::vector<H0Bar>& bars);
+
+ private:
+  void grow_tree(const T* D, std::size_t n);
+  std::size_t nearest_outside(std::size_t count) const;
+
+  std::vector<FiltrationEdge<T>> tree_;
+  // The vertices not yet in the tree, compacted: label, distance to the tree, and its nearest vertex.
+  std::vector<Vertex> outside_;
+  std::vector<T> length_;
+  std::vector<Vertex> nearest_;
+  UnionFind components_;
+};
+
+}  // namespace tsl

@@ -1,0 +1,49 @@
+// One thread per cloud over a batch.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+#include <thread>
+#include <system_error>
+#include <vector>
+
+namespace tsl {
+
+// Calls work(b) for b in 0..B-1 on up to `threads` threads. make_worker() gives each thread a worker
+// of its own, so that scratch memory is reused from cloud to cloud and never shared.
+template <class MakeWorker>
+void for_each_cloud(std::size_t B, std::size_t threads, MakeWorker make_worker) {
+  threads = std::max<std::size_t>(1, std::min(threads, B));
+  if (threads == 1) {
+    auto work = make_worker();
+    for (std::size_t b = 0; b < B; ++b) work(b);
+    return;
+  }
+  std::atomic<std::size_t> next{0};
+  std::exception_ptr error;
+  std::mutex error_guard;
+  const auto run = [&] {
+    try {
+      auto work = make_worker();
+      for (std::size_t b = next++; b < B; b = next++) work(b);
+    } catch (...) {
+      next = B;
+      const std::lock_guard<std::mutex> lock(error_guard);
+      error = std::current_exception();
+    }
+  };
+  std::vector<std::thread> pool;
+  try {
+    for (std::size_t t = 1; t < threads; ++t) pool.emplace_back(run);
+  } catch (const std::system_error&) {
+    // The system gives no more threads: those that started, and this one, do the work.
+  }
+  run();
+  for (std::thread& thread : pool) thread.join();
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace tsl

@@ -1,0 +1,33 @@
+"""Settings that every test shares: reproducible examples, seeds, thread count."""
+
+import importlib
+
+import pytest
+import torch
+from hypothesis import settings
+
+# Derandomized, so that a run can be repeated; `--hypothesis-profile=explore` looks further.
+settings.register_profile("repeatable", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _seed_and_threads():
+    """The same seed for every test, and the thread count put back after it."""
+    threads = torch.get_num_threads()
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session", params=["tsloss_fast", "tsloss_fast.reference"])
+def impl(request):
+    """The package and its reference: one specification, so one set of tests for both."""
+    return importlib.import_module(request.param)
+
+
+@pytest.fixture(scope="session")
+def tsl():
+    """The package."""
+    return importlib.import_module("tsloss_fast")

@@ -1,0 +1,366 @@
+"""The plain twin of tsloss_fast: the same results from eager PyTorch and gudhi, slowly.
+
+This is the specification that tests and benchmarks compare with, and a drop-in for ``TSLoss``. It
+is written to be read, so it keeps every intermediate in memory and checks little: NaN or Inf in
+the points gives NaN or a ValueError, never a plausible number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from tsloss_fast.diagram import PersistenceDiagram
+
+
+def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
+    """All distances between the rows of a point cloud.
+
+    ``"euclidean"``: D_ij = ||x_i - x_j||_2. ``"cosine"``: D_ij = 1 - cos(x_i, x_j), computed as
+    ||u_i - u_j||^2 / 2 with u the unit rows, which stays accurate for near-duplicate rows.
+
+    Parameters
+    ----------
+    x : Tensor, shape [..., n, d], floating
+        Point clouds. float16 and bfloat16 are computed in float32.
+    metric : {"euclidean", "cosine"}
+
+    Returns
+    -------
+    Tensor, shape [..., n, n]
+        Symmetric with a zero diagonal; float32 for half inputs, else of the input's dtype. The
+        gradient at coincident rows is 0. Takes memory for n * n * d numbers.
+
+    Examples
+    --------
+    >>> pairwise_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]]))
+    tensor([[0., 5.],
+            [5., 0.]])
+    """
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+    if metric == "euclidean":
+        return _safe_sqrt(_squared_distances(x))
+    if metric == "cosine":
+        return _squared_distances(x / x.norm(dim=-1, keepdim=True)) / 2
+    raise ValueError(f'metric: expected "euclidean" or "cosine", got {metric!r}')
+
+
+def rips_persistence(
+    x: Tensor, max_dim: int = 1, metric: str = "euclidean"
+) -> tuple[PersistenceDiagram, ...]:
+    """Vietoris-Rips persistence over Z/2 with critical edges, from gudhi's simplex tree.
+
+    The filtration order is total: edges by (length, i, j) with i < j. gudhi is given the matrix
+    of ranks in that order instead of the lengths, so that no two edges tie and the critical edges
+    it names are the ones of that order. Lengths are then read from the distances at those edges.
+
+    Parameters
+    ----------
+    x : Tensor, shape [..., n, d], or [..., n, n] if metric is "precomputed"
+    max_dim : {0, 1}
+    metric : {"euclidean", "cosine", "precomputed"}
+
+    Returns
+    -------
+    tuple of PersistenceDiagram, one a dimension from 0 to max_dim
+        Births and deaths are differentiable: the gradient goes to the critical edges, and to
+        entry [i, j] with i < j of a precomputed matrix. H0 is born with the vertex that dies: of
+        two merging components, the one whose smallest vertex is larger dies.
+
+    Raises
+    ------
+    ValueError
+        If a distance is NaN or Inf.
+    ImportError
+        If gudhi is not installed.
+
+    Examples
+    --------
+    >>> square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    >>> h0, h1 = rips_persistence(square)
+    >>> h0.deaths, h1.births, h1.death_edges
+    (tensor([1., 1., 1.]), tensor([1.]), tensor([[0, 2]]))
+    """
+    if metric != "precomputed":
+        D = pairwise_distances(x, metric)  # [..., n, n]
+    else:
+        D = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    if not D.isfinite().all():
+        raise ValueError("x: expected finite distances, got NaN or Inf")
+
+    batch, n = D.shape[:-2], D.shape[-1]
+    clouds = D.reshape(batch.numel(), n, n)  # [B, n, n]
+    pairs = [_critical_edges(cloud.detach()) for cloud in clouds]
+    return tuple(
+        _diagram(clouds, [pair[dim] for pair in pairs], dim, batch) for dim in range(max_dim + 1)
+    )
+
+
+def total_persistence(dgm: PersistenceDiagram, p: float = 1) -> Tensor:
+    """Sum over the bars of lifetime**p, shape [...]."""
+    lifetimes = torch.where(dgm.mask, dgm.lifetimes, 1)
+    return torch.where(dgm.mask, lifetimes**p, 0).sum(-1)
+
+
+def lifetime_variance(dgm: PersistenceDiagram) -> Tensor:
+    """Population variance of the lifetimes, shape [...]; 0 if there is no bar."""
+    count = dgm.mask.sum(-1, keepdim=True).clamp(min=1)
+    mean = dgm.lifetimes.sum(-1, keepdim=True) / count
+    deviations = torch.where(dgm.mask, dgm.lifetimes - mean, 0)
+    return (deviations**2 / count).sum(-1)
+
+
+def persistence_entropy(*dgms: PersistenceDiagram) -> Tensor:
+    """Shannon entropy of the lifetimes of all bars given, shape [...]; 0 if there is no bar.
+
+    E = -sum_i p_i log p_i with p_i = l_i / sum_k l_k and the natural log (arXiv 2602.16500,
+    Eq. 10). Zero-length bars add nothing.
+    """
+    lifetimes = torch.cat([dgm.lifetimes for dgm in dgms], dim=-1)
+    zero = lifetimes == 0
+    p = lifetimes / lifetimes.sum(-1, keepdim=True)
+    p = torch.where(zero, 1, p)
+    return -(p * p.log()).sum(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class TopologySummary:
+    """What the paper's Tables I and II count: one tensor of shape [...] a quantity, detached.
+
+    ``h0_count`` is the number of distinct points, the essential class being one of them. Means
+    and maxima are over finite bars of positive length, and 0 if there is none.
+    """
+
+    h0_count: Tensor
+    h1_count: Tensor
+    h0_mean_lifetime: Tensor
+    h0_max_lifetime: Tensor
+    h1_mean_lifetime: Tensor
+    h1_max_lifetime: Tensor
+    entropy: Tensor
+
+
+def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
+    """Counts, lifetimes and entropy of the persistence of each cloud, see `TopologySummary`."""
+    h0, h1 = rips_persistence(x.detach(), 1, metric)
+    return TopologySummary(
+        h0_count=(h0.lifetimes > 0).sum(-1) + 1,
+        h1_count=(h1.lifetimes > 0).sum(-1),
+        h0_mean_lifetime=_mean_lifetime(h0),
+        h0_max_lifetime=_max_lifetime(h0),
+        h1_mean_lifetime=_mean_lifetime(h1),
+        h1_max_lifetime=_max_lifetime(h1),
+        entropy=persistence_entropy(h0, h1),
+    )
+
+
+class TSLoss(nn.Module):
+    """The topological regulariser L_ts = lambda_ts * (beta_h0 * L_H0 + beta_h1 * L_H1).
+
+    ``mode="persistence"``, from the exact diagrams, l the n - 1 finite H0 lifetimes:
+
+    - L_H0 = (1/(n-1)) * sum_i (l_i - mean l)^2
+    - L_H1 = (1/n) * sum_k (death_k - birth_k)^h1_power over the H1 bars
+
+    ``mode="surrogate"``, arXiv 2602.16500, Eq. 1 to 6:
+
+    - s_i = -tau * log sum_j exp(-D_ij / tau); L_H0 = (1/n) * sum_i (s_i - mean s)^2
+    - w_low = softmax over all pairs of -alpha * D, w_high of +alpha * D;
+      delta = sum w_low * D, zeta = sum w_high * D
+    - L_H1 = (1/n^2) * sum_ij [lambda_repel * max(0, delta - D_ij)^2
+      + lambda_attract * max(0, D_ij - zeta)^2]
+
+    The paper does not say whether i = j counts: ``self_pairs=False`` leaves the diagonal out of
+    every sum. ``detach_scales=True`` stops the gradient through delta and zeta. ``scale="mean"``
+    divides D by its detached mean over all n * n entries first; distances that are all 0 stay 0.
+
+    Examples
+    --------
+    >>> square = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    >>> TSLoss(h1_power=1.0)(square) * 4 + 1
+    tensor(1.4142)
+    """
+
+    def __init__(
+        self,
+        mode: str = "persistence",
+        lambda_ts: float = 1.0,
+        beta_h0: float = 1.0,
+        beta_h1: float = 1.0,
+        h1_power: float = 2.0,
+        tau: float = 1.0,
+        alpha: float = 10.0,
+        lambda_repel: float = 1.0,
+        lambda_attract: float = 1.0,
+        scale: str | None = None,
+        self_pairs: bool = False,
+        detach_scales: bool = False,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__()
+        if mode not in ("persistence", "surrogate"):
+            raise ValueError(f'mode: expected "persistence" or "surrogate", got {mode!r}')
+        if scale not in (None, "mean"):
+            raise ValueError(f'scale: expected None or "mean", got {scale!r}')
+        if reduction not in ("mean", "none"):
+            raise ValueError(f'reduction: expected "mean" or "none", got {reduction!r}')
+        self.mode = mode
+        self.lambda_ts = lambda_ts
+        self.beta_h0 = beta_h0
+        self.beta_h1 = beta_h1
+        self.h1_power = h1_power
+        self.tau = tau
+        self.alpha = alpha
+        self.lambda_repel = lambda_repel
+        self.lambda_attract = lambda_attract
+        self.scale = scale
+        self.self_pairs = self_pairs
+        self.detach_scales = detach_scales
+        self.reduction = reduction
+
+    def forward(
+        self, prompt: Tensor, return_terms: bool = False
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a prompt [n, d], or of a batch [..., n, d] reduced as ``reduction`` says.
+
+        With ``return_terms`` also {"h0": L_H0, "h1": L_H1}: unweighted, detached and reduced
+        alike.
+        """
+        D = pairwise_distances(prompt)  # [..., n, n]
+        if self.scale == "mean":
+            mean = D.detach().mean((-2, -1), keepdim=True)
+            D = D / torch.where(mean == 0, 1, mean)
+        h0, h1 = self._persistence(D) if self.mode == "persistence" else self._surrogate(D)
+        loss = self.lambda_ts * (self.beta_h0 * h0 + self.beta_h1 * h1)
+        if self.reduction == "mean":
+            loss, h0, h1 = loss.mean(), h0.mean(), h1.mean()
+        return (loss, {"h0": h0.detach(), "h1": h1.detach()}) if return_terms else loss
+
+    def _persistence(self, D: Tensor) -> tuple[Tensor, Tensor]:
+        n = D.shape[-1]
+        h0, h1 = rips_persistence(D, metric="precomputed")
+        return lifetime_variance(h0), total_persistence(h1, self.h1_power) / n
+
+    def _surrogate(self, D: Tensor) -> tuple[Tensor, Tensor]:
+        n = D.shape[-1]
+        if n == 1:
+            # Without self pairs the sums are empty; the sum keeps the (zero) gradient and NaN.
+            zero = D.sum((-2, -1))
+            return zero, zero
+        keep = torch.ones_like(D, dtype=torch.bool)  # [..., n, n]
+        if not self.self_pairs:
+            keep &= ~torch.eye(n, dtype=torch.bool, device=D.device)
+
+        nearness = torch.where(keep, -D / self.tau, -torch.inf)
+        s = -self.tau * torch.logsumexp(nearness, dim=-1)  # [..., n]
+        h0 = ((s - s.mean(-1, keepdim=True)) ** 2).sum(-1) / n
+
+        delta = self._soft_extreme(D, keep, -self.alpha)  # [..., 1, 1]
+        zeta = self._soft_extreme(D, keep, +self.alpha)  # [..., 1, 1]
+        repel = self.lambda_repel * (delta - D).clamp(min=0) ** 2
+        attract = self.lambda_attract * (D - zeta).clamp(min=0) ** 2
+        h1 = torch.where(keep, repel + attract, 0).sum((-2, -1)) / n**2
+        return h0, h1
+
+    def _soft_extreme(self, D: Tensor, keep: Tensor, alpha: float) -> Tensor:
+        """Mean of D weighted by the softmax of alpha * D over the pairs kept, [..., 1, 1]."""
+        logits = torch.where(keep, alpha * D, -torch.inf)
+        weights = logits.flatten(-2).softmax(-1).reshape(D.shape)  # [..., n, n]
+        extreme = (weights * D).sum((-2, -1), keepdim=True)
+        return extreme.detach() if self.detach_scales else extreme
+
+
+def _squared_distances(x: Tensor) -> Tensor:
+    """||x_i - x_j||^2 by direct differences, [..., n, d] -> [..., n, n]."""
+    # torch sums in an order that follows the strides; one layout gives one result.
+    x = x.contiguous()
+    return ((x.unsqueeze(-2) - x.unsqueeze(-3)) ** 2).sum(-1)
+
+
+def _safe_sqrt(squares: Tensor) -> Tensor:
+    """Square root whose gradient at 0 is 0; NaN stays NaN."""
+    zero = squares == 0
+    return torch.where(zero, 0, torch.where(zero, 1, squares).sqrt())
+
+
+def _critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
+    """Critical pairs of one cloud, D [n, n] -> H0 and H1, each [K, 4] int64.
+
+    A row is (birth edge, death edge), the rows in filtration order of (death edge, birth edge).
+    """
+    n = D.shape[-1]
+    i, j = torch.triu_indices(n, n, 1, device=D.device)
+    # The indices come in the order of (i, j), so a stable sort by length breaks ties by it.
+    order = torch.argsort(D[i, j], stable=True)
+    i, j = i[order], j[order]
+    ranks = torch.zeros(n, n, dtype=torch.float64, device=D.device)
+    ranks[i, j] = ranks[j, i] = torch.arange(1, len(i) + 1, dtype=torch.float64, device=D.device)
+
+    rips = _gudhi().RipsComplex(distance_matrix=ranks.tolist())
+    tree = rips.create_simplex_tree(max_dimension=2)
+    # Vertices are born before every edge and one after another, so that the elder rule has no tie.
+    for v in range(n):
+        tree.assign_filtration([v], v - n)
+    tree.compute_persistence(homology_coeff_field=2)
+    vertex_edge, edge_edge, _, _ = tree.flag_persistence_generators()
+    h0 = torch.tensor(vertex_edge.tolist(), dtype=torch.int64).reshape(-1, 3)
+    h0 = h0[:, [0, 0, 1, 2]]
+    h1 = torch.tensor(edge_edge[0].tolist() if edge_edge else [], dtype=torch.int64).reshape(-1, 4)
+    h0, h1 = _in_order(h0.to(D.device), ranks), _in_order(h1.to(D.device), ranks)
+    return h0, h1[D[h1[:, 2], h1[:, 3]] > D[h1[:, 0], h1[:, 1]]]
+
+
+def _in_order(pairs: Tensor, ranks: Tensor) -> Tensor:
+    """Vertices of each edge ascending, rows by the ranks of (death edge, birth edge), [K, 4]."""
+    pairs = pairs.reshape(-1, 2, 2).sort(-1).values.reshape(-1, 4)
+    by_birth = torch.argsort(ranks[pairs[:, 0], pairs[:, 1]], stable=True)
+    pairs = pairs[by_birth]
+    by_death = torch.argsort(ranks[pairs[:, 2], pairs[:, 3]], stable=True)
+    return pairs[by_death]
+
+
+def _diagram(
+    clouds: Tensor, pairs: list[Tensor], dim: int, batch: torch.Size
+) -> PersistenceDiagram:
+    """Critical pairs of every cloud to a padded diagram, clouds [B, n, n], pairs B of [k, 4]."""
+    B, n = clouds.shape[0], clouds.shape[-1]
+    K = n - 1 if dim == 0 else max((len(pair) for pair in pairs), default=0)
+    edges = torch.full((B, K, 4), -1, dtype=torch.int64, device=clouds.device)
+    for row, pair in zip(edges, pairs, strict=True):
+        row[: len(pair)] = pair
+    mask = edges[..., 0] >= 0  # [B, K]
+
+    cloud = torch.arange(B, device=clouds.device).unsqueeze(-1)  # [B, 1]
+    births = torch.where(mask, clouds[cloud, edges[..., 0], edges[..., 1]], 0)
+    deaths = torch.where(mask, clouds[cloud, edges[..., 2], edges[..., 3]], 0)
+    return PersistenceDiagram(
+        births=births.reshape(*batch, K),
+        deaths=deaths.reshape(*batch, K),
+        birth_edges=edges[..., :2].reshape(*batch, K, 2),
+        death_edges=edges[..., 2:].reshape(*batch, K, 2),
+        mask=mask.reshape(*batch, K),
+    )
+
+
+def _mean_lifetime(dgm: PersistenceDiagram) -> Tensor:
+    """Mean over the bars of positive length, [...]; 0 if there is none."""
+    return dgm.lifetimes.sum(-1) / (dgm.lifetimes > 0).sum(-1).clamp(min=1)
+
+
+def _max_lifetime(dgm: PersistenceDiagram) -> Tensor:
+    """Longest lifetime, [...]; 0 if there is no bar."""
+    return nn.functional.pad(dgm.lifetimes, (0, 1)).amax(-1)
+
+
+def _gudhi() -> ModuleType:
+    try:
+        import gudhi
+    except ImportError as error:
+        raise ImportError(
+            "tsloss_fast.reference needs gudhi: pip install 'tsloss-fast[reference]'"
+        ) from error
+    return gudhi

@@ -1,0 +1,85 @@
+"""Argument checks: every message names the argument, what was expected and what was got."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# Vertices are 16 bits wide in the compiled module, so that an edge is one 32-bit word.
+MAX_POINTS = 65535
+
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def describe(x: Tensor) -> str:
+    """Dtype and shape, as error messages give them."""
+    return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
+
+
+def check_floating(x: object, name: str, shape: str) -> None:
+    """Raise unless `x` is a real floating CPU tensor of rank 2 or more."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a torch.Tensor {shape}, got {type(x).__name__}")
+    if x.dtype not in FLOATING:
+        raise TypeError(
+            f"{name}: expected float16, bfloat16, float32 or float64, got {describe(x)}"
+        )
+    if x.ndim < 2:
+        raise ValueError(f"{name}: expected {shape}, got {describe(x)}")
+    if x.device.type not in ("cpu", "meta"):
+        raise ValueError(
+            f"{name}: expected a CPU tensor, got one on {x.device}: move it with .cpu()"
+        )
+
+
+def check_cloud(x: object, name: str = "x") -> None:
+    """Raise unless `x` is a cloud [..., n, d] with at least one point and one coordinate."""
+    check_floating(x, name, "points [..., n, d]")
+    assert isinstance(x, Tensor)
+    n, d = x.shape[-2:]
+    if n == 0 or d == 0:
+        raise ValueError(f"{name}: expected at least one point and coordinate, got {describe(x)}")
+    _check_size(n, name, x)
+
+
+def check_square(D: object, name: str = "x") -> None:
+    """Raise unless `D` has the shape of a distance matrix [..., n, n]."""
+    check_floating(D, name, "a distance matrix [..., n, n]")
+    assert isinstance(D, Tensor)
+    n, m = D.shape[-2:]
+    if n != m or n == 0:
+        raise ValueError(f"{name}: expected a distance matrix [..., n, n], got {describe(D)}")
+    _check_size(n, name, D)
+
+
+def _check_size(n: int, name: str, x: Tensor) -> None:
+    if n > MAX_POINTS:
+        raise ValueError(f"{name}: expected at most {MAX_POINTS} points, got {describe(x)}")
+
+
+def check_choice(value: object, name: str, allowed: Sequence[object]) -> None:
+    """Raise unless `value` is one of `allowed`."""
+    # type() too, because True == 1 and 1.0 == 1.
+    if not any(value == choice and type(value) is type(choice) for choice in allowed):
+        choices = ", ".join(repr(choice) for choice in allowed)
+        raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
+
+
+def check_number(value: object, name: str, *, least: float, open_below: bool = False) -> float:
+    """Return `value` as a float; raise unless it is finite and at least (or above) `least`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name}: expected a number, got {value!r}")
+    if not math.isfinite(value) or value < least or (open_below and value == least):
+        bound = f"above {least:g}" if open_below else f"of at least {least:g}"
+        raise ValueError(f"{name}: expected a finite number {bound}, got {value!r}")
+    return float(value)
+
+
+def check_flag(value: object, name: str) -> bool:
+    """Return `value`; raise unless it is a bool."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return value
