@@ -205,14 +205,16 @@ class PromptTunedLM(nn.Module):
         ----------
         input_ids : Tensor of shape [B, T], int64
         attention_mask : Tensor of shape [B, T], optional
-            1 for text, 0 for padding, which may stand on either side. Default: all text.
+            1 for text, 0 for padding, which may stand on either side: inside, it is moved to the
+            right, for the text to follow the prompt. Default: all text.
         labels : Tensor of shape [B, T], int64, optional
             Targets, -100 where there is none; shifted by the model, as in transformers.
 
         Returns
         -------
         transformers.utils.ModelOutput
-            The model's own output; ``logits`` is [B, n + T, V], prompt first. With ``labels``,
+            The model's own output; ``logits`` is [B, n + T, V], prompt first, then the text's
+            columns in the order of ``input_ids``. With ``labels``,
             ``loss`` is cross-entropy + TSLoss, and the attributes ``ce_loss``, ``ts_loss`` (as
             weighted in ``loss``; 0 without TSLoss) and ``ts_terms`` (detached) are its parts.
 
@@ -230,11 +232,18 @@ class PromptTunedLM(nn.Module):
         # TSLoss comes before the model, so that work it starts elsewhere hides behind the model.
         ts, terms, ts_norm = self._ts_loss() if labels is not None else (None, {}, None)
         prompt = self.soft_prompt(len(input_ids))  # [B, n, d]
+        order = _right_padded_order(attention_mask)  # [B, T]
+        if order is not None:
+            # The prompt's last row predicts the text's first token, so it must stand next to it.
+            input_ids, attention_mask = input_ids.gather(1, order), attention_mask.gather(1, order)
+            labels = None if labels is None else labels.gather(1, order)
         out = self.model(
             **self._model_inputs(prompt, input_ids, attention_mask),
             labels=None if labels is None else self._extend(labels, IGNORED_LABEL),
             **{"use_cache": False, "return_dict": True, **kwargs},
         )
+        if order is not None:
+            out.logits = self._in_input_order(out.logits, order)
         if labels is None:
             return out
         out.ce_loss = out.loss
@@ -272,6 +281,12 @@ class PromptTunedLM(nn.Module):
             # transformers derives the same positions from the mask and extends them itself.
             inputs.pop("position_ids", None)
             return self.model.generate(**inputs, **kwargs)
+
+    def _in_input_order(self, logits: Tensor, order: Tensor) -> Tensor:
+        """Logits [B, n + T, V] whose text columns are put back to where the input had them."""
+        prompt, text = logits.split((self.soft_prompt.n_tokens, order.shape[1]), dim=1)
+        back = order.argsort(dim=1).unsqueeze(-1).expand_as(text)  # [B, T, V]
+        return torch.cat((prompt, text.gather(1, back)), dim=1)
 
     @property
     def _tracks(self) -> bool:
@@ -378,6 +393,14 @@ def _checked_text(ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
             f"got {tuple(mask.shape)}"
         )
     return ids, mask
+
+
+def _right_padded_order(mask: Tensor) -> Tensor | None:
+    """The columns [B, T] that put padding right, text in its order; None if it is there already."""
+    padding = (mask == 0).int()
+    if bool((padding.diff(dim=1) >= 0).all()):
+        return None
+    return padding.argsort(dim=1, stable=True)
 
 
 def _checked_table(embedding: Tensor | None, dim: int, init: str) -> Tensor:

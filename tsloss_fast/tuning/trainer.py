@@ -193,6 +193,9 @@ class Trainer:
                 batch.labels.to(device),
             )
         except ValueError as error:
+            # Before the first step nothing can have diverged: the settings are wrong.
+            if self.step == 0:
+                raise
             raise self._diverged(str(error)) from error
 
     def _monitored_terms(self) -> dict[str, Tensor]:
