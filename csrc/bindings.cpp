@@ -69,6 +69,13 @@ auto with_float_type(const py::array& a, const std::string& name, Run run) {
   throw py::type_error(name + ": expected float32 or float64, got " + describe(a));
 }
 
+// One thread per cloud, without the GIL: the workers touch no Python object.
+template <class MakeWorker>
+void for_each_cloud_without_gil(std::size_t B, std::size_t threads, MakeWorker make_worker) {
+  const py::gil_scoped_release released;
+  tsl::for_each_cloud(B, threads, make_worker);
+}
+
 template <class T>
 const T* data(const py::array& a) {
   return static_cast<const T*>(a.data());
@@ -118,8 +125,7 @@ py::array distances(const py::array& x, std::size_t threads, const std::string& 
     auto D = like_batch<T>(shape, shape.n);
     const T* in = data<T>(x);
     T* out = D.mutable_data();
-    const py::gil_scoped_release free;
-    tsl::for_each_cloud(shape.B, threads, [&] {
+    for_each_cloud_without_gil(shape.B, threads, [&] {
       return [&](std::size_t b) {
         tsl::pairwise_distances(in + b * shape.n * shape.d, shape.n, shape.d,
                                 out + b * shape.n * shape.n, isa);
@@ -144,8 +150,7 @@ py::array scatter_differences(const py::array& x, const py::array& weights, std:
     const T* in = data<T>(x);
     const T* w = data<T>(weights);
     T* out = grad.mutable_data();
-    const py::gil_scoped_release free;
-    tsl::for_each_cloud(shape.B, threads, [&] {
+    for_each_cloud_without_gil(shape.B, threads, [&] {
       return [&](std::size_t b) {
         const std::size_t at = b * shape.n * shape.d;
         tsl::scatter_differences(in + at, w + b * shape.n * shape.n, shape.n, shape.d, out + at,
@@ -162,15 +167,12 @@ py::array_t<Index> h0(const py::array& D, std::size_t threads) {
     using T = decltype(zero);
     const T* in = data<T>(D);
     std::vector<std::vector<H0Bar>> bars(shape.B);
-    {
-      const py::gil_scoped_release free;
-      tsl::for_each_cloud(shape.B, threads, [&] {
-        auto engine = std::make_shared<tsl::H0<T>>();
-        return [&, engine](std::size_t b) {
-          engine->compute(in + b * shape.n * shape.n, shape.n, bars[b]);
-        };
-      });
-    }
+    for_each_cloud_without_gil(shape.B, threads, [&] {
+      auto engine = std::make_shared<tsl::H0<T>>();
+      return [&, engine](std::size_t b) {
+        engine->compute(in + b * shape.n * shape.n, shape.n, bars[b]);
+      };
+    });
     return pack_h0(bars, shape.n);
   });
 }
@@ -183,15 +185,12 @@ py::tuple h1(const py::array& D, std::size_t threads, const std::string& isa_tex
     const T* in = data<T>(D);
     std::vector<std::vector<H0Bar>> h0_bars(shape.B);
     std::vector<std::vector<H1Bar>> h1_bars(shape.B);
-    {
-      const py::gil_scoped_release free;
-      tsl::for_each_cloud(shape.B, threads, [&] {
-        auto engine = std::make_shared<tsl::H1<T>>(isa);
-        return [&, engine](std::size_t b) {
-          engine->compute(in + b * shape.n * shape.n, shape.n, h0_bars[b], h1_bars[b]);
-        };
-      });
-    }
+    for_each_cloud_without_gil(shape.B, threads, [&] {
+      auto engine = std::make_shared<tsl::H1<T>>(isa);
+      return [&, engine](std::size_t b) {
+        engine->compute(in + b * shape.n * shape.n, shape.n, h0_bars[b], h1_bars[b]);
+      };
+    });
     return py::make_tuple(pack_h0(h0_bars, shape.n), pack_h1(h1_bars));
   });
 }
@@ -210,7 +209,6 @@ void check_edges(const py::array& edges, const Batch& shape) {
 
 py::array edge_lengths(const py::array& x, const py::array& edges, std::size_t threads,
                        const std::string& isa_text) {
-  static_assert(sizeof(Index) == sizeof(long long), "edges are passed as long long");
   const Batch shape = check_batch(x, "x", false);
   check_edges(edges, shape);
   const auto K = static_cast<std::size_t>(edges.shape(1));
@@ -219,10 +217,9 @@ py::array edge_lengths(const py::array& x, const py::array& edges, std::size_t t
     using T = decltype(zero);
     py::array_t<T> lengths({shape.B, K});
     const T* in = data<T>(x);
-    const auto* index = static_cast<const long long*>(edges.data());
+    const Index* index = data<Index>(edges);
     T* out = lengths.mutable_data();
-    const py::gil_scoped_release free;
-    tsl::for_each_cloud(shape.B, threads, [&] {
+    for_each_cloud_without_gil(shape.B, threads, [&] {
       return [&](std::size_t b) {
         tsl::edge_lengths(in + b * shape.n * shape.d, index + b * K * 2, K, shape.d, out + b * K,
                           isa);
@@ -250,8 +247,7 @@ py::array scatter_edges(const py::array& x, const py::array& edges, const py::ar
     const T* w = data<T>(weights);
     const Index* index = data<Index>(edges);
     T* out = grad.mutable_data();
-    const py::gil_scoped_release free;
-    tsl::for_each_cloud(shape.B, threads, [&] {
+    for_each_cloud_without_gil(shape.B, threads, [&] {
       return [&](std::size_t b) {
         const std::size_t at = b * shape.n * shape.d;
         std::fill_n(out + at, shape.n * shape.d, T{0});
@@ -285,8 +281,7 @@ py::tuple loss_of_batch(const py::array& x, const Batch& shape, bool with_grad, 
   T* h0_out = h0_terms.mutable_data();
   T* h1_out = h1_terms.mutable_data();
   {
-    const py::gil_scoped_release free;
-    tsl::for_each_cloud(shape.B, threads, [&] {
+    for_each_cloud_without_gil(shape.B, threads, [&] {
       using Loss = decltype(make_loss());
       struct Worker {
         Loss loss;
@@ -346,7 +341,7 @@ Index first_nonfinite(const py::array& a) {
     using T = decltype(zero);
     const T* values = data<T>(a);
     const auto size = static_cast<std::size_t>(a.size());
-    const py::gil_scoped_release free;
+    const py::gil_scoped_release released;
     // x - x is 0 for a finite x and NaN otherwise; blocks keep the common case free of branches.
     constexpr std::size_t kBlock = 256;
     for (std::size_t start = 0; start < size; start += kBlock) {
@@ -361,6 +356,14 @@ Index first_nonfinite(const py::array& a) {
   });
 }
 
+template <class T>
+const char* entry_fault(T value, T mirrored, bool diagonal) {
+  if (!std::isfinite(value) || !std::isfinite(mirrored)) return "not finite";
+  if (diagonal) return value == 0 ? nullptr : "non-zero on the diagonal";
+  if (value != mirrored) return "asymmetric";
+  return value < 0 ? "negative" : nullptr;
+}
+
 // The first entry that no distance matrix has: (fault, b, i, j), or None.
 py::object first_matrix_fault(const py::array& D) {
   const Batch shape = check_batch(D, "D", true);
@@ -370,16 +373,9 @@ py::object first_matrix_fault(const py::array& D) {
     const T* matrix = data<T>(D);
     for (std::size_t b = 0; b < shape.B; ++b, matrix += n * n)
       for (std::size_t i = 0; i < n; ++i)
-        for (std::size_t j = i; j < n; ++j) {
-          const T value = matrix[i * n + j];
-          const T mirrored = matrix[j * n + i];
-          const char* fault = !std::isfinite(value)             ? "not finite"
-                              : i == j && value != 0            ? "non-zero diagonal"
-                              : value != mirrored               ? "asymmetric"
-                              : std::signbit(value) && value < 0 ? "negative"
-                                                                : nullptr;
-          if (fault) return py::make_tuple(fault, b, i, j);
-        }
+        for (std::size_t j = i; j < n; ++j)
+          if (const char* fault = entry_fault(matrix[i * n + j], matrix[j * n + i], i == j))
+            return py::make_tuple(fault, b, i, j);
     return py::none();
   });
 }

@@ -1,6 +1,7 @@
 #include "distances.hpp"
 
 #include <cmath>
+#include <cstring>
 
 #define TSL_KERNELS "distances.inl"
 #include "foreach_isa.inl"
@@ -19,7 +20,7 @@ void scatter_differences(const T* x, const T* weights, std::size_t n, std::size_
 }
 
 template <class T>
-void edge_lengths(const T* x, const long long* edges, std::size_t count, std::size_t d, T* lengths,
+void edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d, T* lengths,
                   Isa isa) {
   TSL_DISPATCH(isa, fill_edge_lengths, x, edges, count, d, lengths);
 }
@@ -34,7 +35,7 @@ void scatter_edge(const T* x, std::size_t i, std::size_t j, T weight, std::size_
 #define TSL_INSTANTIATE(T)                                                                      \
   template void pairwise_distances(const T*, std::size_t, std::size_t, T*, Isa);                \
   template void scatter_differences(const T*, const T*, std::size_t, std::size_t, T*, Isa);     \
-  template void edge_lengths(const T*, const long long*, std::size_t, std::size_t, T*, Isa);    \
+  template void edge_lengths(const T*, const std::int64_t*, std::size_t, std::size_t, T*, Isa);    \
   template void scatter_edge(const T*, std::size_t, std::size_t, T, std::size_t, T*, Isa);
 TSL_INSTANTIATE(float)
 TSL_INSTANTIATE(double)

@@ -4,7 +4,7 @@
 // the same 16 (or 8) lanes, so those with fused multiply-add give the same bits.
 template <class T>
 struct Lanes {
-  typedef T Vector __attribute__((vector_size(64), aligned(sizeof(T)), may_alias));
+  typedef T Vector __attribute__((vector_size(64)));
   static constexpr std::size_t kCount = 64 / sizeof(T);
 };
 
@@ -13,12 +13,22 @@ using Vector = typename Lanes<T>::Vector;
 
 template <class T>
 inline Vector<T> load(const T* p) {
-  return *reinterpret_cast<const Vector<T>*>(p);
+  Vector<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+// The first `count` numbers at p, and zeros behind them.
+template <class T>
+inline Vector<T> load_part(const T* p, std::size_t count) {
+  Vector<T> v = {};
+  std::memcpy(&v, p, count * sizeof(T));
+  return v;
 }
 
 template <class T>
 inline void store(T* p, Vector<T> v) {
-  *reinterpret_cast<Vector<T>*>(p) = v;
+  std::memcpy(p, &v, sizeof v);
 }
 
 template <class T>
@@ -39,32 +49,33 @@ constexpr std::size_t kTile = 2;
 constexpr std::size_t kTile = 1;
 #endif
 
-// Squared distances between R rows from a and C rows from b, each d apart.
+// Adds the squared differences of one block of coordinates, which `read` loads at an offset.
+template <class T, std::size_t R, std::size_t C, class Read>
+inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
+                        Vector<T> (&sums)[R][C]) {
+  Vector<T> columns[C];
+  for (std::size_t c = 0; c < C; ++c) columns[c] = read(b + c * d);
+  for (std::size_t r = 0; r < R; ++r) {
+    const Vector<T> row = read(a + r * d);
+    for (std::size_t c = 0; c < C; ++c) {
+      const Vector<T> difference = row - columns[c];
+      sums[r][c] += difference * difference;
+    }
+  }
+}
+
+// Squared distances between R rows from a and C rows from b, each d apart. The last block is padded
+// with zeros rather than summed apart, so that every pair is summed in the same order everywhere.
 template <class T, std::size_t R, std::size_t C>
 inline void tile_squares(const T* a, const T* b, std::size_t d, T (&squares)[R][C]) {
   constexpr std::size_t L = Lanes<T>::kCount;
   Vector<T> sums[R][C] = {};
   std::size_t t = 0;
-  for (; t + L <= d; t += L) {
-    Vector<T> columns[C];
-    for (std::size_t c = 0; c < C; ++c) columns[c] = load(b + c * d + t);
-    for (std::size_t r = 0; r < R; ++r) {
-      const Vector<T> row = load(a + r * d + t);
-      for (std::size_t c = 0; c < C; ++c) {
-        const Vector<T> difference = row - columns[c];
-        sums[r][c] += difference * difference;
-      }
-    }
-  }
+  for (; t + L <= d; t += L) add_squares(a, b, d, [t](const T* p) { return load(p + t); }, sums);
+  if (t < d)
+    add_squares(a, b, d, [t, d](const T* p) { return load_part(p + t, d - t); }, sums);
   for (std::size_t r = 0; r < R; ++r)
-    for (std::size_t c = 0; c < C; ++c) {
-      T rest = 0;
-      for (std::size_t u = t; u < d; ++u) {
-        const T difference = a[r * d + u] - b[c * d + u];
-        rest += difference * difference;
-      }
-      squares[r][c] = sum_lanes<T>(sums[r][c]) + rest;
-    }
+    for (std::size_t c = 0; c < C; ++c) squares[r][c] = sum_lanes<T>(sums[r][c]);
 }
 
 template <class T, std::size_t R, std::size_t C>
@@ -117,11 +128,11 @@ void fill_differences(const T* x, const T* weights, std::size_t n, std::size_t d
 }
 
 template <class T>
-void fill_edge_lengths(const T* x, const long long* edges, std::size_t count, std::size_t d,
+void fill_edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d,
                        T* lengths) {
   for (std::size_t k = 0; k < count; ++k) {
-    const long long i = edges[2 * k];
-    const long long j = edges[2 * k + 1];
+    const std::int64_t i = edges[2 * k];
+    const std::int64_t j = edges[2 * k + 1];
     T square[1][1] = {{0}};
     if (i >= 0 && j >= 0 && i != j)
       tile_squares<T, 1, 1>(x + static_cast<std::size_t>(i) * d,

@@ -1,7 +1,7 @@
 // Included by exponential.cpp once per instruction set.
 
-typedef float FloatVector __attribute__((vector_size(64), aligned(4), may_alias));
-typedef std::int32_t IntVector __attribute__((vector_size(64), aligned(4), may_alias));
+typedef float FloatVector __attribute__((vector_size(64)));
+typedef std::int32_t IntVector __attribute__((vector_size(64)));
 
 // exp(x) = 2^k exp(r) with |r| <= ln(2) / 2 and a polynomial of degree 6: at most 2 ulp away.
 inline FloatVector exp_vector(FloatVector x) {
@@ -21,17 +21,16 @@ inline FloatVector exp_vector(FloatVector x) {
   return in_range ? result : FloatVector{};
 }
 
+inline void exp_block(float* values, std::size_t count) {
+  FloatVector block = {};
+  std::memcpy(&block, values, count * sizeof(float));
+  block = exp_vector(block);
+  std::memcpy(values, &block, count * sizeof(float));
+}
+
 inline void exp_floats(float* values, std::size_t count) {
-  constexpr std::size_t kLanes = 16;
+  constexpr std::size_t kLanes = sizeof(FloatVector) / sizeof(float);
   std::size_t t = 0;
-  for (; t + kLanes <= count; t += kLanes) {
-    auto* at = reinterpret_cast<FloatVector*>(values + t);
-    *at = exp_vector(*at);
-  }
-  if (t == count) return;
-  float rest[kLanes] = {};
-  std::memcpy(rest, values + t, (count - t) * sizeof(float));
-  auto* at = reinterpret_cast<FloatVector*>(rest);
-  *at = exp_vector(*at);
-  std::memcpy(values + t, rest, (count - t) * sizeof(float));
+  for (; t + kLanes <= count; t += kLanes) exp_block(values + t, kLanes);
+  exp_block(values + t, count - t);
 }

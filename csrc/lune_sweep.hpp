@@ -95,7 +95,7 @@ class LuneSweep {
     if (!any) return connect_zero(e.edge);
 
     Vertex witness = 0;
-    if (!any_zero) witness = take_lowest(rest, frontier, width);
+    if (!any_zero) witness = take_lowest(rest, frontier);
     if (flood(rest, frontier, width)) kill_differences(e, rest, frontier, any_zero != 0, witness);
 
     if (any_zero || relations_.alive() == 0) {
@@ -107,7 +107,7 @@ class LuneSweep {
   }
 
   // Moves the lowest vertex of `rest` to `frontier`, which is empty.
-  static Vertex take_lowest(Word* rest, Word* frontier, std::size_t width) {
+  static Vertex take_lowest(Word* rest, Word* frontier) {
     std::size_t w = 0;
     while (rest[w] == 0) ++w;
     const Word bit = rest[w] & (~rest[w] + 1);
@@ -149,7 +149,7 @@ class LuneSweep {
     bool more = true;
     while (more && relations_.alive() != 0) {
       std::fill(frontier, frontier + width, Word{0});
-      const Vertex other = take_lowest(rest, frontier, width);
+      const Vertex other = take_lowest(rest, frontier);
       more = flood(rest, frontier, width);
       evaluate(make_edge(i, other));
       evaluate(make_edge(other, j));

@@ -1,0 +1,186 @@
+"""The compiled module alone: instruction sets, threads, and its own argument checks."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from tsloss_fast import _C
+
+ISAS = ["plain", "avx2", "avx512"]
+SHAPES = [(1, 1, 1), (2, 2, 3), (1, 3, 16), (2, 17, 5), (1, 63, 33), (1, 64, 64), (1, 65, 100)]
+SHAPES += [(2, 129, 7), (1, 257, 3), (1, 513, 2)]
+
+
+def shape_id(shape):
+    return "x".join(map(str, shape))
+
+
+@pytest.fixture(params=ISAS)
+def isa(request):
+    if ISAS.index(request.param) > ISAS.index(_C.best_isa()):
+        pytest.skip(f"this processor lacks {request.param}")
+    return request.param
+
+
+def cloud(shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def tied_matrix(n):
+    points = np.random.default_rng(n).integers(0, 3, (1, n, 3)).astype(np.float32)
+    return _C.distances(points)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_distances_of_every_instruction_set_match_numpy(isa, shape, dtype):
+    x = cloud(shape, dtype)
+    D = _C.distances(x, isa=isa)
+    wide = x.astype(np.float64)
+    expected = np.sqrt(((wide[:, :, None] - wide[:, None]) ** 2).sum(-1))
+    # d additions in lanes of 16 or 8 lose less than d / 2 units in the last place.
+    tolerance = np.finfo(dtype).eps * max(4, shape[2] / 2)
+    np.testing.assert_allclose(D, expected, rtol=tolerance, atol=0)
+    assert (D.transpose(0, 2, 1) == D).all()
+    assert (np.diagonal(D, axis1=1, axis2=2) == 0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_fused_multiply_add_sets_agree_to_the_bit(shape):
+    if _C.best_isa() != "avx512":
+        pytest.skip("this processor lacks avx512")
+    x = cloud(shape)
+    assert (_C.distances(x, isa="avx2") == _C.distances(x, isa="avx512")).all()
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["generic", "tied"])
+@pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 63, 64, 65, 127, 128, 129, 257, 513])
+def test_h1_is_the_same_on_every_instruction_set(isa, n, tied):
+    D = tied_matrix(n) if tied else _C.distances(cloud((1, n, 5)))
+    h0, h1 = _C.h1(D, isa=isa)
+    plain_h0, plain_h1 = _C.h1(D, isa="plain")
+    np.testing.assert_array_equal(h0, plain_h0)
+    np.testing.assert_array_equal(h1, plain_h1)
+    np.testing.assert_array_equal(h0, _C.h0(D))
+    assert h0.shape == (1, n - 1, 3)
+
+
+@pytest.mark.parametrize("n", [7, 65, 150])
+def test_word_counts_agree_on_a_cloud_and_its_padding_by_far_points(n):
+    """Far points add no loop and change no edge, but widen the rows of vertex bits."""
+    D = _C.distances(cloud((1, n, 4)).astype(np.float64))[0]
+    for extra in (64, 200, 600 - n):
+        far = 1e3 + np.arange(extra)
+        gaps = np.abs(far[:, None] - far[None]) * 1e3
+        wide = np.block([[D, np.tile(far, (n, 1))], [np.tile(far[:, None], (1, n)), gaps]])
+        _, h1 = _C.h1(np.ascontiguousarray(wide[None]))
+        np.testing.assert_array_equal(h1[0], _C.h1(D[None])[1][0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5, 100])
+def test_threads_change_nothing(threads):
+    x = cloud((7, 40, 9))
+    D = _C.distances(x, threads=threads)
+    np.testing.assert_array_equal(D, _C.distances(x))
+    for got, expected in zip(_C.h1(D, threads=threads), _C.h1(D), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    options = (1.0, 1.0, 2.0, False, 1, True)
+    for got, expected in zip(
+        _C.persistence_loss(x, *options, threads=threads),
+        _C.persistence_loss(x, *options),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_calls_from_several_python_threads_do_not_mix():
+    matrices = [_C.distances(cloud((1, 60, 6), seed=seed)) for seed in range(4)]
+    expected = [_C.h1(D)[1] for D in matrices]
+    wrong = []
+
+    def repeat(k):
+        for _ in range(30):
+            if not np.array_equal(_C.h1(matrices[k])[1], expected[k]):
+                wrong.append(k)
+
+    workers = [threading.Thread(target=repeat, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("isa_name", ["sse", "", "AVX2"])
+def test_unknown_instruction_set_is_named(isa_name):
+    with pytest.raises(ValueError, match="isa: expected auto, plain, avx2 or avx512"):
+        _C.distances(cloud((1, 3, 3)), isa=isa_name)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: _C.distances(x[0]), ValueError, "x: expected a contiguous array of rank 3"),
+        (lambda x: _C.distances(x[:, ::2]), ValueError, "x: expected a contiguous array"),
+        (lambda x: _C.distances(x.astype(np.int32)), TypeError, "x: expected float32 or float64"),
+        (lambda x: _C.h1(x), ValueError, "D: expected square matrices"),
+        (lambda x: _C.h0(x), ValueError, "D: expected square matrices"),
+        (
+            lambda x: _C.edge_lengths(x, np.array([[[0, 4]]])),
+            ValueError,
+            "edges: expected vertices from 0 to 3 or padding -1, got 4",
+        ),
+        (
+            lambda x: _C.edge_lengths(x, np.array([[[0, 1]]], dtype=np.int32)),
+            ValueError,
+            "edges: expected int64",
+        ),
+        (
+            lambda x: _C.scatter_edges(x, np.array([[[0, 1]]]), np.zeros((1, 1))),
+            ValueError,
+            "weights: expected .* in the dtype of x",
+        ),
+        (
+            lambda x: _C.scatter_differences(x, np.zeros((1, 3, 3), np.float32)),
+            ValueError,
+            "weights: expected",
+        ),
+    ],
+)
+def test_bad_arrays_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call(cloud((1, 4, 5)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 255, 256, 600])
+def test_first_nonfinite_finds_the_first(at, value, dtype):
+    a = np.zeros(601, dtype)
+    assert _C.first_nonfinite(a) == -1
+    a[at:] = value
+    assert _C.first_nonfinite(a) == at
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "fault"),
+    [
+        ((0, 1), np.nan, "not finite"),
+        ((1, 0), np.inf, "not finite"),
+        ((2, 2), 1.0, "non-zero on the diagonal"),
+        ((1, 2), 7.0, "asymmetric"),
+    ],
+)
+def test_first_matrix_fault_names_the_entry(entry, value, fault):
+    D = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))[None]
+    assert _C.first_matrix_fault(D) is None
+    D[0][entry] = value
+    what, b, i, j = _C.first_matrix_fault(D)
+    assert (what, b, i, j) == (fault, 0, *sorted(entry))
+
+
+def test_negative_entries_are_a_fault():
+    D = np.zeros((2, 2, 2))
+    D[1, 0, 1] = D[1, 1, 0] = -1.0
+    assert _C.first_matrix_fault(D) == ("negative", 1, 0, 1)
