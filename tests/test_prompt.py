@@ -161,7 +161,7 @@ class TestForward:
         ids, mask = text()
         out = lm(ids, mask, ids)
         torch.testing.assert_close(out.loss, out.ce_loss + out.ts_loss)
-        expected = 0.0 if objective is None else float(objective(lm.soft_prompt.weight))
+        expected = 0.0 if objective is None else objective(lm.soft_prompt.weight).item()
         assert out.ts_loss.item() == pytest.approx(expected)
         assert (expected > 0) == (name != "ce")
         assert set(out.ts_terms) == ({"h0", "h1"} if name in ("tsloss", "surrogate") else set())

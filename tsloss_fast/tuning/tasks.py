@@ -1,4 +1,4 @@
-"""A task the project generates itself: the truth of boolean expressions."""
+"""A task the project generates itself: which of two numbers is larger."""
 
 from __future__ import annotations
 
@@ -6,73 +6,37 @@ import random
 
 from tsloss_fast.tuning.data import Example
 
+LOW, HIGH = 10, 99
 
-def boolean_expressions(count: int, seed: int, depth: int = 3) -> list[Example]:
-    """Different expressions such as ``not ( True ) and ( False ) is``, half of them true.
 
-    The form is that of BIG-Bench Hard's task of this name. True and False take turns, so an even
-    `count` is balanced; since no expression comes twice, any split is disjoint.
+def larger_number(count: int, seed: int) -> list[Example]:
+    """Different questions such as ``Which number is larger, 47 or 82?``, answered by the number.
+
+    Both numbers have two digits. The larger one comes first in every other question, so its place
+    tells nothing. No pair of numbers comes twice, in either order, so any split is disjoint.
 
     Parameters
     ----------
     count : int
-        How many.
+        How many, at most 4005.
     seed : int
         The same seed gives the same list, and a longer list begins with the shorter one.
-    depth : int, default 3
-        How deeply expressions nest.
 
     Raises
     ------
     ValueError
-        If there are too few different expressions of this depth.
+        If `count` is negative or there are not so many pairs.
 
     Examples
     --------
-    >>> [example.answer for example in boolean_expressions(4, seed=0)]
-    ['True', 'False', 'True', 'False']
+    >>> [example.answer in example.question for example in larger_number(3, seed=0)]
+    [True, True, True]
     """
-    source = random.Random(seed)
-    seen: set[str] = set()
-    examples: list[Example] = []
-    for _ in range(1000 * max(count, 1)):
-        if len(examples) >= count:
-            return examples
-        text, value = _disjunction(source, depth)
-        # A bare True or False is no task.
-        if text in seen or value != (len(examples) % 2 == 0) or len(text.split()) < 3:
-            continue
-        seen.add(text)
-        examples.append(Example(f"{text} is", str(value)))
-    raise ValueError(f"count: expected fewer at depth {depth}, got {count}; found {len(examples)}")
-
-
-def _disjunction(source: random.Random, depth: int) -> tuple[str, bool]:
-    text, value = _conjunction(source, depth)
-    if source.random() < 0.4:
-        other, other_value = _conjunction(source, depth - 1)
-        return f"{text} or {other}", value or other_value
-    return text, value
-
-
-def _conjunction(source: random.Random, depth: int) -> tuple[str, bool]:
-    text, value = _negation(source, depth)
-    if source.random() < 0.4:
-        other, other_value = _negation(source, depth - 1)
-        return f"{text} and {other}", value and other_value
-    return text, value
-
-
-def _negation(source: random.Random, depth: int) -> tuple[str, bool]:
-    if source.random() < 0.35:
-        text, value = _atom(source, depth)
-        return f"not {text}", not value
-    return _atom(source, depth)
-
-
-def _atom(source: random.Random, depth: int) -> tuple[str, bool]:
-    if depth > 0 and source.random() < 0.6:
-        text, value = _disjunction(source, depth - 1)
-        return f"( {text} )", value
-    value = source.random() < 0.5
-    return str(value), value
+    pairs = [(low, high) for high in range(LOW, HIGH + 1) for low in range(LOW, high)]
+    if not 0 <= count <= len(pairs):
+        raise ValueError(f"count: expected 0 to {len(pairs)}, got {count}")
+    random.Random(seed).shuffle(pairs)
+    return [
+        Example(f"Which number is larger, {a} or {b}?", str(max(a, b)))
+        for a, b in (pair if i % 2 else pair[::-1] for i, pair in enumerate(pairs[:count]))
+    ]
