@@ -11,6 +11,12 @@ from tsloss_fast.tuning.objectives import LOSSES, make_objective
 pytestmark = pytest.mark.model
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """The tiny model is too small for two; conftest puts the count back."""
+    torch.set_num_threads(1)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 

@@ -11,7 +11,7 @@ import torch
 from tsloss_fast.tuning.checkpoints import RunError, RunFolder, write_atomically
 
 
-@pytest.fixture()
+@pytest.fixture
 def full_disk():
     """Make every write past some bytes fail, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -93,7 +93,7 @@ def test_folder_that_is_a_file(tmp_path):
 
 
 def test_nothing_to_resume(tmp_path):
-    with pytest.raises(RunError, match="resume: .* holds no run to resume"):
+    with pytest.raises(RunError, match=r"resume: .* holds no run to resume"):
         RunFolder(tmp_path).load_config()
     with pytest.raises(RunError, match=r"resume: .* has no trainer_state\.pt"):
         RunFolder(tmp_path).load_state()

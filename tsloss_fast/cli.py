@@ -108,24 +108,24 @@ def _tune(args: dict[str, Any]) -> int:
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tsloss_fast").setLevel(logging.INFO)
+    out = args.pop("out")
     try:
-        return _run_tune(args)
+        return _run_tune(out, args)
     except Interrupted as error:
         return _fail(EXIT_INTERRUPTED, str(error))
     except KeyboardInterrupt:
-        return _fail(EXIT_INTERRUPTED, f"stopped; what was saved before is in {args['out']}")
+        return _fail(EXIT_INTERRUPTED, f"stopped; what was saved before is in {out}")
     except (TrainingDiverged, OSError) as error:
         return _fail(EXIT_FAILED, f"error: {error}")
     except (ValueError, TypeError) as error:
         return _fail(EXIT_USAGE, f"error: {error}")
 
 
-def _run_tune(args: dict[str, Any]) -> int:
+def _run_tune(out: str, args: dict[str, Any]) -> int:
     from tsloss_fast.tuning.checkpoints import RunFolder
     from tsloss_fast.tuning.config import ConfigError, TuneConfig, config_names
     from tsloss_fast.tuning.run import tune
 
-    out = args.pop("out")
     resume = args.pop("resume", False)
     overwrite = args.pop("overwrite", False)
     quiet = args.pop("quiet", False)

@@ -18,6 +18,9 @@ STYLES: tuple[dict[str, Any], ...] = (
 )
 
 
+NAMES = ("H0 (components)", "H1 (loops)")
+
+
 def plot_diagrams(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
     """Persistence diagrams side by side, on the same axes.
 
@@ -30,7 +33,8 @@ def plot_diagrams(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
     -------
     matplotlib.figure.Figure
         Births to the right, deaths upwards, both distances in embedding space. The dashed line is
-        the diagonal, where bars have no length.
+        the diagonal, where bars have no length. The axis of deaths begins near the first death,
+        for the rows of a prompt are about equally far apart and bars would lie on each other.
 
     Raises
     ------
@@ -45,16 +49,15 @@ def plot_diagrams(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
     for title, dgms in bars.items():
         if len(dgms) > len(STYLES):
             raise ValueError(f"panels: expected at most H0 and H1, got {len(dgms)} for {title!r}")
-    values = [value for dgms in bars.values() for bar in dgms for pair in bar for value in pair]
-    top = 1.06 * max(values, default=1.0) or 1.0
+    right, bottom, top = _limits([pair for dgms in bars.values() for bar in dgms for pair in bar])
     figure = Figure(figsize=(3.5 * len(bars), 4.3), layout="constrained")
     axes = figure.subplots(1, len(bars), sharex=True, sharey=True, squeeze=False)[0]
     for axis, (title, dgms) in zip(axes, bars.items(), strict=True):
         axis.plot([0, top], [0, top], "--", color="0.5", linewidth=1, label="no length")
         for dim, (bar, style) in enumerate(zip(dgms, STYLES, strict=False)):
-            axis.scatter([b for b, _ in bar], [d for _, d in bar], label=f"H{dim}", **style)
-        axis.set(title=title, xlabel="birth (distance in embedding space)", aspect="equal")
-        axis.set(xlim=(-0.04 * top, top), ylim=(-0.04 * top, top))
+            axis.scatter([b for b, _ in bar], [d for _, d in bar], label=NAMES[dim], **style)
+        axis.set(title=title, xlabel="birth (distance in embedding space)")
+        axis.set(xlim=(-0.06 * right, right), ylim=(bottom, top))
     axes[0].set_ylabel("death (distance in embedding space)")
     handles, labels = axes[0].get_legend_handles_labels()
     # Below all panels, where it covers no point.
@@ -68,6 +71,15 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     for file in files:
         figure.savefig(file, dpi=160)
     return files
+
+
+def _limits(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
+    """The last birth shown, and the first and last death shown; some room around all bars."""
+    deaths = [death for _, death in pairs if death > 0] or [1.0]
+    room = max(0.08 * (max(deaths) - min(deaths)), 0.02 * max(deaths))
+    # Bars of no length, from coincident rows, have to be seen too.
+    low = 0.0 if any(death == 0 for _, death in pairs) else min(deaths)
+    return 1.08 * max(deaths), low - room, max(deaths) + room
 
 
 def _bars(dgm: PersistenceDiagram, title: str) -> list[tuple[float, float]]:

@@ -77,10 +77,9 @@ class TuneConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("n_tokens", "epochs", "batch_size", "max_length", "eval_batch_size"):
+        for name in ("n_tokens", "epochs", "batch_size", "eval_batch_size", "max_length"):
             _check_int(name, getattr(self, name), low=1)
-        for name in ("save_every",):
-            _check_int(name, getattr(self, name), low=1)
+        _check_int("save_every", self.save_every, low=1)
         for name in ("eval_every", "seed"):
             _check_int(name, getattr(self, name), low=0)
         for name in ("max_new_tokens", "threads"):
@@ -89,7 +88,8 @@ class TuneConfig:
         _check_choice("init", self.init, INITS)
         _check_choice("loss", self.loss, LOSSES)
         _check_choice("template", self.template, TEMPLATES)
-        _check_number("lr", self.lr, above=0)
+        # AdamW divides the rate by 1 - 0.9 in its first step, which must stay within float32.
+        _check_number("lr", self.lr, above=0, below=3.4e37)
         for name in ("weight_decay", "lambda_ts", "init_std"):
             _check_number(name, getattr(self, name), low=0)
         _check_number("warmup", self.warmup, low=0, below=1)

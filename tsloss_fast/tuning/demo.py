@@ -37,7 +37,7 @@ SETTINGS: dict[str, Any] = {
     "n_tokens": 20,
     "init": "vocab",
     "template": "plain",
-    "epochs": 4,
+    "epochs": 3,
     "batch_size": 4,
     "lr": 3e-3,
 }
@@ -65,11 +65,11 @@ class Row:
             self.run,
             f"{self.accuracy:.2f}",
             f"{self.ce:.3f}",
-            f"{terms['h0'].item():.4f}",
+            f"{terms['h0'].item():.2e}",
             f"{terms['h1'].item():.2e}",
             str(int(summary.h1_count)),
             f"{summary.h0_mean_lifetime.item():.3f}",
-            "" if self.ts_share is None else f"{self.ts_share:.2%}",
+            "-" if self.ts_share is None else f"{self.ts_share:.2%}",
         ]
 
 
@@ -134,9 +134,10 @@ def table_rows(runs: dict[str, TuneResult]) -> list[Row]:
             start = torch.load(RunFolder(result.file.parent).prompt_file(0), weights_only=True)
             rows.append(Row("before", accuracies[0], steps[0]["ce"], start, None))
         last = [record for record in result.metrics if record["kind"] == "epoch"][-1]
-        share = sum(s["ts_share"] * s["seconds"] for s in steps) / sum(s["seconds"] for s in steps)
+        seconds = sum(step["seconds"] for step in steps)
+        share = sum(step["ts_share"] * step["seconds"] for step in steps) / seconds
         after = accuracies[last["epoch"]]
-        rows.append(Row(f"after {name}", after, last["ce"], result.prompt, share))
+        rows.append(Row(f"after {name}", after, last["ce"], result.prompt, share or None))
     return rows
 
 
@@ -154,9 +155,9 @@ def _notes() -> str:
         "Both runs: the same start, batches and steps. CE is the mean over the last epoch's\n"
         "training steps (of the first step, for the start). L_H0 is the variance of the H0\n"
         "lifetimes, L_H1 the sum of squared H1 lifetimes over n; lifetimes are distances in\n"
-        "embedding space. TSLoss is weighted so that its gradient norm is "
-        f"{BALANCE} times that\nof the cross-entropy. One run of each, {HELD_OUT} held-out examples: "
-        "differences in accuracy\nof a few hundredths are chance."
+        f"embedding space. TSLoss's weight keeps its gradient norm at {BALANCE} times that of the\n"
+        f"cross-entropy. One run of each, {HELD_OUT} held-out examples: differences in accuracy\n"
+        "of a few hundredths are chance."
     )
 
 
