@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny_lm import DIM, WORDS, tiny_model
 
+from tsloss_fast.balance import GradientBalance
 from tsloss_fast.loss import TSLoss
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.tuning.objectives import LOSSES, make_objective
@@ -365,6 +366,19 @@ class TestBalance:
         assert out.ts_loss.item() == 0
         assert torch.isfinite(lm.soft_prompt.weight.grad).all()
         assert lm.balance.average_ts.item() == 0
+
+    def test_norm_of_zero_is_left_out_of_the_average(self):
+        balance = GradientBalance(ratio=2.0)
+        for norm in (3.0, 0.0):
+            balance.observe_ce(torch.tensor(norm))
+            balance.observe_ts(torch.tensor(norm / 6))
+        assert balance.weight(torch.tensor(0.0)).item() == pytest.approx(2.0 * 3.0 / 0.5)
+
+    def test_weight_follows_a_gradient_that_has_just_grown(self):
+        balance = GradientBalance(ratio=2.0)
+        balance.observe_ce(torch.tensor(3.0))
+        balance.observe_ts(torch.tensor(0.1))
+        assert balance.weight(torch.tensor(5.0)).item() == pytest.approx(2.0 * 3.0 / 5.0)
 
     def test_evaluation_leaves_the_averages_alone(self):
         lm = prompted(ts_loss=TSLoss(), balance=1.0)

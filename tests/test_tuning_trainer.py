@@ -273,6 +273,14 @@ class TestFailures:
         with pytest.raises(TrainingDiverged, match="A learning rate below 1e\\+30 may help"):
             tune(config, tmp_path / "run", loaded=loaded, progress=False)
 
+    def test_prompt_that_overflows_is_not_saved(self, config, loaded, tmp_path):
+        config = replace(config, lr=3e37, weight_decay=1e6, warmup=0.0, batch_size=100)
+        with pytest.raises(TrainingDiverged, match="epoch 1, step 1: the prompt is not finite"):
+            tune(config, tmp_path / "run", loaded=loaded, progress=False)
+        names = [file.name for file in (tmp_path / "run").glob("soft_prompt_*.pt")]
+        assert names == ["soft_prompt_epoch_000.pt"]
+        assert torch.load(tmp_path / "run" / "trainer_state.pt", weights_only=True)["step"] == 0
+
     def test_second_interrupt_stops_at_once(self, config, loaded, tmp_path, monkeypatch):
         def interrupt_twice(self, batch):
             os.kill(os.getpid(), signal.SIGINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Sequence
@@ -184,7 +183,6 @@ class PromptTunedLM(nn.Module):
         self.grad_norms: dict[str, Tensor] = {}
         self.ts_seconds = 0.0
         self._balance_started = False
-        self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
 
     def train(self, mode: bool = True) -> PromptTunedLM:
         """As for any module, but the frozen model stays in eval mode (no dropout)."""
@@ -235,6 +233,7 @@ class PromptTunedLM(nn.Module):
         order = _right_padded_order(attention_mask)  # [B, T]
         if order is not None:
             # The prompt's last row predicts the text's first token, so it must stand next to it.
+            # With padding last, positions count from 0 in every architecture.
             input_ids, attention_mask = input_ids.gather(1, order), attention_mask.gather(1, order)
             labels = None if labels is None else labels.gather(1, order)
         out = self.model(
@@ -278,8 +277,6 @@ class PromptTunedLM(nn.Module):
         with torch.no_grad():
             prompt = self.soft_prompt(len(input_ids))  # [B, n, d]
             inputs = self._model_inputs(prompt, input_ids, attention_mask)
-            # transformers derives the same positions from the mask and extends them itself.
-            inputs.pop("position_ids", None)
             return self.model.generate(**inputs, **kwargs)
 
     def _in_input_order(self, logits: Tensor, order: Tensor) -> Tensor:
@@ -294,14 +291,10 @@ class PromptTunedLM(nn.Module):
 
     def _model_inputs(self, prompt: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         text = self.model.get_input_embeddings()(ids)  # [B, T, d]
-        mask = self._extend(mask, 1)  # [B, n + T]
-        inputs = {
+        return {
             "inputs_embeds": torch.cat((prompt.to(text), text), dim=1),  # [B, n + T, d]
-            "attention_mask": mask,
+            "attention_mask": self._extend(mask, 1),  # [B, n + T]
         }
-        if self._takes_positions:
-            inputs["position_ids"] = (mask.long().cumsum(dim=1) - 1).clamp_min(0)
-        return inputs
 
     def _extend(self, values: Tensor, fill: int) -> Tensor:
         """[B, T] with n columns of `fill` in front."""
