@@ -2,12 +2,14 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "distances.hpp"
+#include "finite.hpp"
 #include "h0.hpp"
 #include "h1.hpp"
 #include "isa.hpp"
@@ -264,44 +266,46 @@ py::array scatter_edges(const py::array& x, const py::array& edges, const py::ar
   });
 }
 
-// Runs one loss over a batch of clouds: (L_H0 [B], L_H1 [B], gradient of the weighted sum or None).
+// Runs one loss over a batch of clouds: (loss [B], L_H0 [B], L_H1 [B], the loss's gradient [B, n, d]
+// or None). A cloud whose distances are not all finite gets NaN for its loss and its terms.
 template <class T, class MakeLoss>
-py::tuple loss_of_batch(const py::array& x, const Batch& shape, bool with_grad, std::size_t threads,
-                        Isa isa, MakeLoss make_loss) {
-  py::array_t<T> h0_terms(static_cast<py::ssize_t>(shape.B));
-  py::array_t<T> h1_terms(static_cast<py::ssize_t>(shape.B));
+py::tuple loss_of_batch(const py::array& x, const Batch& shape, tsl::LossWeights weights,
+                        bool with_grad, std::size_t threads, Isa isa, MakeLoss make_loss) {
+  const auto B = static_cast<py::ssize_t>(shape.B);
+  py::array_t<T> losses(B);
+  py::array_t<T> h0_terms(B);
+  py::array_t<T> h1_terms(B);
   py::object grad = py::none();
-  T* out = nullptr;
+  T* grad_out = nullptr;
   if (with_grad) {
     auto array = like_batch<T>(shape, shape.d);
-    out = array.mutable_data();
+    grad_out = array.mutable_data();
     grad = array;
   }
   const T* in = data<T>(x);
+  T* loss_out = losses.mutable_data();
   T* h0_out = h0_terms.mutable_data();
   T* h1_out = h1_terms.mutable_data();
-  {
-    for_each_cloud_without_gil(shape.B, threads, [&] {
-      using Loss = decltype(make_loss());
-      struct Worker {
-        Loss loss;
-        std::vector<T> D;
-      };
-      auto worker = std::make_shared<Worker>(Worker{make_loss(), std::vector<T>(shape.n * shape.n)});
-      return [&, worker](std::size_t b) {
-        const T* cloud = in + b * shape.n * shape.d;
-        tsl::pairwise_distances(cloud, shape.n, shape.d, worker->D.data(), isa);
-        T* grad_x = out ? out + b * shape.n * shape.d : nullptr;
-        tsl::LossTerms terms = worker->loss.compute(cloud, worker->D.data(), shape.n, shape.d, grad_x);
-        // A distance that overflows must show in the loss, whichever edges are critical.
-        for (const T length : worker->D)
-          if (!std::isfinite(length)) terms.h0 = terms.h1 = std::nan("");
-        h0_out[b] = static_cast<T>(terms.h0);
-        h1_out[b] = static_cast<T>(terms.h1);
-      };
-    });
-  }
-  return py::make_tuple(h0_terms, h1_terms, grad);
+  for_each_cloud_without_gil(shape.B, threads, [&] {
+    struct Worker {
+      decltype(make_loss()) loss;
+      std::vector<T> D;
+    };
+    auto worker = std::make_shared<Worker>(Worker{make_loss(), std::vector<T>(shape.n * shape.n)});
+    return [&, worker](std::size_t b) {
+      const T* cloud = in + b * shape.n * shape.d;
+      T* const D = worker->D.data();
+      tsl::pairwise_distances(cloud, shape.n, shape.d, D, isa);
+      tsl::LossTerms terms{std::nan(""), std::nan("")};
+      if (tsl::all_finite(D, shape.n * shape.n))
+        terms = worker->loss.compute(cloud, D, shape.n, shape.d,
+                                     grad_out ? grad_out + b * shape.n * shape.d : nullptr);
+      loss_out[b] = static_cast<T>(weights.h0 * terms.h0 + weights.h1 * terms.h1);
+      h0_out[b] = static_cast<T>(terms.h0);
+      h1_out[b] = static_cast<T>(terms.h1);
+    };
+  });
+  return py::make_tuple(losses, h0_terms, h1_terms, grad);
 }
 
 py::tuple persistence_loss(const py::array& x, double h0_weight, double h1_weight, double h1_power,
@@ -312,7 +316,7 @@ py::tuple persistence_loss(const py::array& x, double h0_weight, double h1_weigh
   const tsl::LossWeights weights{h0_weight, h1_weight, scale_by_mean};
   return with_float_type(x, "x", [&](auto zero) {
     using T = decltype(zero);
-    return loss_of_batch<T>(x, shape, with_grad, threads, isa, [&] {
+    return loss_of_batch<T>(x, shape, weights, with_grad, threads, isa, [&] {
       return tsl::PersistenceLoss<T>(weights, h1_power, max_dim, isa);
     });
   });
@@ -329,7 +333,7 @@ py::tuple surrogate_loss(const py::array& x, double h0_weight, double h1_weight,
                                       self_pairs, detach_scales};
   return with_float_type(x, "x", [&](auto zero) {
     using T = decltype(zero);
-    return loss_of_batch<T>(x, shape, with_grad, threads, isa,
+    return loss_of_batch<T>(x, shape, weights, with_grad, threads, isa,
                             [&] { return tsl::SurrogateLoss<T>(weights, options, isa); });
   });
 }
@@ -341,18 +345,9 @@ Index first_nonfinite(const py::array& a) {
     using T = decltype(zero);
     const T* values = data<T>(a);
     const auto size = static_cast<std::size_t>(a.size());
-    const py::gil_scoped_release released;
-    // x - x is 0 for a finite x and NaN otherwise; blocks keep the common case free of branches.
-    constexpr std::size_t kBlock = 256;
-    for (std::size_t start = 0; start < size; start += kBlock) {
-      const std::size_t end = std::min(size, start + kBlock);
-      bool finite = true;
-      for (std::size_t k = start; k < end; ++k) finite &= values[k] - values[k] == 0;
-      if (finite) continue;
-      for (std::size_t k = start; k < end; ++k)
-        if (!std::isfinite(values[k])) return static_cast<Index>(k);
-    }
-    return -1;
+    if (tsl::all_finite(values, size)) return -1;
+    const T* first = std::find_if(values, values + size, [](T v) { return !std::isfinite(v); });
+    return static_cast<Index>(first - values);
   });
 }
 

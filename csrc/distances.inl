@@ -85,7 +85,7 @@ inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t 
   tile_squares<T, R, C>(x + i * d, x + j * d, d, squares);
   for (std::size_t r = 0; r < R; ++r)
     for (std::size_t c = 0; c < C; ++c) {
-      const T length = std::sqrt(squares[r][c]);
+      const T length = length_of(squares[r][c], x + (i + r) * d, x + (j + c) * d, d);
       D[(i + r) * n + j + c] = length;
       D[(j + c) * n + i + r] = length;
     }
@@ -103,27 +103,37 @@ void fill_distances(const T* x, std::size_t n, std::size_t d, T* D) {
     for (std::size_t j = i; j < n; ++j) distance_tile<T, 1, 1>(x, n, d, i, j, D);
 }
 
+// Vectors of a row that one pass over the points sums in registers.
+constexpr std::size_t kStrip = kTile;
+
+// Sums one strip of coordinates for all points; `strip` holds the points' strips side by side.
 template <class T>
-void fill_differences(const T* x, const T* weights, std::size_t n, std::size_t d, T* grad_x) {
+void fill_strip(const T* strip, const T* weights, std::size_t n, std::size_t width,
+                std::size_t d, T* grad_x) {
   constexpr std::size_t L = Lanes<T>::kCount;
   for (std::size_t i = 0; i < n; ++i) {
-    const T* row = x + i * d;
-    const T* w = weights + i * n;
-    std::size_t t = 0;
-    for (; t + 4 * L <= d; t += 4 * L) {
-      Vector<T> here[4];
-      Vector<T> sums[4] = {};
-      for (std::size_t u = 0; u < 4; ++u) here[u] = load(row + t + u * L);
-      for (std::size_t j = 0; j < n; ++j)
-        for (std::size_t u = 0; u < 4; ++u)
-          sums[u] += w[j] * (here[u] - load(x + j * d + t + u * L));
-      for (std::size_t u = 0; u < 4; ++u) store(grad_x + i * d + t + u * L, sums[u]);
-    }
-    for (; t < d; ++t) {
-      T sum = 0;
-      for (std::size_t j = 0; j < n; ++j) sum += w[j] * (row[t] - x[j * d + t]);
-      grad_x[i * d + t] = sum;
-    }
+    Vector<T> here[kStrip];
+    Vector<T> sums[kStrip] = {};
+    for (std::size_t u = 0; u < kStrip; ++u) here[u] = load(strip + (i * kStrip + u) * L);
+    for (std::size_t j = 0; j < n; ++j)
+      for (std::size_t u = 0; u < kStrip; ++u)
+        sums[u] += weights[i * n + j] * (here[u] - load(strip + (j * kStrip + u) * L));
+    T out[kStrip * L];
+    for (std::size_t u = 0; u < kStrip; ++u) store(out + u * L, sums[u]);
+    std::memcpy(grad_x + i * d, out, width * sizeof(T));
+  }
+}
+
+// Points a power of two apart share their cache sets, so each strip is copied together first.
+template <class T>
+void fill_differences(const T* x, const T* weights, std::size_t n, std::size_t d, T* grad_x) {
+  constexpr std::size_t kWidth = kStrip * Lanes<T>::kCount;
+  std::vector<T> strip(n * kWidth);
+  for (std::size_t t = 0; t < d; t += kWidth) {
+    const std::size_t width = std::min(kWidth, d - t);
+    for (std::size_t i = 0; i < n; ++i)
+      std::memcpy(strip.data() + i * kWidth, x + i * d + t, width * sizeof(T));
+    fill_strip(strip.data(), weights, n, width, d, grad_x + t);
   }
 }
 
@@ -133,11 +143,13 @@ void fill_edge_lengths(const T* x, const std::int64_t* edges, std::size_t count,
   for (std::size_t k = 0; k < count; ++k) {
     const std::int64_t i = edges[2 * k];
     const std::int64_t j = edges[2 * k + 1];
-    T square[1][1] = {{0}};
-    if (i >= 0 && j >= 0 && i != j)
-      tile_squares<T, 1, 1>(x + static_cast<std::size_t>(i) * d,
-                            x + static_cast<std::size_t>(j) * d, d, square);
-    lengths[k] = std::sqrt(square[0][0]);
+    lengths[k] = 0;
+    if (i < 0 || j < 0 || i == j) continue;
+    const T* a = x + static_cast<std::size_t>(i) * d;
+    const T* b = x + static_cast<std::size_t>(j) * d;
+    T square[1][1];
+    tile_squares<T, 1, 1>(a, b, d, square);
+    lengths[k] = length_of(square[0][0], a, b, d);
   }
 }
 

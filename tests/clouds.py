@@ -58,7 +58,7 @@ def cloud(family, n, d, seed=0, dtype=torch.float64):
 def matrix(kind, n, seed=0, dtype=torch.float64):
     """A symmetric matrix [n, n] with a zero diagonal that need not obey the triangle inequality.
 
-    "ranks": all lengths distinct; "ties": few values; "zeros": few values, many of them 0 or -0.
+    "ranks": all lengths distinct; "ties": few values; "zeros": ties with 0 and -0 among them.
     """
     generator = torch.Generator().manual_seed(seed)
     i, j = torch.triu_indices(n, n, 1)
@@ -67,8 +67,8 @@ def matrix(kind, n, seed=0, dtype=torch.float64):
     elif kind == "ties":
         lengths = torch.randint(1, 5, (len(i),), generator=generator) + 0.0
     elif kind == "zeros":
-        choices = torch.tensor([0.0, -0.0, 1.0, 2.0])
-        lengths = choices[torch.randint(0, 4, (len(i),), generator=generator)]
+        lengths = torch.randint(-1, 10, (len(i),), generator=generator) + 0.0
+        lengths = torch.where(lengths < 0, -0.0, lengths)
     else:
         raise ValueError(kind)
     D = torch.zeros(n, n, dtype=dtype)

@@ -148,7 +148,7 @@ def assert_valid(dgm, dim, n):
         assert ((edge >= 0) & (edge < n)).all()
     assert (death[:, 0] < death[:, 1]).all()
     if dim == 0:
-        assert K == n - 1
+        assert n - 1 == K
         assert dgm.mask.all()
         assert (dgm.births == 0).all()
         assert (birth[:, 0] == birth[:, 1]).all()
@@ -158,7 +158,7 @@ def assert_valid(dgm, dim, n):
         assert (birth[:, 0] < birth[:, 1]).all()
         assert (dgm.deaths[dgm.mask] > dgm.births[dgm.mask]).all()
         if dgm.mask.numel():
-            assert K == dgm.mask.sum(-1).max()
+            assert dgm.mask.sum(-1).max() == K
 
 
 def _finite(intervals):

@@ -1,4 +1,4 @@
-"""The reference against answers that share no code with it: it must be right to be compared with."""
+"""The reference against answers that share no code with it."""
 
 import subprocess
 import sys

@@ -148,7 +148,7 @@ class TSLoss(nn.Module):
         check_cloud(prompt, "prompt")
         x = prompt.float() if prompt.dtype in (torch.float16, torch.bfloat16) else prompt
         loss, h0, h1 = self._compute(x)
-        if self.reduction == "mean":
+        if self.reduction == "mean" and loss.ndim > 0:
             loss, h0, h1 = loss.mean(), h0.mean(), h1.mean()
         return (loss, {"h0": h0, "h1": h1}) if return_terms else loss
 

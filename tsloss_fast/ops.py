@@ -43,8 +43,23 @@ def _unflat(array: Any, batch: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(array).reshape((*batch, *array.shape[1:]))
 
 
-def _require_finite(x: Tensor, name: str) -> None:
-    """Raise a ValueError that names the first NaN or infinity of `x`."""
+def _require_finite(result: Any, x: Tensor, name: str) -> None:
+    """Raise a ValueError with the cause if `result`, computed from all distances, is not finite.
+
+    Every NaN or infinity among the points reaches the distances, so the points themselves are
+    looked at only once something is wrong.
+    """
+    if _C.first_nonfinite(result) < 0:
+        return
+    require_finite_points(x, name)
+    dtype = describe(x).split()[0]
+    raise ValueError(
+        f"{name}: expected rows whose distances and loss {dtype} can hold, got an overflow"
+    )
+
+
+def require_finite_points(x: Tensor, name: str = "x") -> None:
+    """Raise a ValueError that names the first NaN or infinity of `x` [..., n, d]."""
     flat = _flat(x)
     index = _C.first_nonfinite(flat)
     if index < 0:
@@ -52,13 +67,6 @@ def _require_finite(x: Tensor, name: str) -> None:
     value = flat.reshape(-1)[index]
     where = ", ".join(str(int(k)) for k in torch.unravel_index(torch.tensor(index), x.shape))
     raise ValueError(f"{name}: expected finite values, got {name}[{where}] = {value}")
-
-
-def _overflow(x: Tensor, name: str) -> ValueError:
-    dtype = describe(x).split()[0]
-    return ValueError(
-        f"{name}: expected rows whose squared distances and loss {dtype} can hold, got an overflow"
-    )
 
 
 def require_distance_matrix(D: Tensor) -> None:
@@ -108,10 +116,8 @@ scatter_differences.register_autograd(
 @custom_op("tsloss_fast::pairwise_distances", mutates_args=())
 def pairwise_distances(x: Tensor) -> Tensor:
     """Euclidean distances [..., n, n] of the rows of ``x`` [..., n, d]."""
-    _require_finite(x, "x")
     D = _C.distances(_flat(x), torch.get_num_threads())
-    if _C.first_nonfinite(D) >= 0:
-        raise _overflow(x, "x")
+    _require_finite(D, x, "x")
     return _unflat(D, _batch(x))
 
 
@@ -237,12 +243,11 @@ def persistence_loss(
 
     With ``max_dim=0`` H1 is not computed and its term is 0.
     """
-    _require_finite(prompt, "prompt")
-    terms = _C.persistence_loss(
+    results = _C.persistence_loss(
         _flat(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
         torch.get_num_threads(),
     )  # fmt: skip
-    return _loss_outputs(prompt, h0_weight, h1_weight, terms)
+    return _loss_outputs(prompt, results)
 
 
 @custom_op("tsloss_fast::surrogate_loss", mutates_args=())
@@ -259,22 +264,19 @@ def surrogate_loss(
     detach_scales: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """TSLoss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's slope."""
-    _require_finite(prompt, "prompt")
-    terms = _C.surrogate_loss(
+    results = _C.surrogate_loss(
         _flat(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
         scale_by_mean, self_pairs, detach_scales, True, torch.get_num_threads(),
     )  # fmt: skip
-    return _loss_outputs(prompt, h0_weight, h1_weight, terms)
+    return _loss_outputs(prompt, results)
 
 
 def _loss_outputs(
-    prompt: Tensor, h0_weight: float, h1_weight: float, terms: tuple[Any, Any, Any]
+    prompt: Tensor, results: tuple[Any, Any, Any, Any]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    batch = _batch(prompt)
-    h0, h1, slope = (_unflat(array, batch) for array in terms)
-    if max(_C.first_nonfinite(terms[0]), _C.first_nonfinite(terms[1])) >= 0:
-        raise _overflow(prompt, "prompt")
-    return h0_weight * h0 + h1_weight * h1, h0, h1, slope
+    _require_finite(results[0], prompt, "prompt")
+    loss, h0, h1, slope = (_unflat(array, _batch(prompt)) for array in results)
+    return loss, h0, h1, slope
 
 
 def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -297,7 +299,8 @@ def _loss_backward(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tens
             "tsloss_fast.rips_persistence or tsloss_fast.pairwise_distances."
         )
     (slope,) = ctx.saved_tensors
-    return grad[..., None, None] * slope, *([None] * ctx.options)
+    factors = grad[..., None, None] if grad.ndim else grad
+    return factors * slope, *([None] * ctx.options)
 
 
 for _loss in (persistence_loss, surrogate_loss):

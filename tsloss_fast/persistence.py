@@ -138,12 +138,17 @@ def _metric_points(x: Tensor, metric: str) -> Tensor:
     x = _at_least_float32(x)
     if metric == "euclidean":
         return x
-    norms = torch.linalg.vector_norm(x, dim=-1, keepdim=True)  # [..., n, 1]
-    zero = (norms == 0).nonzero()
+    # One layout, for the order in which a norm is summed follows the strides.
+    x = x.contiguous()
+    ops.require_finite_points(x)
+    # Rows of largest entry 1 have norms from 1 to sqrt(d): squares neither overflow nor vanish.
+    largest = x.detach().abs().amax(-1, keepdim=True)  # [..., n, 1]
+    zero = (largest == 0).nonzero()
     if len(zero):
         where = ", ".join(str(int(k)) for k in zero[0, :-1])
         raise ValueError(f"x: expected non-zero rows for metric='cosine', got x[{where}] = 0")
-    return x / norms
+    x = x / largest
+    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
 
 
 def _metric_lengths(lengths: Tensor, metric: str) -> Tensor:

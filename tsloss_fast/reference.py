@@ -40,8 +40,8 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     tensor([[0., 5.],
             [5., 0.]])
     """
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()
+    # torch sums in an order that follows the strides; one layout gives one result.
+    x = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).contiguous()
     if metric == "euclidean":
         return _safe_sqrt(_squared_distances(x))
     if metric == "cosine":
@@ -124,7 +124,7 @@ def persistence_entropy(*dgms: PersistenceDiagram) -> Tensor:
     zero = lifetimes == 0
     p = lifetimes / lifetimes.sum(-1, keepdim=True)
     p = torch.where(zero, 1, p)
-    return -(p * p.log()).sum(-1)
+    return (p * (1 / p).log()).sum(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,8 +276,6 @@ class TSLoss(nn.Module):
 
 def _squared_distances(x: Tensor) -> Tensor:
     """||x_i - x_j||^2 by direct differences, [..., n, d] -> [..., n, n]."""
-    # torch sums in an order that follows the strides; one layout gives one result.
-    x = x.contiguous()
     return ((x.unsqueeze(-2) - x.unsqueeze(-3)) ** 2).sum(-1)
 
 
@@ -335,8 +333,10 @@ def _diagram(
     mask = edges[..., 0] >= 0  # [B, K]
 
     cloud = torch.arange(B, device=clouds.device).unsqueeze(-1)  # [B, 1]
-    births = torch.where(mask, clouds[cloud, edges[..., 0], edges[..., 1]], 0)
     deaths = torch.where(mask, clouds[cloud, edges[..., 2], edges[..., 3]], 0)
+    births = torch.where(mask, clouds[cloud, edges[..., 0], edges[..., 1]], 0)
+    if dim == 0:
+        births = torch.zeros_like(deaths)
     return PersistenceDiagram(
         births=births.reshape(*batch, K),
         deaths=deaths.reshape(*batch, K),
