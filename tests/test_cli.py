@@ -156,6 +156,7 @@ def test_info_names_what_is_installed(capsys):
     status, stdout, _ = run(capsys, "info")
     rows = dict(line.split(maxsplit=1) for line in stdout.splitlines() if "  " in line)
     assert status == 0
+    assert rows["tsloss_fast"] == tsloss_fast.__version__
     assert rows["torch"] == torch.__version__
     assert rows["threads"] == str(torch.get_num_threads())
     assert "_C" in stdout

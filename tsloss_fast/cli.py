@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from tsloss_fast import __version__
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -147,17 +149,17 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
 def _info(args: dict[str, Any]) -> int:
     import torch
 
-    from tsloss_fast.tuning.models import ModelError, find_model
+    from tsloss_fast.tuning.models import DEFAULT_MODEL, ModelError, find_model
 
     try:
-        source = find_model("smollm2-135m-instruct")
+        source = find_model(DEFAULT_MODEL)
         model = f"{source.name}/{source.gguf_file}"
     except ModelError as error:
         model = str(error)
     compiled = importlib.util.find_spec("tsloss_fast._C")
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     rows = {
-        "tsloss_fast": _version("tsloss-fast"),
+        "tsloss_fast": __version__,
         "compiled module": compiled.origin if compiled else "missing; run: pip install .",
         "python": platform.python_version(),
         "torch": torch.__version__,
