@@ -20,7 +20,7 @@ LAYERS = [
     {"ops"},
     {"persistence"},
     {"summaries"},
-    {"loss"},
+    {"loss", "balance"},
     {"prompt"},
     {"monitor", "tuning", "integrations", "plots"},
     {"cli", "__main__"},

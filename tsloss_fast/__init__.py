@@ -4,6 +4,7 @@ from tsloss_fast import reference
 from tsloss_fast.diagram import PersistenceDiagram
 from tsloss_fast.loss import TSLoss
 from tsloss_fast.persistence import pairwise_distances, rips_persistence
+from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.summaries import (
     TopologySummary,
     lifetime_variance,
@@ -16,6 +17,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PersistenceDiagram",
+    "PromptTunedLM",
+    "SoftPrompt",
     "TSLoss",
     "TopologySummary",
     "lifetime_variance",

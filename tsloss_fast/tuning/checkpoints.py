@@ -1,0 +1,156 @@
+"""The files of a run, written so that no failure harms what was there before."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CONFIG_FILE = "config.json"
+STATE_FILE = "trainer_state.pt"
+METRICS_FILE = "metrics.jsonl"
+INTERRUPTED_FILE = "soft_prompt_interrupted.pt"
+PROMPT_PATTERN = "soft_prompt_*.pt"
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used as asked."""
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside the file, then take its place; on failure the old file is untouched."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files that others cannot read; a run's files follow the user's umask.
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+class RunFolder:
+    """One run's folder: prompts, trainer state, metrics and configuration.
+
+    Parameters
+    ----------
+    path : str or Path
+        Made by `prepare`, with its parents.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether files of a run lie in the folder."""
+        return any(True for _ in self._files())
+
+    def prepare(self) -> None:
+        """Make the folder and see that it can be written to.
+
+        Raises
+        ------
+        RunError
+            If it cannot.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise RunError(
+                f"out: cannot write to {self.path}: {error.strerror or error}"
+            ) from error
+
+    def clear(self) -> None:
+        """Remove the files of a run, and nothing else."""
+        for file in list(self._files()):
+            file.unlink()
+
+    def prompt_file(self, epoch: int) -> Path:
+        """Where the prompt stands after an epoch; epoch 0 is the start."""
+        return self.path / f"soft_prompt_epoch_{epoch:03d}.pt"
+
+    def save_prompt(self, file: Path, weight: Tensor) -> None:
+        """Save the rows as a plain [n, d] float32 tensor on the CPU."""
+        write_atomically(file, _serialised(weight.detach().cpu().clone()))
+
+    def save_state(self, state: dict[str, Any]) -> None:
+        """Replace the trainer state."""
+        write_atomically(self.path / STATE_FILE, _serialised(state))
+
+    def load_state(self) -> dict[str, Any]:
+        """Read the trainer state.
+
+        Raises
+        ------
+        RunError
+            If there is none.
+        """
+        file = self.path / STATE_FILE
+        if not file.is_file():
+            raise RunError(f"resume: {self.path} has no {STATE_FILE} to resume from")
+        return torch.load(file, weights_only=True, map_location="cpu")
+
+    def save_config(self, config: dict[str, Any]) -> None:
+        """Replace the configuration."""
+        write_atomically(self.path / CONFIG_FILE, (json.dumps(config, indent=2) + "\n").encode())
+
+    def load_config(self) -> dict[str, Any]:
+        """Read the configuration of the run in the folder.
+
+        Raises
+        ------
+        RunError
+            If there is none.
+        """
+        try:
+            return json.loads((self.path / CONFIG_FILE).read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(f"resume: {self.path} holds no run to resume: {error}") from error
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Add one line to the metrics."""
+        with (self.path / METRICS_FILE).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All metrics, without a last line that was cut off while it was written."""
+        file = self.path / METRICS_FILE
+        lines = file.read_text().split("\n")[:-1] if file.is_file() else []
+        return [json.loads(line) for line in lines]
+
+    def cut_metrics(self, step: int) -> None:
+        """Drop the metrics after a step, which a resumed run will write again."""
+        kept = [record for record in self.read_metrics() if record["step"] <= step]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        write_atomically(self.path / METRICS_FILE, text.encode())
+
+    def _files(self) -> list[Path]:
+        names = (CONFIG_FILE, STATE_FILE, METRICS_FILE)
+        fixed = [self.path / name for name in names if (self.path / name).exists()]
+        return fixed + sorted(self.path.glob(PROMPT_PATTERN))
+
+
+def _serialised(value: Any) -> bytes:
+    # torch.save hides the system's reason when a disk is full, so it writes to memory first.
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()

@@ -1,0 +1,172 @@
+"""TuneConfig: every setting of a tuning run, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tsloss_fast.tuning.data import TEMPLATES
+from tsloss_fast.tuning.models import DEFAULT_MODEL
+from tsloss_fast.tuning.objectives import LOSSES
+
+INITS = ("normal", "vocab", "text")
+
+# What a resumed run may change, because the numbers it trains to do not depend on it. The data are
+# compared by content, not by where they lie.
+FREE_TO_CHANGE = frozenset(
+    {
+        "data",
+        "eval_data",
+        "device",
+        "threads",
+        "save_every",
+        "eval_every",
+        "eval_batch_size",
+        "max_new_tokens",
+        "max_length",
+        "log_grad_norms",
+    }
+)
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names it, what was expected and what was got."""
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """Settings of a run; the defaults are the paper's where it names one.
+
+    AdamW with lr 5e-5, weight decay 0.01 and eps 1e-8, batch 8, 300 epochs, a linear schedule with
+    10 % warm-up, a start from N(0, 0.02^2), and lambda_ts 1 are the paper's. ``n_tokens`` is ours:
+    the paper gives none. `tsloss-fast tune --help` describes each.
+
+    Raises
+    ------
+    ConfigError
+        For a value that cannot be used.
+    """
+
+    data: str
+    model: str = DEFAULT_MODEL
+    n_tokens: int = 20
+    init: str = "normal"
+    init_text: str | None = None
+    init_std: float = 0.02
+    loss: str = "tsloss"
+    lambda_ts: float = 1.0
+    balance: float | None = None
+    epochs: int = 300
+    batch_size: int = 8
+    lr: float = 5e-5
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    seed: int = 0
+    template: str = "auto"
+    max_length: int = 512
+    eval_data: str | None = None
+    holdout: float | None = None
+    eval_every: int = 0
+    eval_batch_size: int = 16
+    max_new_tokens: int | None = None
+    save_every: int = 1
+    log_grad_norms: bool = False
+    threads: int | None = None
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("n_tokens", "epochs", "batch_size", "eval_batch_size", "max_length"):
+            _check_int(name, getattr(self, name), low=1)
+        _check_int("save_every", self.save_every, low=1)
+        for name in ("eval_every", "seed"):
+            _check_int(name, getattr(self, name), low=0)
+        for name in ("max_new_tokens", "threads"):
+            if getattr(self, name) is not None:
+                _check_int(name, getattr(self, name), low=1)
+        _check_choice("init", self.init, INITS)
+        _check_choice("loss", self.loss, LOSSES)
+        _check_choice("template", self.template, TEMPLATES)
+        # AdamW divides the rate by 1 - 0.9 in its first step, which must stay within float32.
+        _check_number("lr", self.lr, above=0, below=3.4e37)
+        for name in ("weight_decay", "lambda_ts", "init_std"):
+            _check_number(name, getattr(self, name), low=0)
+        _check_number("warmup", self.warmup, low=0, below=1)
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        if (self.init == "text") != (self.init_text is not None):
+            raise ConfigError(
+                "init_text: expected a text with init 'text' and none otherwise, "
+                f"got {self.init_text!r} with init {self.init!r}"
+            )
+        if self.init_text is not None and not self.init_text.strip():
+            raise ConfigError(f"init_text: expected at least one word, got {self.init_text!r}")
+        if self.balance is not None:
+            _check_number("balance", self.balance, above=0)
+            if self.loss == "ce":
+                raise ConfigError("balance: expected none with loss 'ce', nothing to balance")
+            if self.lambda_ts == 0:
+                raise ConfigError("balance: expected lambda_ts > 0 with it, got 0")
+        if self.holdout is not None:
+            _check_number("holdout", self.holdout, above=0, below=1)
+            if self.eval_data is not None:
+                raise ConfigError("holdout: expected none beside eval_data, got both")
+        if self.eval_every and self.eval_data is None and self.holdout is None:
+            raise ConfigError("eval_every: expected eval_data or holdout with it, got neither")
+
+    def as_dict(self) -> dict[str, Any]:
+        """All settings, by name."""
+        return asdict(self)
+
+
+def config_names() -> list[str]:
+    """The names of all settings."""
+    return [field.name for field in fields(TuneConfig)]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One message for each setting that a resumed run must not change, but does."""
+    return [
+        f"{name}: the run in the folder has {old.get(name)!r}, got {new[name]!r}"
+        for name in config_names()
+        if name not in FREE_TO_CHANGE and old.get(name) != new[name]
+    ]
+
+
+def _check_int(name: str, value: Any, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name}: expected an int, got {value!r}")
+    if value < low:
+        raise ConfigError(f"{name}: expected at least {low}, got {value}")
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> None:
+    bounds = [
+        text
+        for text, bound in ((f">= {low}", low), (f"> {above}", above), (f"< {below}", below))
+        if bound is not None
+    ]
+    expected = f"{name}: expected a finite number {' and '.join(bounds)}, got {value!r}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigError(expected)
+    outside = (
+        (low is not None and value < low)
+        or (above is not None and value <= above)
+        or (below is not None and value >= below)
+    )
+    if outside:
+        raise ConfigError(expected)
