@@ -28,7 +28,7 @@ def test_labels_units_and_legend():
     assert figure.axes[0].get_ylabel() == "death (distance in embedding space)"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        "no length",
+        "birth = death",
         "H0 (components)",
         "H1 (loops)",
     ]

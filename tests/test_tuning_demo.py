@@ -76,3 +76,18 @@ def test_results_are_written_where_they_are_said_to_be(runs, tmp_path):
 def test_columns_line_up():
     lines = demo.format_table([["run", "x"], ["long name", "1.25"], ["b", "10"]]).splitlines()
     assert lines == ["run           x", "---------------", "long name  1.25", "b            10"]
+
+
+def test_a_folder_of_the_users_own_is_left_alone(tmp_path, capsys):
+    (tmp_path / "train.jsonl").write_text("mine")
+    with pytest.raises(SystemExit) as stopped:
+        demo.main(["--out", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert "out: expected a new folder or an earlier demo's" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["train.jsonl"]
+    assert (tmp_path / "train.jsonl").read_text() == "mine"
+
+
+def test_an_earlier_demo_may_be_replaced(tmp_path):
+    first = demo.write_task(tmp_path, seed=0, epochs=1)
+    assert demo.write_task(tmp_path, seed=0, epochs=1) == first

@@ -17,7 +17,6 @@ STYLES: tuple[dict[str, Any], ...] = (
     {"marker": "^", "edgecolors": "black", "facecolors": "#D55E00", "s": 42, "linewidths": 0.6},
 )
 
-
 NAMES = ("H0 (components)", "H1 (loops)")
 
 
@@ -53,7 +52,7 @@ def plot_diagrams(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
     figure = Figure(figsize=(3.5 * len(bars), 4.3), layout="constrained")
     axes = figure.subplots(1, len(bars), sharex=True, sharey=True, squeeze=False)[0]
     for axis, (title, dgms) in zip(axes, bars.items(), strict=True):
-        axis.plot([0, top], [0, top], "--", color="0.5", linewidth=1, label="no length")
+        axis.plot([0, top], [0, top], "--", color="0.5", linewidth=1, label="birth = death")
         for dim, (bar, style) in enumerate(zip(dgms, STYLES, strict=False)):
             axis.scatter([b for b, _ in bar], [d for _, d in bar], label=NAMES[dim], **style)
         axis.set(title=title, xlabel="birth (distance in embedding space)")

@@ -29,6 +29,9 @@ from tsloss_fast.tuning.data import Example
 from tsloss_fast.tuning.run import TuneResult, tune
 from tsloss_fast.tuning.tasks import larger_number
 
+# Tells an earlier demo's folder, whose files may be replaced, from one of the user's own.
+MARKER = ".tsloss_fast_demo"
+
 TRAIN, HELD_OUT = 64, 100
 BALANCE = 0.5
 
@@ -83,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     started = time.perf_counter()
     out = Path(args.out)
-    config = write_task(out, args.seed, args.epochs)
+    try:
+        config = write_task(out, args.seed, args.epochs)
+    except ValueError as error:
+        parser.error(str(error))
     _say(f"Loading {config.model} ...")
     source = models.find_model(config.model)
     loaded = (models.load_model(source), models.load_tokenizer(source))
@@ -104,8 +110,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write_task(out: Path, seed: int, epochs: int) -> TuneConfig:
-    """Write the task's two files, and return the settings that both runs share."""
+    """Write the task's two files, and return the settings that both runs share.
+
+    Raises
+    ------
+    ValueError
+        If `out` cannot be written to, or holds files that are not an earlier demo's.
+    """
     RunFolder(out).prepare()
+    if any(out.iterdir()) and not (out / MARKER).exists():
+        raise ValueError(f"out: expected a new folder or an earlier demo's, got {out}")
+    write_atomically(out / MARKER, b"")
     examples = larger_number(TRAIN + HELD_OUT, seed)
     train, held_out = out / "train.jsonl", out / "held_out.jsonl"
     write_atomically(train, _jsonl(examples[:TRAIN]))
