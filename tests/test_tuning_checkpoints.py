@@ -1,5 +1,6 @@
 """A run's folder: what is written, and what a failure leaves."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -11,14 +12,20 @@ import torch
 from tsloss_fast.tuning.checkpoints import RunError, RunFolder, write_atomically
 
 
-@pytest.fixture
-def full_disk():
-    """Make every write past some bytes fail, as on a full disk."""
+@contextlib.contextmanager
+def full_disk(size):
+    """Make every write past `size` bytes fail, as on a full disk.
+
+    The limit holds for the whole process, pytest's own log included, so it is lifted at once.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_write_replaces_and_leaves_nothing_beside(tmp_path):
@@ -32,14 +39,13 @@ def test_write_replaces_and_leaves_nothing_beside(tmp_path):
     assert stat.S_IMODE(file.stat().st_mode) == 0o666 & ~umask
 
 
-def test_full_disk_leaves_the_old_file(tmp_path, full_disk):
+def test_full_disk_leaves_the_old_file(tmp_path):
     folder = RunFolder(tmp_path)
     folder.save_state({"step": 1, "prompt": torch.ones(4, 4)})
     folder.save_prompt(folder.prompt_file(1), torch.ones(4, 4))
-    full_disk(2000)
-    with pytest.raises(OSError, match="File too large"):
+    with full_disk(2000), pytest.raises(OSError, match="File too large"):
         folder.save_state({"step": 2, "prompt": torch.zeros(400, 400)})
-    with pytest.raises(OSError, match="File too large"):
+    with full_disk(2000), pytest.raises(OSError, match="File too large"):
         folder.save_prompt(folder.prompt_file(1), torch.zeros(400, 400))
     assert folder.load_state()["step"] == 1
     assert torch.equal(torch.load(folder.prompt_file(1), weights_only=True), torch.ones(4, 4))
