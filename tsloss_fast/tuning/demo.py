@@ -45,6 +45,12 @@ SETTINGS: dict[str, Any] = {
     "lr": 3e-3,
 }
 
+# Name and settings of each run.
+RUNS: dict[str, dict[str, Any]] = {
+    "CE": {"loss": "ce"},
+    "CE + TSLoss": {"loss": "tsloss", "balance": BALANCE},
+}
+
 COLUMNS = (
     "run", "held-out accuracy", "CE", "L_H0", "L_H1", "H1 bars", "mean H0 life", "TSLoss of step",
 )  # fmt: skip
@@ -95,10 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     loaded = (models.load_model(source), models.load_tokenizer(source))
     _say(f"Loaded in {time.perf_counter() - started:.0f} s.")
     runs = {}
-    for name, changes in {
-        "CE": {"loss": "ce"},
-        "CE + TSLoss": {"loss": "tsloss", "balance": BALANCE},
-    }.items():
+    for name, changes in RUNS.items():
         _say(f"\n{name}: {config.epochs} epochs on {TRAIN} examples, then {HELD_OUT} held out")
         folder = out / changes["loss"]
         runs[name] = tune(replace(config, **changes), folder, overwrite=True, loaded=loaded)
@@ -141,7 +144,7 @@ def write_results(out: Path, runs: dict[str, TuneResult]) -> str:
 
 def table_rows(runs: dict[str, TuneResult]) -> list[Row]:
     """The shared start, then the end of each run."""
-    rows = []
+    rows: list[Row] = []
     for name, result in runs.items():
         steps = [record for record in result.metrics if record["kind"] == "step"]
         accuracies = result.accuracies()
