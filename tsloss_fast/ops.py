@@ -18,7 +18,7 @@ from torch import Tensor
 from tsloss_fast.validation import describe
 
 try:
-    from tsloss_fast import _C
+    import tsloss_fast._C as _C
 except ImportError as error:
     raise ImportError(
         "tsloss_fast._C, the compiled module, is missing or does not load. Build it with "
