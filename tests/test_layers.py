@@ -29,6 +29,7 @@ LAYERS = [
 REFERENCE_MAY_IMPORT = {"diagram"}
 
 OPTIONAL = ["gudhi", "transformers", "peft", "accelerate", "gguf", "matplotlib", "scipy", "tqdm"]
+OPTIONAL += ["triton"]
 
 
 def module_of(path):
