@@ -43,3 +43,16 @@ def poisoned(monkeypatch):
 def tsl():
     """The package."""
     return importlib.import_module("tsloss_fast")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what each kernel compiled ahead of time takes."""
+    lines = [
+        value
+        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        for key, value in report.user_properties
+        if key == "kernel" and report.when == "call"
+    ]
+    if lines:
+        terminalreporter.section("kernels compiled ahead of time")
+        terminalreporter.write_line("\n".join(lines))

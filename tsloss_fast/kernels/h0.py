@@ -140,7 +140,6 @@ def _boruvka_kernel(
             _find_roots(parent, parents, SIZE, ROUNDS)
             label = tl.load(parents + label)
             components = tl.sum(((label == v) & (v < n)).to(tl.int32))
-            tl.debug_barrier()
     tl.store(tree + b * SIZE + v, tl.sort(chosen))
 
 

@@ -1,0 +1,150 @@
+"""Compile every kernel ahead of time, without a GPU, and say what each takes.
+
+`python tests/compile_kernels.py [80 90 100]` prints a table; with --json, what the tests read.
+TRITON_INTERPRET must not be 1, for an interpreted kernel has nothing to compile.
+"""
+
+import contextlib
+import io
+import json
+import re
+import sys
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from tsloss_fast.kernels import distances, h0, scatter
+
+ARCHITECTURES = (80, 90, 100)
+TRITON_NAMES = {
+    torch.float16: "fp16",
+    torch.bfloat16: "bf16",
+    torch.float32: "fp32",
+    torch.float64: "fp64",
+}
+
+
+def cases():
+    """Each kernel in each form it is launched in: name -> (kernel, types, constants, warps)."""
+    found = {}
+    for dtype, name in TRITON_NAMES.items():
+        total = torch.float64 if dtype == torch.float64 else torch.float32
+        wide = TRITON_NAMES[total]
+        found[f"distances-{name}"] = (
+            distances._distances_kernel,
+            {"x": name, "D": wide},
+            distances.tile_options(total),
+            4,
+        )
+        found[f"scatter-{name}"] = (
+            scatter._scatter_kernel,
+            {"x": name, "edges": "i64", "weights": wide, "out": wide},
+            {"BLOCK_K": scatter.BLOCK_K, "BLOCK_D": scatter.BLOCK_D},
+            4,
+        )
+    for size in (16, 32, 64, 128, 256):
+        options = h0.tile_options(size)
+        scratch = {"labels": "i32", "parents": "i32", "shortest": "i64"}
+        pointers = {"D": "fp32", **scratch, "tree": "i64"}
+        found[f"boruvka-{size}"] = (h0._boruvka_kernel, pointers, options, 4)
+        pointers = {"tree": "i64", "bars": "i64"}
+        found[f"elder-{size}"] = (h0._elder_kernel, pointers, {"SIZE": options["SIZE"]}, 1)
+    return found
+
+
+def source(kernel, pointers, constants, variant):
+    """The kernel as a launch would hand it to the compiler, with its integers specialised.
+
+    "strided": not at all; "contiguous": inner strides of 1, all others divisible by 16; "ones": all
+    of them 1.
+    """
+    names = kernel.arg_names
+    integers = [name for name in names if name not in pointers and name not in constants]
+    fixed = dict(constants)
+    if variant == "ones":
+        # A cloud of one point never reaches the kernels of H0.
+        h0_kernel = "tree" in pointers
+        fixed |= {name: 1 for name in integers if not (h0_kernel and name == "n")}
+    if variant == "contiguous":
+        innermost = {"stride_d", "stride_j", "x_d", "edges_end", "weights_k"}
+        fixed |= {name: 1 for name in integers if name in innermost}
+    types = {name: f"*{pointers[name]}" for name in pointers}
+    types |= {name: "constexpr" if name in fixed else "i32" for name in names if name not in types}
+    divisible = [*pointers, *(integers if variant == "contiguous" else [])]
+    attributes = {
+        (index,): [["tt.divisibility", 16]]
+        for index, name in enumerate(names)
+        if name in divisible and name not in fixed and variant != "strided"
+    }
+    return ASTSource(kernel, {name: types[name] for name in names}, fixed, attributes)
+
+
+def resources(log):
+    """Registers of a thread and bytes it spills, from the report of ptxas."""
+    registers = int(re.search(r"Used (\d+) registers", log).group(1))
+    stores, loads = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", log).groups()
+    return {"registers": registers, "spill_stores": int(stores), "spill_loads": int(loads)}
+
+
+def compiled(name, variant, architecture):
+    """One kernel compiled: its resources, and the instructions that the tests look at."""
+    kernel, pointers, constants, warps = cases()[name]
+    log = io.StringIO()
+    with contextlib.redirect_stdout(log):
+        binary = triton.compile(
+            source(kernel, pointers, constants, variant),
+            target=GPUTarget("cuda", architecture, 32),
+            options={"num_warps": warps},
+        )
+    ptx = binary.asm["ptx"]
+    return {
+        "name": name,
+        "variant": variant,
+        "architecture": architecture,
+        **resources(log.getvalue()),
+        "atomics": sorted(set(re.findall(r"\b(?:atom|red)\.global\.[\w.]+", ptx))),
+        "inexact": sorted(set(re.findall(r"\b\w+\.[\w.]*(?:approx|ftz|tf32)[\w.]*", ptx))),
+        "ttir": binary.asm["ttir"],
+    }
+
+
+def forms(name, wanted=ARCHITECTURES):
+    """The (variant, architecture) that a kernel is compiled for.
+
+    The variants differ in the front of the compiler, the dtypes, sizes and architectures in its
+    back, so not every pair is compiled.
+    """
+    found = [("contiguous", architecture) for architecture in wanted]
+    if name.endswith(("-fp32", "-64")):
+        found += [("strided", wanted[0]), ("ones", wanted[0])]
+    return found
+
+
+def main(arguments):
+    triton.knobs.nvidia.dump_ptxas_log = True
+    triton.knobs.compilation.always_compile = True
+    as_json = "--json" in arguments
+    wanted = tuple(int(a) for a in arguments if a != "--json") or ARCHITECTURES
+    rows = []
+    for name in cases():
+        for variant, architecture in forms(name, wanted):
+            rows.append(compiled(name, variant, architecture))
+            if not as_json:
+                print(line(rows[-1]), flush=True)
+    if as_json:
+        json.dump(rows, sys.stdout)
+
+
+def line(row):
+    """One row of the table."""
+    return (
+        f"{row['name']:<16} {row['variant']:<10} sm_{row['architecture']:<3} "
+        f"{row['registers']:>3} registers, {row['spill_stores']:>3} + {row['spill_loads']:>3} "
+        "bytes of spill stores + loads"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,134 @@
+"""Every kernel compiled ahead of time, without a GPU: what the interpreter cannot see."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="the kernels need Triton, which this platform lacks")
+
+import compile_kernels
+
+# Bytes of registers that a thread may spill to memory, each way.
+MAX_SPILLED = 32
+
+CASES = [(name, *form) for name in compile_kernels.cases() for form in compile_kernels.forms(name)]
+
+
+def run(arguments, cache):
+    """Python without the interpreter of Triton, which must be settled before Triton is imported."""
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache)}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+@pytest.fixture(scope="session")
+def binaries(tmp_path_factory):
+    """What the compiler said of each case."""
+    done = run([compile_kernels.__file__, "--json"], tmp_path_factory.mktemp("triton"))
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    return {(row["name"], row["variant"], row["architecture"]): row for row in rows}
+
+
+def test_every_kernel_is_compiled(binaries):
+    sources = (Path(__file__).parent.parent / "tsloss_fast" / "kernels").glob("*.py")
+    defined = re.findall(r"^def _(\w+_kernel)\(", "".join(p.read_text() for p in sources), re.M)
+    compiled = {kernel.__name__ for kernel, *_ in compile_kernels.cases().values()}
+    assert compiled == {f"_{name}" for name in defined}
+    assert sorted(binaries) == sorted(CASES)
+
+
+@pytest.mark.parametrize(("name", "variant", "architecture"), CASES)
+def test_registers_and_spills(binaries, record_property, name, variant, architecture):
+    row = binaries[name, variant, architecture]
+    record_property("kernel", compile_kernels.line(row))
+    assert 0 < row["registers"] <= 255
+    assert row["spill_stores"] <= MAX_SPILLED
+    assert row["spill_loads"] <= MAX_SPILLED
+
+
+def test_no_float_is_added_atomically(binaries):
+    for (name, *_), row in binaries.items():
+        expected = ["atom.global.gpu.relaxed.min.s64"] if name.startswith("boruvka") else []
+        assert row["atomics"] == expected, name
+
+
+def test_no_arithmetic_is_approximate(binaries):
+    for key, row in binaries.items():
+        assert row["inexact"] == [], key
+
+
+def scratch_hazards(ttir):
+    """Arrays with two accesses, one of them a store, and no barrier between; and all arrays seen.
+
+    The interpreter runs all threads in step, so a missing barrier never shows there.
+    """
+    base, pending, hazards, seen = {}, {}, set(), set()
+    # Twice, for the loop over the rounds: its end comes before its start.
+    for line in ttir.splitlines() * 2:
+        if re.search(r"\bbarrier\b", line):
+            pending = {}
+        if made := re.match(r"\s*(%\w+) = tt\.(?:splat|addptr) (%\w+)", line):
+            base[made[1]] = made[2]
+        if access := re.search(r"tt\.(load|store|atomic_rmw) (?:\w+, )*(%\w+)", line):
+            kind, pointer = access.groups()
+            while pointer in base:
+                pointer = base[pointer]
+            before = pending.setdefault(pointer, set())
+            # Loads do not disturb each other, nor do atomics, nor stores, which all go to slot v.
+            if before - {kind}:
+                hazards.add(pointer)
+            before.add(kind)
+            seen.add(pointer)
+    return hazards, seen
+
+
+def test_scratch_is_fenced(binaries):
+    for (name, *_), row in binaries.items():
+        hazards, seen = scratch_hazards(row["ttir"])
+        assert hazards == set(), name
+        if name.startswith("boruvka"):
+            assert {"%labels", "%parents", "%shortest"} <= seen
+
+
+def test_every_barrier_is_needed(binaries):
+    """Without any one of them there is a hazard, which also shows that the check sees them."""
+    lines = binaries["boruvka-64", "contiguous", 80]["ttir"].splitlines()
+    barriers = [k for k, line in enumerate(lines) if re.search(r"\bbarrier\b", line)]
+    assert len(barriers) == 7
+    for k in barriers:
+        hazards, _ = scratch_hazards("\n".join(lines[:k] + lines[k + 1 :]))
+        assert hazards, lines[k]
+
+
+def test_the_compiler_refuses_cpu_tensors(tmp_path):
+    code = """
+import torch
+from tsloss_fast.kernels import distances, h0, scatter
+
+edges = torch.zeros(1, 3, 2, dtype=torch.int64)
+calls = [
+    lambda: distances.pairwise_distances(torch.zeros(1, 3, 3)),
+    lambda: h0.h0_critical_edges(torch.zeros(1, 3, 3)),
+    lambda: scatter.scatter_edges(torch.zeros(1, 3, 3), edges, torch.zeros(1, 3)),
+]
+for call in calls:
+    try:
+        call()
+    except ValueError as error:
+        print(error)
+"""
+    done = run(["-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    refusal = "expected a CUDA tensor, got one on cpu"
+    assert [line.split(" (")[0] for line in done.stdout.splitlines()] == [
+        f"x: {refusal}",
+        f"D: {refusal}",
+        f"x: {refusal}",
+    ]
