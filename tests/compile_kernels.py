@@ -104,7 +104,7 @@ def compiled(name, variant, architecture):
         "variant": variant,
         "architecture": architecture,
         **resources(log.getvalue()),
-        "atomics": sorted(set(re.findall(r"\b(?:atom|red)\.global\.[\w.]+", ptx))),
+        "atomics": sorted(set(re.findall(r"\b(?:atom|red)\.global\.([\w.]+)", ptx))),
         "inexact": sorted(set(re.findall(r"\b\w+\.[\w.]*(?:approx|ftz|tf32)[\w.]*", ptx))),
         "ttir": binary.asm["ttir"],
     }

@@ -6,11 +6,11 @@ from clouds import FAMILIES, cloud
 
 from tsloss_fast import _C
 
-pytest.importorskip("triton", reason="the kernels need Triton, which this platform lacks")
+pytest.importorskip("triton", reason="the kernels need Triton")
 
 from tsloss_fast.kernels.distances import BLOCK_D, BLOCK_N, pairwise_distances
 
-pytestmark = pytest.mark.usefixtures("poisoned")
+pytestmark = pytest.mark.usefixtures("interpreter", "poisoned")
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 SHAPES = [(1, 1, 1), (2, 2, 3), (3, 3, 33), (2, 17, 100), (1, 63, 5), (1, 64, 32), (1, 65, 40)]

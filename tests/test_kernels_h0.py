@@ -7,12 +7,12 @@ from oracles import elder_rule
 
 from tsloss_fast import _C
 
-pytest.importorskip("triton", reason="the kernels need Triton, which this platform lacks")
+pytest.importorskip("triton", reason="the kernels need Triton")
 
 from tsloss_fast.kernels.distances import pairwise_distances
 from tsloss_fast.kernels.h0 import h0_critical_edges
 
-pytestmark = pytest.mark.usefixtures("poisoned")
+pytestmark = pytest.mark.usefixtures("interpreter", "poisoned")
 
 SIZES = [1, 2, 3, 15, 16, 17, 63, 64, 65, 100, 129, 256]
 

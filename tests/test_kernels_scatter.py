@@ -6,11 +6,11 @@ from clouds import cloud
 
 from tsloss_fast import _C
 
-pytest.importorskip("triton", reason="the kernels need Triton, which this platform lacks")
+pytest.importorskip("triton", reason="the kernels need Triton")
 
 from tsloss_fast.kernels.scatter import BLOCK_D, BLOCK_K, scatter_edges
 
-pytestmark = pytest.mark.usefixtures("poisoned")
+pytestmark = pytest.mark.usefixtures("interpreter", "poisoned")
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 # B, n, d, K
