@@ -32,10 +32,11 @@ def check(D):
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("kind", ["ranks", "ties", "zeros"])
 def test_bars_are_those_of_the_engine(kind, n):
-    check(torch.stack([matrix(kind, n, seed, torch.float32) for seed in range(2)]))
+    B = 2 if n < 100 else 1
+    check(torch.stack([matrix(kind, n, seed, torch.float32) for seed in range(B)]))
 
 
-@pytest.mark.parametrize("n", [17, 64, 129])
+@pytest.mark.parametrize("n", [17, 65])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family(family, n):
     check(distances(family, n))
@@ -61,8 +62,13 @@ def test_clouds_that_need_every_round(n):
 
 @pytest.mark.parametrize("n", [16, 64, 256])
 def test_chains_as_long_as_the_cloud(n):
-    """Growing gaps: every point chooses the one before it, in the first round."""
+    """Growing gaps: every point chooses the one before it, in the first round.
+
+    Two points far away leave a second round, which sees whether the chain found its one root.
+    """
     x = torch.arange(n).float() ** 2
+    x[-2:] += 2 * n**2
+    x[-1] = x[-2] + 1
     for order in (torch.arange(n), torch.arange(n).flip(0), torch.randperm(n)):
         at = x[order]
         check((at[:, None] - at).abs()[None])

@@ -13,8 +13,8 @@ module            launcher                             limits
 `scatter`         `scatter_edges(x, edges, weights)`   work grows with n * K
 ================  ===================================  =============================================
 
-The modules need Triton (3.7 or newer is tested), which the package itself does not ask for. A
-launcher takes CUDA tensors, or CPU tensors where TRITON_INTERPRET=1 was set before Triton was
-imported. No launcher waits for the device, so values are not checked: see each docstring for what
-NaN gives.
+The modules need Triton, which the package itself does not ask for: 3.7.1 and 3.9.0 pass all tests,
+3.6.0 those of the compiler (its interpreter fails with NumPy 2.4). A launcher takes CUDA tensors,
+or CPU tensors where TRITON_INTERPRET=1 was set before Triton was imported. No launcher waits for
+the device, so values are not checked: see each docstring for what NaN gives.
 """

@@ -124,7 +124,7 @@ def pairwise_distances(x: Tensor) -> Tensor:
         Squares may leave the range of the dtype: such pairs, and equal rows, are summed a second
         time with scaled differences. A NaN or an infinity in a row makes all its distances NaN or
         infinite, its entry on the diagonal included; nothing is raised, since the device is not
-        waited for.
+        waited for. The result carries no gradient of its own.
 
     Raises
     ------

@@ -91,7 +91,8 @@ def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     Tensor [B, n, d]
         In the dtype of `weights`. Equal rows get exactly 0 from the edge between them. A vertex of
         n or more cannot be refused without waiting for the device: the row at the other end of
-        its edge becomes NaN. So does a row that an edge joins to a row holding a NaN.
+        its edge becomes NaN. So does a row that an edge joins to a row holding a NaN. The result
+        carries no gradient of its own.
 
     Raises
     ------
