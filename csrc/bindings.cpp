@@ -20,7 +20,6 @@ namespace py = pybind11;
 
 namespace {
 
-using tsl::Edge;
 using tsl::H0Bar;
 using tsl::H1Bar;
 using tsl::Isa;
@@ -252,14 +251,8 @@ py::array scatter_edges(const py::array& x, const py::array& edges, const py::ar
     for_each_cloud_without_gil(shape.B, threads, [&] {
       return [&](std::size_t b) {
         const std::size_t at = b * shape.n * shape.d;
-        std::fill_n(out + at, shape.n * shape.d, T{0});
-        for (std::size_t k = b * K; k < (b + 1) * K; ++k) {
-          const Index i = index[2 * k];
-          const Index j = index[2 * k + 1];
-          if (i >= 0 && j >= 0 && i != j && w[k] != 0)
-            tsl::scatter_edge(in + at, static_cast<std::size_t>(i), static_cast<std::size_t>(j),
-                              w[k], shape.d, out + at, isa);
-        }
+        tsl::scatter_edges(in + at, index + b * K * 2, w + b * K, K, shape.n, shape.d, out + at,
+                           isa);
       };
     });
     return grad;

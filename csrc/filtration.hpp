@@ -32,11 +32,11 @@ struct FiltrationEdge {
 
 // The smallest radius at which one vertex sees all others: longer edges never matter to homology.
 template <class T>
-T enclosing_radius(const T* D, std::size_t n, std::size_t stride) {
+T enclosing_radius(const T* D, std::size_t n) {
   T radius = std::numeric_limits<T>::infinity();
   for (std::size_t i = 0; i < n; ++i) {
     T farthest = 0;
-    for (std::size_t j = 0; j < n; ++j) farthest = std::max(farthest, D[i * stride + j]);
+    for (std::size_t j = 0; j < n; ++j) farthest = std::max(farthest, D[i * n + j]);
     radius = std::min(radius, farthest);
   }
   return radius;

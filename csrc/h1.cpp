@@ -33,7 +33,7 @@ void H1<T>::compute(const T* D, std::size_t n, std::vector<H0Bar>& h0, std::vect
   h0.clear();
   h1.clear();
   if (n < 2) return;
-  const T radius = enclosing_radius(D, n, n);
+  const T radius = enclosing_radius(D, n);
   matrix_.assign(D, n);
   edges_with_empty_lune(matrix_, radius, isa_, empty_lunes_);
   split_empty_lunes(n, h0);

@@ -16,17 +16,22 @@ double inverse_mean(const T* D, std::size_t n) {
   return sum > 0 ? static_cast<double>(n * n) / sum : 1;
 }
 
+template <class T>
+double length_of(const T* D, std::size_t n, Edge e) {
+  return static_cast<double>(D[first(e) * n + second(e)]);
+}
+
 }  // namespace
 
 template <class T>
 double PersistenceLoss<T>::h0_term(const T* D, std::size_t n, double scale) {
   const auto count = static_cast<double>(n - 1);
   double sum = 0;
-  for (const H0Bar& bar : h0_bars_) sum += scale * D[first(bar.death) * n + second(bar.death)];
+  for (const H0Bar& bar : h0_bars_) sum += scale * length_of(D, n, bar.death);
   mean_lifetime_ = sum / count;
   double squares = 0;
   for (const H0Bar& bar : h0_bars_) {
-    const double off = scale * D[first(bar.death) * n + second(bar.death)] - mean_lifetime_;
+    const double off = scale * length_of(D, n, bar.death) - mean_lifetime_;
     squares += off * off;
   }
   return squares / count;
@@ -36,8 +41,8 @@ template <class T>
 double PersistenceLoss<T>::h1_term(const T* D, std::size_t n, double scale) const {
   double sum = 0;
   for (const H1Bar& bar : h1_bars_) {
-    const double birth = D[first(bar.birth) * n + second(bar.birth)];
-    const double death = D[first(bar.death) * n + second(bar.death)];
+    const double birth = length_of(D, n, bar.birth);
+    const double death = length_of(D, n, bar.death);
     sum += std::pow(scale * (death - birth), h1_power_);
   }
   return sum / static_cast<double>(n);
@@ -47,7 +52,7 @@ double PersistenceLoss<T>::h1_term(const T* D, std::size_t n, double scale) cons
 template <class T>
 void PersistenceLoss<T>::add_edge(const T* x, const T* D, std::size_t n, std::size_t d, Edge e,
                                   double slope, T* grad_x) const {
-  const double length = D[first(e) * n + second(e)];
+  const double length = length_of(D, n, e);
   if (length > 0)
     scatter_edge(x, first(e), second(e), static_cast<T>(slope / length), d, grad_x, isa_);
 }
@@ -68,13 +73,13 @@ LossTerms PersistenceLoss<T>::compute(const T* x, const T* D, std::size_t n, std
 
   const double h0_slope = weights_.h0 * scale * 2 / static_cast<double>(n - 1);
   for (const H0Bar& bar : h0_bars_) {
-    const double lifetime = scale * D[first(bar.death) * n + second(bar.death)];
+    const double lifetime = scale * length_of(D, n, bar.death);
     add_edge(x, D, n, d, bar.death, h0_slope * (lifetime - mean_lifetime_), grad_x);
   }
   const double h1_slope = weights_.h1 * scale * h1_power_ / static_cast<double>(n);
   for (const H1Bar& bar : h1_bars_) {
-    const double birth = D[first(bar.birth) * n + second(bar.birth)];
-    const double death = D[first(bar.death) * n + second(bar.death)];
+    const double birth = length_of(D, n, bar.birth);
+    const double death = length_of(D, n, bar.death);
     const double slope = h1_slope * std::pow(scale * (death - birth), h1_power_ - 1);
     add_edge(x, D, n, d, bar.death, slope, grad_x);
     add_edge(x, D, n, d, bar.birth, -slope, grad_x);
