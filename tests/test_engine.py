@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tsloss_fast import _C
+from tsloss_fast.validation import MAX_POINTS
 
 ISAS = ["plain", "avx2", "avx512"]
 SHAPES = [(1, 1, 1), (2, 2, 3), (1, 3, 16), (2, 17, 5), (1, 63, 33), (1, 64, 64), (1, 65, 100)]
@@ -65,6 +66,10 @@ def test_fused_multiply_add_sets_agree_to_the_bit(shape):
         pytest.skip("this processor lacks avx512")
     x = cloud(shape)
     assert (_C.distances(x, isa="avx2") == _C.distances(x, isa="avx512")).all()
+
+
+def test_python_and_the_engine_state_one_limit():
+    assert _C.max_points == MAX_POINTS
 
 
 def random_edges(shape, count, seed=1):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, overload
 
-import torch
 from torch import Tensor, nn
 
 from tsloss_fast import ops
@@ -146,8 +145,7 @@ class TSLoss(nn.Module):
             As `pairwise_distances` does; NaN and infinity never give a number.
         """
         check_cloud(prompt, "prompt")
-        x = prompt.float() if prompt.dtype in (torch.float16, torch.bfloat16) else prompt
-        loss, h0, h1 = self._compute(x)
+        loss, h0, h1 = self._compute(ops.at_least_float32(prompt))
         if self.reduction == "mean" and loss.ndim > 0:
             loss, h0, h1 = loss.mean(), h0.mean(), h1.mean()
         return (loss, {"h0": h0, "h1": h1}) if return_terms else loss

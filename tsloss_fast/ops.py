@@ -29,6 +29,11 @@ except ImportError as error:
 custom_op = torch.library.custom_op
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32, for which the operators are; anything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def _batch(x: Tensor) -> tuple[int, ...]:
     return tuple(x.shape[:-2])
 

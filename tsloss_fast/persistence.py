@@ -111,7 +111,7 @@ def rips_persistence(
     check_choice(max_dim, "max_dim", (0, 1))
     if metric == "precomputed":
         check_square(x)
-        D = _at_least_float32(x)
+        D = ops.at_least_float32(x)
         ops.require_distance_matrix(D)
     else:
         check_cloud(x)
@@ -129,13 +129,9 @@ def rips_persistence(
     return _h0_diagram(h0, lengths), _h1_diagram(h1, lengths)
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
 def _metric_points(x: Tensor, metric: str) -> Tensor:
     """The points whose Euclidean distances give the metric."""
-    x = _at_least_float32(x)
+    x = ops.at_least_float32(x)
     if metric == "euclidean":
         return x
     # One layout, for the order in which a norm is summed follows the strides.

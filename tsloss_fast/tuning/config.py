@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from tsloss_fast.prompt import INITS
 from tsloss_fast.tuning.data import TEMPLATES
 from tsloss_fast.tuning.models import DEFAULT_MODEL
 from tsloss_fast.tuning.objectives import LOSSES
-
-INITS = ("normal", "vocab", "text")
 
 # What a resumed run may change, because the numbers it trains to do not depend on it. The data are
 # compared by content, not by where they lie.
