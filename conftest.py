@@ -5,8 +5,33 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-# Triton reads this when a kernel is defined. TRITON_INTERPRET=0 leaves the kernels to a GPU.
-os.environ.setdefault("TRITON_INTERPRET", "1")
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--gpu",
+        action="store_true",
+        help="run the tests marked gpu, and no others, on the CUDA device",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Triton reads this when a kernel is defined, so it comes before any import of one.
+    os.environ["TRITON_INTERPRET"] = "0" if config.getoption("--gpu") else "1"
+    # The examples of the kernels' docstrings are run in the interpreter, too.
+    if config.getoption("--gpu") or _why_not_interpreted():
+        collect_ignore_glob.append("tsloss_fast/kernels/*.py")
+    if config.getoption("--gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise pytest.UsageError("--gpu: expected a CUDA device that torch can use, got none")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--gpu"):
+        others = [item for item in items if item.get_closest_marker("gpu") is None]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item.get_closest_marker("gpu") is not None]
 
 
 def _numbers(package: str) -> tuple[int, ...]:
@@ -19,8 +44,6 @@ def _why_not_interpreted() -> str | None:
         triton = _numbers("triton")
     except PackageNotFoundError:
         return "the kernels need Triton, which is not installed (it exists for Linux only)"
-    if os.environ["TRITON_INTERPRET"] != "1":
-        return "TRITON_INTERPRET is not 1, so the kernels are compiled"
     if triton < (3, 7) and _numbers("numpy") >= (2, 4):
         return "before 3.7, Triton's interpreter cannot run loops with NumPy 2.4"
     return None
@@ -28,13 +51,17 @@ def _why_not_interpreted() -> str | None:
 
 # A command with no examples in it, which cannot be imported without Triton.
 collect_ignore_glob = ["tests/compile_kernels.py"]
-# The examples of the kernels' docstrings are run in the interpreter, too.
-if _why_not_interpreted():
-    collect_ignore_glob += ["tsloss_fast/kernels/*.py"]
 
 
 @pytest.fixture(scope="session")
-def interpreter() -> None:
-    """Skip a test where the kernels cannot run in Triton's interpreter."""
-    if reason := _why_not_interpreted():
+def kernels_run(pytestconfig: pytest.Config) -> None:
+    """Skip a test where the kernels can run neither on a GPU nor in Triton's interpreter."""
+    if not pytestconfig.getoption("--gpu") and (reason := _why_not_interpreted()):
         pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def cuda(pytestconfig: pytest.Config) -> None:
+    """Skip a test that only a CUDA device can run."""
+    if not pytestconfig.getoption("--gpu"):
+        pytest.skip("needs a CUDA device: make test-gpu")

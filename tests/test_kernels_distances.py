@@ -1,16 +1,20 @@
-"""The kernel of pairwise distances, in Triton's interpreter, against the CPU engine."""
+"""The kernel of pairwise distances against the CPU engine."""
 
 import pytest
 import torch
 from clouds import FAMILIES, cloud
+from devices import on_device
 
 from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels.distances import BLOCK_D, BLOCK_N, pairwise_distances
+from tsloss_fast.kernels import distances
+from tsloss_fast.kernels.distances import BLOCK_D, BLOCK_N
 
-pytestmark = pytest.mark.usefixtures("interpreter", "poisoned")
+pairwise_distances = on_device(distances.pairwise_distances)
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("kernels_run", "poisoned")]
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 SHAPES = [(1, 1, 1), (2, 2, 3), (3, 3, 33), (2, 17, 100), (1, 63, 5), (1, 64, 32), (1, 65, 40)]

@@ -1,18 +1,22 @@
-"""The kernels of H0, in Triton's interpreter, against the CPU engine: the same integers."""
+"""The kernels of H0 against the CPU engine: the same integers."""
 
 import pytest
 import torch
 from clouds import FAMILIES, cloud, matrix
+from devices import on_device
 from oracles import elder_rule
 
 from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels.distances import pairwise_distances
-from tsloss_fast.kernels.h0 import h0_critical_edges
+from tsloss_fast.kernels import distances as distance_kernels
+from tsloss_fast.kernels import h0
 
-pytestmark = pytest.mark.usefixtures("interpreter", "poisoned")
+pairwise_distances = on_device(distance_kernels.pairwise_distances)
+h0_critical_edges = on_device(h0.h0_critical_edges)
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("kernels_run", "poisoned")]
 
 SIZES = [1, 2, 3, 15, 16, 17, 63, 64, 65, 100, 129, 256]
 

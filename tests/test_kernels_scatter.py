@@ -1,16 +1,20 @@
-"""The kernel that scatters edge gradients, in Triton's interpreter, against the CPU engine."""
+"""The kernel that scatters edge gradients against the CPU engine."""
 
 import pytest
 import torch
 from clouds import cloud
+from devices import on_device
 
 from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels.scatter import BLOCK_D, BLOCK_K, scatter_edges
+from tsloss_fast.kernels import scatter
+from tsloss_fast.kernels.scatter import BLOCK_D, BLOCK_K
 
-pytestmark = pytest.mark.usefixtures("interpreter", "poisoned")
+scatter_edges = on_device(scatter.scatter_edges)
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("kernels_run", "poisoned")]
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 # B, n, d, K
