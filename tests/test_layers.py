@@ -16,10 +16,13 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Lower layers first; a module may import from lower layers and from its own, never from above.
 LAYERS = [
     {"diagram", "validation", "_C"},
-    {"kernels"},
+    {"engine"},
+    {"kernels", "host_h1"},
+    {"cuda"},
     {"ops"},
     {"persistence"},
     {"summaries"},
+    {"persistence_terms"},
     {"loss", "balance"},
     {"prompt"},
     {"monitor", "tuning", "integrations", "plots"},

@@ -473,3 +473,33 @@ def test_gradient_descent_lowers_the_loss(impl, mode):
     for _ in range(20):
         x = (x - 0.1 * gradient(loss(x), x)).detach().requires_grad_()
     assert loss(x).item() < 0.9 * start
+
+
+@pytest.mark.parametrize("mode", ["persistence", "surrogate"])
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_started_loss_is_the_loss(tsl, mode, reduction):
+    loss = tsl.TSLoss(mode, reduction=reduction)
+    x = torch.randn(3, 14, 4, dtype=torch.float64, requires_grad=True)
+    pending = loss.start(x)
+    expected = loss(x)
+    for _ in range(2):
+        assert torch.equal(pending.result(), expected)
+    started, terms = pending.result(return_terms=True)
+    assert torch.equal(terms["h1"], loss(x, return_terms=True)[1]["h1"])
+    slopes = [torch.autograd.grad(value.sum(), x)[0] for value in (started, expected)]
+    assert torch.equal(*slopes)
+
+
+def test_terms_on_known_edges_are_those_of_the_fused_loss(tsl):
+    """The loss of CUDA prompts, whose edges come from the host, in all its options."""
+    for n, power, scale in ((1, 2.0, None), (2, 1.0, None), (25, 2.0, "mean"), (25, 1.5, None)):
+        loss = tsl.TSLoss(lambda_ts=0.7, beta_h1=3.0, h1_power=power, scale=scale, reduction="none")
+        x = torch.stack([cloud("circle", n, 3, seed) for seed in range(2)]).requires_grad_()
+        D = tsl.pairwise_distances(x.detach())
+        found, h0, h1 = loss._on_bars(x, D, *torch.ops.tsloss_fast.h1_critical_edges(D))
+        expected, terms = loss(x, return_terms=True)
+        close = {"rtol": 1e-10, "atol": 1e-12}
+        torch.testing.assert_close(found, expected, **close)
+        torch.testing.assert_close((h0, h1), (terms["h0"], terms["h1"]), **close)
+        slopes = [torch.autograd.grad(value.sum(), x)[0] for value in (found, expected)]
+        torch.testing.assert_close(*slopes, **close)

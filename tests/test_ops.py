@@ -159,6 +159,59 @@ def test_compiled_distances_are_the_eager_distances(tsl):
     assert torch.equal(compiled(x), tsl.pairwise_distances(x))
 
 
+# Batching
+
+
+@pytest.mark.parametrize(("name", "index"), CASES, ids=[f"{n}-{i}" for n, i in CASES])
+def test_vmap_is_the_batch(name, index):
+    """Over a leading dimension of all tensors, and over that of the first with the others fixed."""
+    inputs = samples()[name][index]
+    tensors = [k for k, value in enumerate(inputs) if isinstance(value, torch.Tensor)]
+    for over in (tensors, tensors[:1]):
+        stacked = [
+            torch.stack((value, value.flip(*range(value.ndim)))) if k in over else value
+            for k, value in enumerate(inputs)
+        ]
+        in_dims = tuple(0 if k in over else None for k in range(len(inputs)))
+        found = torch.func.vmap(named(name), in_dims)(*stacked)
+        expected = named(name)(
+            *(
+                value.expand(2, *value.shape) if k in tensors and k not in over else value
+                for k, value in enumerate(stacked)
+            )
+        )
+        found, expected = (r if isinstance(r, tuple) else (r,) for r in (found, expected))
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["persistence", "surrogate"])
+def test_vmap_of_the_loss_and_its_gradient(tsl, mode):
+    x = torch.randn(4, 11, 3, dtype=torch.float64, requires_grad=True)
+    loss = tsl.TSLoss(mode)
+    losses = torch.func.vmap(loss, in_dims=1)(x.movedim(0, 1))
+    expected = tsl.TSLoss(mode, reduction="none")(x)
+    assert torch.equal(losses, expected)
+    (slope,) = torch.autograd.grad(losses.sum(), x)
+    assert torch.equal(slope, torch.autograd.grad(expected.sum(), x)[0])
+
+
+def test_vmap_of_diagrams_is_the_batch(tsl):
+    x = torch.stack([cloud("circle", 15, 3, seed) for seed in range(3)])
+    found = torch.func.vmap(lambda cloud: tsl.rips_persistence(cloud)[1].pairs)(x)
+    assert torch.equal(found, tsl.rips_persistence(x)[1].pairs)
+
+
+def test_compiled_h0_and_h1_are_the_eager_ones(tsl):
+    x = batch(n=12, dtype=torch.float32)
+    for max_dim in (0, 1):
+        call = lambda x, k=max_dim: tsl.rips_persistence(x, max_dim=k)[k].deaths  # noqa: E731
+        compiled = torch.compile(call, backend="aot_eager", fullgraph=True)
+        expected, got = call(x), compiled(x)
+        assert torch.equal(got, expected)
+        (slope,) = torch.autograd.grad(got.sum(), x)
+        assert torch.equal(slope, torch.autograd.grad(expected.sum(), x)[0])
+
+
 # The compiled losses alone; see also test_engine
 
 

@@ -161,6 +161,17 @@ class TestForward:
         torch.testing.assert_close(padded.logits[:, columns], plain.logits)
         torch.testing.assert_close(lm.soft_prompt.weight.grad, expected)
 
+    def test_promised_padding_is_held_to(self):
+        lm = PromptTunedLM(tiny_model(), SoftPrompt(5, DIM), padding_side="right")
+        ids, mask = text(batch=2, length=6)
+        mask[1, 4:] = 0
+        free = PromptTunedLM(lm.model, lm.soft_prompt)
+        assert torch.equal(lm(ids, mask, ids).loss, free(ids, mask, ids).loss)
+        with pytest.raises(ValueError, match="attention_mask: expected padding on the right"):
+            lm(ids, mask.flip(1), ids)
+        with pytest.raises(ValueError, match="padding_side: expected one of None, 'right'"):
+            PromptTunedLM(tiny_model(), SoftPrompt(5, DIM), padding_side="left")
+
     @pytest.mark.parametrize("name", LOSSES)
     def test_loss_is_the_sum_of_its_parts(self, name):
         objective = make_objective(name, 2.0)

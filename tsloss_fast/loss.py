@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, overload
 
 from torch import Tensor, nn
 
 from tsloss_fast import ops
+from tsloss_fast.host_h1 import PendingBars
+from tsloss_fast.ops import at_least_float32
+from tsloss_fast.persistence_terms import persistence_terms
 from tsloss_fast.validation import check_choice, check_cloud, check_flag, check_number
+
+
+class PendingTSLoss:
+    """A loss that `TSLoss.start` began to compute."""
+
+    def __init__(self, terms: Callable[[], tuple[Tensor, Tensor, Tensor]], reduction: str) -> None:
+        self._terms = terms
+        self._reduction = reduction
+
+    def result(self, return_terms: bool = False) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """What `TSLoss.forward` returns; waits for the host's part alone, never for the device."""
+        loss, h0, h1 = self._terms()
+        if self._reduction == "mean" and loss.ndim > 0:
+            loss, h0, h1 = loss.mean(), h0.mean(), h1.mean()
+        return (loss, {"h0": h0, "h1": h1}) if return_terms else loss
 
 
 class TSLoss(nn.Module):
@@ -68,6 +87,10 @@ class TSLoss(nn.Module):
     valid subgradient at ties, 0 at coincident points, and the same on every run. One point alone
     has loss 0 and gradient 0. Forward computes loss and gradient together; backward scales it, so
     the loss is differentiable once.
+
+    On CUDA ``mode="surrogate"`` is all kernels: nothing waits for the device, and a CUDA graph can
+    capture it. ``mode="persistence"`` computes H1 on the host: its distances are copied there, and
+    the call waits for that copy and the engine. See `start` for how to hide it.
 
     Half prompts are computed in float32 and give a float32 loss, under ``torch.autocast`` too.
 
@@ -134,7 +157,7 @@ class TSLoss(nn.Module):
         Parameters
         ----------
         prompt : Tensor, shape [n, d] or [B, n, d]
-            float16, bfloat16, float32 or float64, on the CPU.
+            float16, bfloat16, float32 or float64, on the CPU or on CUDA.
         return_terms : bool
             Whether to return ``{"h0": L_H0, "h1": L_H1}`` too: unweighted, detached, reduced as the
             loss is.
@@ -142,13 +165,44 @@ class TSLoss(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            As `pairwise_distances` does; NaN and infinity never give a number.
+            As `pairwise_distances` does; NaN and infinity never give a number. On CUDA they give
+            an error under ``mode="persistence"``, and a NaN under ``mode="surrogate"``, which does
+            not wait for the device to look.
+        """
+        return self.start(prompt).result(return_terms)
+
+    def start(self, prompt: Tensor) -> PendingTSLoss:
+        """Begin to compute the loss, which `PendingTSLoss.result` then returns.
+
+        Of CUDA prompts under ``mode="persistence"``, the distances go to the host on a stream of
+        their own and H1 is computed there, while the caller goes on: what is launched between start
+        and result, such as the forward pass of the model, hides it. In every other case nothing is
+        left to wait for. Arguments and errors are those of `forward`; that a CUDA prompt holds NaN
+        shows in the result.
+
+        Examples
+        --------
+        >>> import torch, tsloss_fast as tsl
+        >>> pending = tsl.TSLoss().start(torch.tensor([[0.0], [1.0], [3.0]]))
+        >>> pending.result()  # after the model's forward
+        tensor(0.2500)
         """
         check_cloud(prompt, "prompt")
-        loss, h0, h1 = self._compute(ops.at_least_float32(prompt))
-        if self.reduction == "mean" and loss.ndim > 0:
-            loss, h0, h1 = loss.mean(), h0.mean(), h1.mean()
-        return (loss, {"h0": h0, "h1": h1}) if return_terms else loss
+        x = at_least_float32(prompt)
+        if self.mode == "persistence" and not ops.fuses_persistence_loss(x):
+            D = ops.pairwise_distances(x.detach())
+            bars = PendingBars(D, prompt, "prompt")
+            return PendingTSLoss(lambda: self._on_bars(x, D, *bars.result()), self.reduction)
+        terms = self._compute(x)
+        return PendingTSLoss(lambda: terms, self.reduction)
+
+    def _on_bars(
+        self, x: Tensor, D: Tensor, h0_bars: Tensor, h1_bars: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        by_mean = self.scale == "mean"
+        h0, h1 = persistence_terms(x, D, h0_bars, h1_bars, self.h1_power, by_mean)
+        loss = self.lambda_ts * (self.beta_h0 * h0 + self.beta_h1 * h1)
+        return loss, h0.detach(), h1.detach()
 
     def _compute(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h0_weight, h1_weight = self.lambda_ts * self.beta_h0, self.lambda_ts * self.beta_h1

@@ -1,7 +1,8 @@
 """The operators of the engine, one per idea, as `torch.ops.tsloss_fast.*`.
 
-Each operator stands here whole: its CPU kernel (a call into the compiled module), its shapes for
-tracing, and its gradient. Leading batch dimensions are free. Inputs are float32 or float64.
+Each operator stands here: its CPU kernel (a call into the compiled module), its CUDA kernel (a
+function of `cuda`), its shapes for tracing, its gradient, and how `torch.func.vmap` batches it.
+Leading batch dimensions are free. Inputs are float32 or float64.
 
 The combinatorial operators return integers and have no gradient: lengths are gathered from the
 points on the critical edges, so gradients are exact for the chosen pairing and take O(bars) memory.
@@ -9,22 +10,13 @@ points on the critical edges, so gradients are exact for the chosen pairing and 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tsloss_fast.validation import describe
-
-try:
-    import tsloss_fast._C as _C
-except ImportError as error:
-    raise ImportError(
-        "tsloss_fast._C, the compiled module, is missing or does not load. Build it with "
-        "`pip install .` (or `pip install -e .` to work on it) in the source folder; that needs "
-        f"a C++17 compiler. The cause: {error}"
-    ) from error
+from tsloss_fast import cuda
+from tsloss_fast.engine import _C, batch_of, flat, require_finite, unflat
 
 custom_op = torch.library.custom_op
 
@@ -34,65 +26,16 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def _batch(x: Tensor) -> tuple[int, ...]:
-    return tuple(x.shape[:-2])
+def fuses_persistence_loss(x: Tensor) -> bool:
+    """Whether `persistence_loss` has a kernel for `x`: on CUDA its H1 is the host's."""
+    return x.device.type != "cuda"
 
 
-def _flat(x: Tensor, trailing: int = 2) -> Any:
-    """The NumPy view [B, ...] of a tensor [..., ...] that the compiled module reads."""
-    lead = math.prod(x.shape[: x.ndim - trailing])
-    return x.detach().reshape(lead, *x.shape[x.ndim - trailing :]).contiguous().numpy()
-
-
-def _unflat(array: Any, batch: tuple[int, ...]) -> Tensor:
-    return torch.from_numpy(array).reshape((*batch, *array.shape[1:]))
-
-
-def _require_finite(result: Any, x: Tensor, name: str) -> None:
-    """Raise a ValueError with the cause if `result`, computed from all distances, is not finite.
-
-    Every NaN or infinity among the points reaches the distances, so the points themselves are
-    looked at only once something is wrong.
-    """
-    if _C.first_nonfinite(result) < 0:
-        return
-    require_finite_points(x, name)
-    dtype = describe(x).split()[0]
-    raise ValueError(
-        f"{name}: expected rows whose distances and loss {dtype} can hold, got an overflow"
-    )
-
-
-def require_finite_points(x: Tensor, name: str = "x") -> None:
-    """Raise a ValueError that names the first NaN or infinity of `x` [..., n, d]."""
-    flat = _flat(x)
-    index = _C.first_nonfinite(flat)
-    if index < 0:
-        return
-    value = flat.reshape(-1)[index]
-    where = ", ".join(str(int(k)) for k in torch.unravel_index(torch.tensor(index), x.shape))
-    raise ValueError(f"{name}: expected finite values, got {name}[{where}] = {value}")
-
-
-def require_distance_matrix(D: Tensor) -> None:
-    """Raise a ValueError that names the first entry of ``D`` [..., n, n] that is at fault."""
-    flat = _flat(D)
-    fault = _C.first_matrix_fault(flat)
-    if fault is None:
-        return
-    what, b, i, j = fault
-    lead = "".join(f"{int(k)}, " for k in torch.unravel_index(torch.tensor(b), _batch(D)))
-    raise ValueError(
-        f"x: expected a symmetric, finite, non-negative matrix with zero diagonal, got one that is "
-        f"{what}: x[{lead}{i}, {j}] = {flat[b, i, j]}, x[{lead}{j}, {i}] = {flat[b, j, i]}"
-    )
-
-
-@custom_op("tsloss_fast::scatter_differences", mutates_args=())
+@custom_op("tsloss_fast::scatter_differences", mutates_args=(), device_types="cpu")
 def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
     """``out_i = sum_j weights_ij (x_i - x_j)``: the gradient of a function of the distances."""
-    out = _C.scatter_differences(_flat(x), _flat(weights), torch.get_num_threads())
-    return _unflat(out, _batch(x))
+    out = _C.scatter_differences(flat(x), flat(weights), torch.get_num_threads())
+    return unflat(out, batch_of(x))
 
 
 @scatter_differences.register_fake
@@ -118,12 +61,12 @@ scatter_differences.register_autograd(
 )
 
 
-@custom_op("tsloss_fast::pairwise_distances", mutates_args=())
+@custom_op("tsloss_fast::pairwise_distances", mutates_args=(), device_types="cpu")
 def pairwise_distances(x: Tensor) -> Tensor:
     """Euclidean distances [..., n, n] of the rows of ``x`` [..., n, d]."""
-    D = _C.distances(_flat(x), torch.get_num_threads())
-    _require_finite(D, x, "x")
-    return _unflat(D, _batch(x))
+    D = _C.distances(flat(x), torch.get_num_threads())
+    require_finite(D, x, "x")
+    return unflat(D, batch_of(x))
 
 
 @pairwise_distances.register_fake
@@ -152,11 +95,11 @@ pairwise_distances.register_autograd(
 )
 
 
-@custom_op("tsloss_fast::scatter_edges", mutates_args=())
+@custom_op("tsloss_fast::scatter_edges", mutates_args=(), device_types="cpu")
 def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     """Add ``weights_k (x_i - x_j)`` to row i and take it from row j, for each edge (i, j)."""
-    out = _C.scatter_edges(_flat(x), _flat(edges), _flat(weights, 1), torch.get_num_threads())
-    return _unflat(out, _batch(x))
+    out = _C.scatter_edges(flat(x), flat(edges), flat(weights, 1), torch.get_num_threads())
+    return unflat(out, batch_of(x))
 
 
 @scatter_edges.register_fake
@@ -183,11 +126,11 @@ def _edge_differences(x: Tensor, edges: Tensor) -> Tensor:
 scatter_edges.register_autograd(_scatter_edges_backward, setup_context=_scatter_edges_context)
 
 
-@custom_op("tsloss_fast::edge_lengths", mutates_args=())
+@custom_op("tsloss_fast::edge_lengths", mutates_args=(), device_types="cpu")
 def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     """``||x_i - x_j||`` for the edges (i, j) [..., K, 2]; padding -1 gives 0. Shape [..., K]."""
-    lengths = _C.edge_lengths(_flat(x), _flat(edges), torch.get_num_threads())
-    return _unflat(lengths, _batch(x))
+    lengths = _C.edge_lengths(flat(x), flat(edges), torch.get_num_threads())
+    return unflat(lengths, batch_of(x))
 
 
 @edge_lengths.register_fake
@@ -207,35 +150,35 @@ def _edge_lengths_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
 edge_lengths.register_autograd(_edge_lengths_backward, setup_context=_edge_lengths_context)
 
 
-@custom_op("tsloss_fast::h0_critical_edges", mutates_args=())
+@custom_op("tsloss_fast::h0_critical_edges", mutates_args=(), device_types="cpu")
 def h0_critical_edges(D: Tensor) -> Tensor:
     """The bars of H0 in filtration order, int64 [..., n-1, 3]: the dying vertex v, and (i, j)."""
-    return _unflat(_C.h0(_flat(D), torch.get_num_threads()), _batch(D))
+    return unflat(_C.h0(flat(D), torch.get_num_threads()), batch_of(D))
 
 
 @h0_critical_edges.register_fake
 def _(D: Tensor) -> Tensor:
-    return D.new_empty(*_batch(D), D.shape[-1] - 1, 3, dtype=torch.int64)
+    return D.new_empty(*batch_of(D), D.shape[-1] - 1, 3, dtype=torch.int64)
 
 
-@custom_op("tsloss_fast::h1_critical_edges", mutates_args=())
+@custom_op("tsloss_fast::h1_critical_edges", mutates_args=(), device_types="cpu")
 def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
     """The bars of H0 as above, and those of H1, int64 [..., K, 4]: birth (i, j), death (i, j).
 
     H1 is ordered by death, then birth; zero-length bars are left out; -1 pads to the longest.
     """
-    h0, h1 = _C.h1(_flat(D), torch.get_num_threads())
-    return _unflat(h0, _batch(D)), _unflat(h1, _batch(D))
+    h0, h1 = _C.h1(flat(D), torch.get_num_threads())
+    return unflat(h0, batch_of(D)), unflat(h1, batch_of(D))
 
 
 @h1_critical_edges.register_fake
 def _(D: Tensor) -> tuple[Tensor, Tensor]:
     bars = torch.library.get_ctx().new_dynamic_size()
-    h1 = D.new_empty(*_batch(D), bars, 4, dtype=torch.int64)
-    return D.new_empty(*_batch(D), D.shape[-1] - 1, 3, dtype=torch.int64), h1
+    h1 = D.new_empty(*batch_of(D), bars, 4, dtype=torch.int64)
+    return D.new_empty(*batch_of(D), D.shape[-1] - 1, 3, dtype=torch.int64), h1
 
 
-@custom_op("tsloss_fast::persistence_loss", mutates_args=())
+@custom_op("tsloss_fast::persistence_loss", mutates_args=(), device_types="cpu")
 def persistence_loss(
     prompt: Tensor,
     h0_weight: float,
@@ -249,13 +192,13 @@ def persistence_loss(
     With ``max_dim=0`` H1 is not computed and its term is 0.
     """
     results = _C.persistence_loss(
-        _flat(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
+        flat(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
         torch.get_num_threads(),
     )  # fmt: skip
     return _loss_outputs(prompt, results)
 
 
-@custom_op("tsloss_fast::surrogate_loss", mutates_args=())
+@custom_op("tsloss_fast::surrogate_loss", mutates_args=(), device_types="cpu")
 def surrogate_loss(
     prompt: Tensor,
     h0_weight: float,
@@ -270,7 +213,7 @@ def surrogate_loss(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """TSLoss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's slope."""
     results = _C.surrogate_loss(
-        _flat(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
+        flat(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
         scale_by_mean, self_pairs, detach_scales, True, torch.get_num_threads(),
     )  # fmt: skip
     return _loss_outputs(prompt, results)
@@ -279,14 +222,14 @@ def surrogate_loss(
 def _loss_outputs(
     prompt: Tensor, results: tuple[Any, Any, Any, Any]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    _require_finite(results[0], prompt, "prompt")
-    loss, h0, h1, slope = (_unflat(array, _batch(prompt)) for array in results)
+    require_finite(results[0], prompt, "prompt")
+    loss, h0, h1, slope = (unflat(array, batch_of(prompt)) for array in results)
     return loss, h0, h1, slope
 
 
 def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     slope = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return (*(x.new_empty(_batch(x)) for _ in range(3)), slope)  # type: ignore[return-value]
+    return (*(x.new_empty(batch_of(x)) for _ in range(3)), slope)  # type: ignore[return-value]
 
 
 def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -311,3 +254,39 @@ def _loss_backward(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tens
 for _loss in (persistence_loss, surrogate_loss):
     _loss.register_fake(_loss_fake)
     _loss.register_autograd(_loss_backward, setup_context=_loss_context)
+
+
+def _batched(op: Any) -> Any:
+    """The rule of `torch.func.vmap`: the batch becomes one more leading dimension."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        moved = [
+            _leading(value, dim, info.batch_size)
+            for value, dim in zip(inputs, in_dims, strict=True)
+        ]
+        outputs = op(*moved)
+        return outputs, (0,) * len(outputs) if isinstance(outputs, tuple) else 0
+
+    return rule
+
+
+def _leading(value: Any, dim: int | None, batch: int) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.expand(batch, *value.shape) if dim is None else value.movedim(dim, 0)
+
+
+# persistence_loss has none, see fuses_persistence_loss.
+_CUDA_KERNELS = {
+    pairwise_distances: cuda.pairwise_distances,
+    scatter_differences: cuda.scatter_differences,
+    edge_lengths: cuda.edge_lengths,
+    scatter_edges: cuda.scatter_edges,
+    h0_critical_edges: cuda.h0_critical_edges,
+    h1_critical_edges: cuda.h1_critical_edges,
+    surrogate_loss: cuda.surrogate_loss,
+}
+for _op, _kernel in _CUDA_KERNELS.items():
+    _op.register_kernel("cuda")(_kernel)
+for _op in (*_CUDA_KERNELS, persistence_loss):
+    _op.register_vmap(_batched(_op))

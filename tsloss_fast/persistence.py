@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsloss_fast import ops
 from tsloss_fast.diagram import PersistenceDiagram
+from tsloss_fast.engine import require_distance_matrix, require_finite_points
 from tsloss_fast.validation import check_choice, check_cloud, check_square
 
 
@@ -21,7 +22,7 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     Parameters
     ----------
     x : Tensor, shape [..., n, d]
-        float16, bfloat16, float32 or float64, on the CPU; any strides.
+        float16, bfloat16, float32 or float64, on the CPU or on CUDA; any strides.
     metric : {"euclidean", "cosine"}
         ``"cosine"`` is ``1 - cos(x_i, x_j)``, computed as half the squared Euclidean distance of
         the unit rows.
@@ -38,10 +39,15 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     ValueError
         Wrong rank, no points, a NaN or infinity (the message gives its index), distances that
         overflow, an unknown metric, or a zero row under ``"cosine"``.
+    ImportError
+        A CUDA tensor, and no Triton.
 
     Notes
     -----
     Differentiable twice; the gradient at coincident points is 0.
+
+    On CUDA nothing waits for the device: NaN, infinity and a zero row under ``"cosine"`` give NaN
+    there instead of an error.
 
     Examples
     --------
@@ -64,7 +70,7 @@ def rips_persistence(
     Parameters
     ----------
     x : Tensor, shape [..., n, d], or [..., n, n] where `metric` is ``"precomputed"``
-        Points or distances; float16, bfloat16, float32 or float64, on the CPU.
+        Points or distances; float16, bfloat16, float32 or float64, on the CPU or on CUDA.
     max_dim : {0, 1}
         The highest homology dimension.
     metric : {"euclidean", "cosine", "precomputed"}
@@ -82,9 +88,17 @@ def rips_persistence(
     TypeError, ValueError
         As `pairwise_distances` does, and for a matrix that is no distance matrix: the message
         names the first entry at fault.
+    ImportError
+        A CUDA tensor, and no Triton.
 
     Notes
     -----
+    On CUDA, H0 is all kernels: nothing waits for the device, and so NaN, infinity and a matrix that
+    is no distance matrix give NaN instead of an error. H1 is computed on the host, to which the
+    distances are copied (a precomputed matrix twice); the call waits for that, and bad values are
+    errors again. The edges are those that the CPU finds on the same distances, but CUDA's distances
+    may differ from the CPU's in their last digits, and with them the order of near ties.
+
     Edges enter the filtration in the total order of (length, i, j), i < j, so ties are broken the
     same way on every run. Two components merge by the elder rule, older meaning the smaller
     smallest vertex: every vertex but 0 dies once, as the birth vertex of one H0 bar.
@@ -112,16 +126,14 @@ def rips_persistence(
     if metric == "precomputed":
         check_square(x)
         D = ops.at_least_float32(x)
-        ops.require_distance_matrix(D)
+        lengths = _checked_entries(D, max_dim)
     else:
         check_cloud(x)
         points = _metric_points(x, metric)
         D = ops.pairwise_distances(points.detach())
 
-    def lengths(edges: Tensor) -> Tensor:
-        if metric == "precomputed":
-            return _gather_edges(D, edges)
-        return _metric_lengths(ops.edge_lengths(points, edges), metric)
+        def lengths(edges: Tensor) -> Tensor:
+            return _metric_lengths(ops.edge_lengths(points, edges), metric)
 
     if max_dim == 0:
         return (_h0_diagram(ops.h0_critical_edges(D.detach()), lengths),)
@@ -136,19 +148,44 @@ def _metric_points(x: Tensor, metric: str) -> Tensor:
         return x
     # One layout, for the order in which a norm is summed follows the strides.
     x = x.contiguous()
-    ops.require_finite_points(x)
     # Rows of largest entry 1 have norms from 1 to sqrt(d): squares neither overflow nor vanish.
     largest = x.detach().abs().amax(-1, keepdim=True)  # [..., n, 1]
-    zero = (largest == 0).nonzero()
-    if len(zero):
-        where = ", ".join(str(int(k)) for k in zero[0, :-1])
-        raise ValueError(f"x: expected non-zero rows for metric='cosine', got x[{where}] = 0")
+    # To look at values on CUDA would wait for the device; there 0 / 0 and inf / inf become NaN.
+    if x.device.type != "cuda":
+        require_finite_points(x)
+        _require_nonzero(largest)
     x = x / largest
     return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
 
 
+def _require_nonzero(largest: Tensor) -> None:
+    zero = (largest == 0).nonzero()
+    if len(zero):
+        where = ", ".join(str(int(k)) for k in zero[0, :-1])
+        raise ValueError(f"x: expected non-zero rows for metric='cosine', got x[{where}] = 0")
+
+
 def _metric_lengths(lengths: Tensor, metric: str) -> Tensor:
     return lengths if metric == "euclidean" else lengths.square() / 2
+
+
+def _checked_entries(D: Tensor, max_dim: int) -> Callable[[Tensor], Tensor]:
+    """The lengths that a precomputed matrix gives to edges, once it was found to be one.
+
+    H1 of a CUDA matrix needs it on the host anyhow, so there it is checked as on the CPU. For H0
+    alone the device checks it, and what is no distance matrix has NaN for lengths.
+    """
+    if D.device.type == "cuda" and max_dim == 0:
+        valid = _is_distance_matrix(D).unsqueeze(-1)  # [..., 1]
+        return lambda edges: _gather_edges(D, edges).where(valid, torch.nan)
+    require_distance_matrix(D)
+    return lambda edges: _gather_edges(D, edges)
+
+
+def _is_distance_matrix(D: Tensor) -> Tensor:
+    """Whether each matrix is symmetric, finite, non-negative and 0 on its diagonal, bool [...]."""
+    entries = ((D.mT == D) & (D >= 0) & D.isfinite()).all(-1).all(-1)
+    return entries & (D.diagonal(dim1=-2, dim2=-1) == 0).all(-1)
 
 
 def _gather_edges(D: Tensor, edges: Tensor) -> Tensor:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tsloss_fast.balance import GradientBalance
+from tsloss_fast.loss import TSLoss
+from tsloss_fast.validation import check_choice
 
 IGNORED_LABEL = -100
 
@@ -132,6 +135,10 @@ class PromptTunedLM(nn.Module):
         which is cheap.
     log_grad_norms : bool, default False
         Keep both norms of the last step in ``grad_norms`` (always done with ``balance``).
+    padding_side : {None, "right"}
+        ``"right"`` promises that the padding of every batch stands on the right. On CUDA this saves
+        the reordering of each batch and a copy of its logits, for to look at a mask would wait for
+        the device; a broken promise gives a NaN loss there, and an error on the CPU.
 
     Attributes
     ----------
@@ -164,8 +171,10 @@ class PromptTunedLM(nn.Module):
         *,
         balance: float | None = None,
         log_grad_norms: bool = False,
+        padding_side: str | None = None,
     ) -> None:
         super().__init__()
+        check_choice(padding_side, "padding_side", (None, "right"))
         if not isinstance(soft_prompt, SoftPrompt):
             raise TypeError(f"soft_prompt: expected a SoftPrompt, got {type(soft_prompt).__name__}")
         if ts_loss is not None and not isinstance(ts_loss, nn.Module):
@@ -180,6 +189,7 @@ class PromptTunedLM(nn.Module):
         self.ts_loss = ts_loss
         self.balance = None if balance is None else GradientBalance(balance)
         self.log_grad_norms = log_grad_norms
+        self.padding_side = padding_side
         self.grad_norms: dict[str, Tensor] = {}
         self.ts_seconds = 0.0
         self._balance_started = False
@@ -221,6 +231,7 @@ class PromptTunedLM(nn.Module):
         ValueError
             For a wrong shape, and from TSLoss when the prompt holds NaN or Inf.
         """
+        has_padding = attention_mask is not None
         input_ids, attention_mask = _checked_text(input_ids, attention_mask)
         if labels is not None and labels.shape != input_ids.shape:
             raise ValueError(
@@ -228,9 +239,9 @@ class PromptTunedLM(nn.Module):
                 f"got {tuple(labels.shape)}"
             )
         # TSLoss comes before the model, so that work it starts elsewhere hides behind the model.
-        ts, terms, ts_norm = self._ts_loss() if labels is not None else (None, {}, None)
+        pending = self._start_ts_loss() if labels is not None else None
         prompt = self.soft_prompt(len(input_ids))  # [B, n, d]
-        order = _right_padded_order(attention_mask)  # [B, T]
+        order = self._right_padded_order(attention_mask) if has_padding else None  # [B, T]
         if order is not None:
             # The prompt's last row predicts the text's first token, so it must stand next to it.
             # With padding last, positions count from 0 in every architecture.
@@ -245,7 +256,10 @@ class PromptTunedLM(nn.Module):
             out.logits = self._in_input_order(out.logits, order)
         if labels is None:
             return out
+        ts, terms, ts_norm = self._ts_loss(pending)
         out.ce_loss = out.loss
+        if has_padding and order is None and attention_mask.device.type == "cuda":
+            out.ce_loss = out.loss.where(_is_right_padded(attention_mask), torch.nan)
         out.ts_terms = terms
         if self._tracks and out.ce_loss.requires_grad:
             self._watch_ce(out.ce_loss, prompt)
@@ -285,6 +299,20 @@ class PromptTunedLM(nn.Module):
         back = order.argsort(dim=1).unsqueeze(-1).expand_as(text)  # [B, T, V]
         return torch.cat((prompt, text.gather(1, back)), dim=1)
 
+    def _right_padded_order(self, mask: Tensor) -> Tensor | None:
+        """The columns [B, T] that put padding right, text in its order; None if it is there."""
+        if mask.device.type == "cuda":
+            if self.padding_side == "right":
+                return None
+        elif bool(_is_right_padded(mask)):
+            return None
+        elif self.padding_side == "right":
+            raise ValueError(
+                "attention_mask: expected padding on the right, as padding_side='right' promises, "
+                "got it elsewhere"
+            )
+        return (mask == 0).int().argsort(dim=1, stable=True)
+
     @property
     def _tracks(self) -> bool:
         return self.log_grad_norms or self.balance is not None
@@ -302,17 +330,32 @@ class PromptTunedLM(nn.Module):
             (values.new_full((len(values), self.soft_prompt.n_tokens), fill), values), 1
         )
 
-    def _ts_loss(self) -> tuple[Tensor | None, dict[str, Tensor], Tensor | None]:
-        """TSLoss before balancing, its terms, and the norm of its gradient if that is wanted."""
+    def _start_ts_loss(self) -> Callable[[], tuple[Tensor, dict[str, Tensor]]] | None:
+        """Begin with TSLoss and return what asks for its result."""
         if self.ts_loss is None:
-            return None, {}, None
+            return None
         started = time.perf_counter()
         weight = self.soft_prompt.weight
-        ts, terms = self.ts_loss(weight, return_terms=True)
+        if isinstance(self.ts_loss, TSLoss):
+            result = partial(self.ts_loss.start(weight).result, return_terms=True)
+        else:
+            terms = self.ts_loss(weight, return_terms=True)
+            result = lambda: terms  # noqa: E731
+        self.ts_seconds = time.perf_counter() - started
+        return result
+
+    def _ts_loss(
+        self, pending: Callable[[], tuple[Tensor, dict[str, Tensor]]] | None
+    ) -> tuple[Tensor | None, dict[str, Tensor], Tensor | None]:
+        """TSLoss before balancing, its terms, and the norm of its gradient if that is wanted."""
+        if pending is None:
+            return None, {}, None
+        started = time.perf_counter()
+        ts, terms = pending()
         norm = None
         if self._tracks and ts.requires_grad:
-            norm = torch.autograd.grad(ts, weight, retain_graph=True)[0].norm()
-        self.ts_seconds = time.perf_counter() - started
+            norm = torch.autograd.grad(ts, self.soft_prompt.weight, retain_graph=True)[0].norm()
+        self.ts_seconds += time.perf_counter() - started
         return ts, terms, norm
 
     def _watch_ce(self, ce: Tensor, prompt: Tensor) -> None:
@@ -388,12 +431,9 @@ def _checked_text(ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
-def _right_padded_order(mask: Tensor) -> Tensor | None:
-    """The columns [B, T] that put padding right, text in its order; None if it is there already."""
-    padding = (mask == 0).int()
-    if bool((padding.diff(dim=1) >= 0).all()):
-        return None
-    return padding.argsort(dim=1, stable=True)
+def _is_right_padded(mask: Tensor) -> Tensor:
+    """Whether no text stands behind padding in any row of the mask [B, T]; a 0-d bool tensor."""
+    return ((mask == 0).int().diff(dim=1) >= 0).all()
 
 
 def _checked_table(embedding: Tensor | None, dim: int, init: str) -> Tensor:

@@ -20,7 +20,7 @@ def describe(x: Tensor) -> str:
 
 
 def check_floating(x: object, name: str, shape: str) -> None:
-    """Raise unless `x` is a real floating CPU tensor of rank 2 or more."""
+    """Raise unless `x` is a real floating tensor of rank 2 or more, on the CPU or on CUDA."""
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: expected a torch.Tensor {shape}, got {type(x).__name__}")
     if x.dtype not in FLOATING:
@@ -29,9 +29,9 @@ def check_floating(x: object, name: str, shape: str) -> None:
         )
     if x.ndim < 2:
         raise ValueError(f"{name}: expected {shape}, got {describe(x)}")
-    if x.device.type not in ("cpu", "meta"):
+    if x.device.type not in ("cpu", "cuda", "meta"):
         raise ValueError(
-            f"{name}: expected a CPU tensor, got one on {x.device}: move it with .cpu()"
+            f"{name}: expected a CPU or CUDA tensor, got one on {x.device}: move it with .cpu()"
         )
 
 
