@@ -165,7 +165,10 @@ def _info(args: dict[str, Any]) -> int:
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "CUDA devices": ", ".join(devices) or "none",
-        **{name: _version(name) for name in ("transformers", "accelerate", "gguf", "gudhi")},
+        **{
+            name: _version(name)
+            for name in ("triton", "transformers", "accelerate", "gguf", "gudhi")
+        },
         "default model": model,
     }
     for name, value in rows.items():

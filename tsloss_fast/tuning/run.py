@@ -102,6 +102,8 @@ def tune(
         make_objective(config.loss, config.lambda_ts),
         balance=config.balance,
         log_grad_norms=config.log_grad_norms,
+        # As `data.collate` pads.
+        padding_side="right",
     )
     lm.to(config.device)
     trainer = Trainer(config, lm, tokenizer, encoded, encoded_held_out, folder, progress=progress)
