@@ -25,14 +25,14 @@ LAYERS = [
     {"persistence_terms"},
     {"loss", "balance"},
     {"prompt"},
-    {"monitor", "tuning", "integrations", "plots"},
+    {"monitor", "topology_log", "tuning", "integrations", "plots"},
     {"cli", "__main__"},
 ]
 # The specification stands apart: it shares the diagram's type and nothing else.
 REFERENCE_MAY_IMPORT = {"diagram"}
 
 OPTIONAL = ["gudhi", "transformers", "peft", "accelerate", "gguf", "matplotlib", "scipy", "tqdm"]
-OPTIONAL += ["triton"]
+OPTIONAL += ["triton", "tensorboard"]
 
 
 def module_of(path):
@@ -153,6 +153,7 @@ def test_every_public_name_exists():
         "lifetime_variance",
         "persistence_entropy",
         "topology_summary",
+        "TopologyMonitor",
     }
     assert promised <= set(tsloss_fast.__all__)
 

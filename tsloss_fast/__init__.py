@@ -3,6 +3,7 @@
 from tsloss_fast import reference
 from tsloss_fast.diagram import PersistenceDiagram
 from tsloss_fast.loss import TSLoss
+from tsloss_fast.monitor import TopologyMonitor
 from tsloss_fast.persistence import pairwise_distances, rips_persistence
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.summaries import (
@@ -20,6 +21,7 @@ __all__ = [
     "PromptTunedLM",
     "SoftPrompt",
     "TSLoss",
+    "TopologyMonitor",
     "TopologySummary",
     "lifetime_variance",
     "pairwise_distances",
