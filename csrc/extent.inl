@@ -4,18 +4,20 @@
 
 template <class T>
 T sum_and_farthest(const T* row, std::size_t n, T& farthest_of_row) {
-  constexpr std::size_t L = Lanes<T>::kCount;
+  constexpr std::size_t L = Vector<T>::kLanes;
   Vector<T> farthest = {};
   Vector<T> sums = {};
   std::size_t j = 0;
   for (; j + L <= n; j += L) {
     const Vector<T> v = load(row + j);
-    farthest = v > farthest ? v : farthest;
-    sums += v;
+    farthest = most(farthest, v);
+    sums = sums + v;
   }
   T sum = sum_lanes<T>(sums);
   farthest_of_row = 0;
-  for (std::size_t l = 0; l < L; ++l) farthest_of_row = std::max(farthest_of_row, farthest[l]);
+  T lanes[L];
+  store(lanes, farthest);
+  for (std::size_t l = 0; l < L; ++l) farthest_of_row = std::max(farthest_of_row, lanes[l]);
   for (; j < n; ++j) {
     farthest_of_row = std::max(farthest_of_row, row[j]);
     sum += row[j];
@@ -25,15 +27,16 @@ T sum_and_farthest(const T* row, std::size_t n, T& farthest_of_row) {
 
 template <class T>
 T shortest_of(const T* lengths, std::size_t count) {
-  constexpr std::size_t L = Lanes<T>::kCount;
+  constexpr std::size_t L = Vector<T>::kLanes;
   T shortest = std::numeric_limits<T>::infinity();
   std::size_t k = 0;
   if (count >= L) {
-    Vector<T> lanes = load(lengths);
+    Vector<T> shortest_lanes = load(lengths);
     for (k = L; k + L <= count; k += L) {
-      const Vector<T> v = load(lengths + k);
-      lanes = v < lanes ? v : lanes;
+      shortest_lanes = least(shortest_lanes, load(lengths + k));
     }
+    T lanes[L];
+    store(lanes, shortest_lanes);
     for (std::size_t l = 0; l < L; ++l) shortest = std::min(shortest, lanes[l]);
   }
   for (; k < count; ++k) shortest = std::min(shortest, lengths[k]);
