@@ -7,7 +7,7 @@ from typing import Literal, overload
 from torch import Tensor, nn
 
 from tsloss_fast import ops
-from tsloss_fast.validation import check_choice, check_cloud, check_flag, check_number
+from tsloss_fast.validation import check_choice, check_cloud, check_flag, check_number, describe
 
 
 class TSLoss(nn.Module):
@@ -147,6 +147,11 @@ class TSLoss(nn.Module):
         check_cloud(prompt, "prompt")
         loss, h0, h1 = self._compute(ops.at_least_float32(prompt))
         if self.reduction == "mean" and loss.ndim > 0:
+            if loss.numel() == 0:
+                raise ValueError(
+                    f"prompt: expected at least one cloud to take the mean of, got "
+                    f"{describe(prompt)}"
+                )
             loss, h0, h1 = loss.mean(), h0.mean(), h1.mean()
         return (loss, {"h0": h0, "h1": h1}) if return_terms else loss
 
@@ -154,11 +159,11 @@ class TSLoss(nn.Module):
         h0_weight, h1_weight = self.lambda_ts * self.beta_h0, self.lambda_ts * self.beta_h1
         by_mean = self.scale == "mean"
         if self.mode == "persistence":
-            return ops.persistence_loss(x, h0_weight, h1_weight, self.h1_power, by_mean, 1)[:3]
-        return ops.surrogate_loss(
-            x, h0_weight, h1_weight, self.tau, self.alpha, self.lambda_repel, self.lambda_attract,
-            by_mean, self.self_pairs, self.detach_scales,
-        )[:3]  # fmt: skip
+            return ops.loss_terms("persistence", x, h0_weight, h1_weight, self.h1_power, by_mean, 1)
+        return ops.loss_terms(
+            "surrogate", x, h0_weight, h1_weight, self.tau, self.alpha, self.lambda_repel,
+            self.lambda_attract, by_mean, self.self_pairs, self.detach_scales,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         """Name the options of the chosen mode."""
