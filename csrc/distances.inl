@@ -1,44 +1,6 @@
 // Included by distances.cpp once per instruction set.
 
-// 64 bytes of T; the compiler splits it where registers are narrower. All instruction sets sum in
-// the same 16 (or 8) lanes, so those with fused multiply-add give the same bits.
-template <class T>
-struct Lanes {
-  typedef T Vector __attribute__((vector_size(64)));
-  static constexpr std::size_t kCount = 64 / sizeof(T);
-};
-
-template <class T>
-using Vector = typename Lanes<T>::Vector;
-
-template <class T>
-inline Vector<T> load(const T* p) {
-  Vector<T> v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
-// The first `count` numbers at p, and zeros behind them.
-template <class T>
-inline Vector<T> load_part(const T* p, std::size_t count) {
-  Vector<T> v = {};
-  std::memcpy(&v, p, count * sizeof(T));
-  return v;
-}
-
-template <class T>
-inline void store(T* p, Vector<T> v) {
-  std::memcpy(p, &v, sizeof v);
-}
-
-template <class T>
-inline T sum_lanes(Vector<T> v) {
-  T sums[Lanes<T>::kCount];
-  store(sums, v);
-  for (std::size_t half = Lanes<T>::kCount / 2; half > 0; half /= 2)
-    for (std::size_t l = 0; l < half; ++l) sums[l] += sums[l + half];
-  return sums[0];
-}
+#include "lanes.inl"
 
 // Rows of a tile that fit the registers of this instruction set.
 #if TSL_ISA == 512
@@ -59,7 +21,7 @@ inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
     const Vector<T> row = read(a + r * d);
     for (std::size_t c = 0; c < C; ++c) {
       const Vector<T> difference = row - columns[c];
-      sums[r][c] += difference * difference;
+      add_product(sums[r][c], difference, difference);
     }
   }
 }
@@ -68,7 +30,7 @@ inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
 // with zeros rather than summed apart, so that every pair is summed in the same order everywhere.
 template <class T, std::size_t R, std::size_t C>
 inline void tile_squares(const T* a, const T* b, std::size_t d, T (&squares)[R][C]) {
-  constexpr std::size_t L = Lanes<T>::kCount;
+  constexpr std::size_t L = Vector<T>::kLanes;
   Vector<T> sums[R][C] = {};
   std::size_t t = 0;
   for (; t + L <= d; t += L) add_squares(a, b, d, [t](const T* p) { return load(p + t); }, sums);
@@ -103,31 +65,49 @@ void fill_distances(const T* x, std::size_t n, std::size_t d, T* D) {
     for (std::size_t j = i; j < n; ++j) distance_tile<T, 1, 1>(x, n, d, i, j, D);
 }
 
-// Vectors of a row that one pass over the points sums in registers.
-constexpr std::size_t kStrip = kTile;
+// Vectors of a row that one pass over the points sums in registers, and rows that share the pass.
+#if TSL_ISA == 512
+constexpr std::size_t kStrip = 2;
+constexpr std::size_t kRows = 4;
+#else
+constexpr std::size_t kStrip = 1;
+constexpr std::size_t kRows = 2;
+#endif
 
-// Sums one strip of coordinates for all points; `strip` holds the points' strips side by side.
-template <class T>
-void fill_strip(const T* strip, const T* weights, std::size_t n, std::size_t width,
-                std::size_t d, T* grad_x) {
-  constexpr std::size_t L = Lanes<T>::kCount;
-  for (std::size_t i = 0; i < n; ++i) {
-    Vector<T> here[kStrip];
-    Vector<T> sums[kStrip] = {};
-    for (std::size_t u = 0; u < kStrip; ++u) here[u] = load(strip + (i * kStrip + u) * L);
-    for (std::size_t j = 0; j < n; ++j)
-      for (std::size_t u = 0; u < kStrip; ++u)
-        sums[u] += weights[i * n + j] * (here[u] - load(strip + (j * kStrip + u) * L));
+// Sums one strip of coordinates for R points from i; `strip` holds the points' strips side by side.
+template <std::size_t R, class T>
+void sum_strip(const T* strip, const T* weights, std::size_t i, std::size_t n, std::size_t width,
+               std::size_t d, T* grad_x) {
+  constexpr std::size_t L = Vector<T>::kLanes;
+  Vector<T> here[R][kStrip];
+  Vector<T> sums[R][kStrip] = {};
+  for (std::size_t r = 0; r < R; ++r)
+    for (std::size_t u = 0; u < kStrip; ++u) here[r][u] = load(strip + ((i + r) * kStrip + u) * L);
+  for (std::size_t j = 0; j < n; ++j)
+    for (std::size_t u = 0; u < kStrip; ++u) {
+      const Vector<T> there = load(strip + (j * kStrip + u) * L);
+      for (std::size_t r = 0; r < R; ++r)
+        add_product(sums[r][u], weights[(i + r) * n + j], here[r][u] - there);
+    }
+  for (std::size_t r = 0; r < R; ++r) {
     T out[kStrip * L];
-    for (std::size_t u = 0; u < kStrip; ++u) store(out + u * L, sums[u]);
-    std::memcpy(grad_x + i * d, out, width * sizeof(T));
+    for (std::size_t u = 0; u < kStrip; ++u) store(out + u * L, sums[r][u]);
+    std::memcpy(grad_x + (i + r) * d, out, width * sizeof(T));
   }
+}
+
+template <class T>
+void fill_strip(const T* strip, const T* weights, std::size_t n, std::size_t width, std::size_t d,
+                T* grad_x) {
+  std::size_t i = 0;
+  for (; i + kRows <= n; i += kRows) sum_strip<kRows>(strip, weights, i, n, width, d, grad_x);
+  for (; i < n; ++i) sum_strip<1>(strip, weights, i, n, width, d, grad_x);
 }
 
 // Points a power of two apart share their cache sets, so each strip is copied together first.
 template <class T>
 void fill_differences(const T* x, const T* weights, std::size_t n, std::size_t d, T* grad_x) {
-  constexpr std::size_t kWidth = kStrip * Lanes<T>::kCount;
+  constexpr std::size_t kWidth = kStrip * Vector<T>::kLanes;
   std::vector<T> strip(n * kWidth);
   for (std::size_t t = 0; t < d; t += kWidth) {
     const std::size_t width = std::min(kWidth, d - t);
@@ -155,7 +135,7 @@ void fill_edge_lengths(const T* x, const std::int64_t* edges, std::size_t count,
 
 template <class T>
 void add_edge_gradient(const T* a, const T* b, T weight, std::size_t d, T* grad_a, T* grad_b) {
-  constexpr std::size_t L = Lanes<T>::kCount;
+  constexpr std::size_t L = Vector<T>::kLanes;
   std::size_t t = 0;
   for (; t + L <= d; t += L) {
     const Vector<T> step = weight * (load(a + t) - load(b + t));

@@ -1,10 +1,8 @@
 // The total order of a Vietoris-Rips filtration: edges by (length, i, j) with i < j.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 
 namespace tsl {
 
@@ -29,17 +27,5 @@ struct FiltrationEdge {
     return a.length < b.length || (a.length == b.length && a.edge < b.edge);
   }
 };
-
-// The smallest radius at which one vertex sees all others: longer edges never matter to homology.
-template <class T>
-T enclosing_radius(const T* D, std::size_t n) {
-  T radius = std::numeric_limits<T>::infinity();
-  for (std::size_t i = 0; i < n; ++i) {
-    T farthest = 0;
-    for (std::size_t j = 0; j < n; ++j) farthest = std::max(farthest, D[i * n + j]);
-    radius = std::min(radius, farthest);
-  }
-  return radius;
-}
 
 }  // namespace tsl

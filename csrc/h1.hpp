@@ -7,24 +7,15 @@
 // the reduced Vietoris-Rips filtration", arXiv 2307.16333.
 #pragma once
 
-#include <memory>
 #include <vector>
 
 #include "edge_buckets.hpp"
-#include "filtration.hpp"
+#include "extent.hpp"
 #include "h0.hpp"
 #include "isa.hpp"
-#include "lunes.hpp"
-#include "relations.hpp"
-#include "union_find.hpp"
+#include "lune_sweep.hpp"
 
 namespace tsl {
-
-// One H1 bar: the edge that closes the loop, and the edge whose lune fills it.
-struct H1Bar {
-  Edge birth;
-  Edge death;
-};
 
 template <class T>
 class H1 {
@@ -32,21 +23,21 @@ class H1 {
   explicit H1(Isa isa) : isa_(isa) {}
 
   // D is a symmetric [n, n] matrix; writes both diagrams, zero-length bars of H1 left out.
-  void compute(const T* D, std::size_t n, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1);
+  void compute(const T* D, std::size_t n, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1) {
+    h0.clear();
+    h1.clear();
+    if (n < 2) return;
+    extent_.measure(D, n, isa_);
+    const T radius = extent_.enclosing_radius();
+    buckets_.fill(D, n, extent_.shortest(), radius);
+    sweep_lunes(D, n, radius, extent_.from_centre(), buckets_, memory_, isa_, h0, h1);
+  }
 
  private:
-  void split_empty_lunes(std::size_t n, std::vector<H0Bar>& h0);
-
   Isa isa_;
-  PaddedMatrix<T> matrix_;
-  UnionFind components_;
-  std::vector<FiltrationEdge<T>> empty_lunes_;
-  std::vector<FiltrationEdge<T>> generators_;
+  Extent<T> extent_;
   EdgeBuckets<T> buckets_;
-  Relations relations_;
-  std::unique_ptr<std::int32_t[]> annotations_;
-  std::size_t annotations_size_ = 0;
-  std::vector<Edge> pending_;
+  SweepMemory<T> memory_;
 };
 
 }  // namespace tsl

@@ -1,58 +1,38 @@
-// Included by lunes.cpp once per instruction set.
+// Whether an edge's lune is empty, from the distances alone. Included by lune_sweep.inl.
 
-// Whether a[k] < length and b[k] < length for one of the lanes k.
-#if TSL_ISA == 512
-inline bool any_below(const float* a, const float* b, float length) {
-  const __m512 bound = _mm512_set1_ps(length);
-  const __mmask16 near_a = _mm512_cmp_ps_mask(_mm512_loadu_ps(a), bound, _CMP_LT_OQ);
-  return _mm512_mask_cmp_ps_mask(near_a, _mm512_loadu_ps(b), bound, _CMP_LT_OQ) != 0;
-}
-inline bool any_below(const double* a, const double* b, double length) {
-  const __m512d bound = _mm512_set1_pd(length);
-  const __mmask8 near_a = _mm512_cmp_pd_mask(_mm512_loadu_pd(a), bound, _CMP_LT_OQ);
-  return _mm512_mask_cmp_pd_mask(near_a, _mm512_loadu_pd(b), bound, _CMP_LT_OQ) != 0;
-}
-#elif TSL_ISA == 2
-inline bool any_below(const float* a, const float* b, float length) {
-  const __m256 bound = _mm256_set1_ps(length);
-  const __m256 low = _mm256_max_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b));
-  const __m256 high = _mm256_max_ps(_mm256_loadu_ps(a + 8), _mm256_loadu_ps(b + 8));
-  return _mm256_movemask_ps(_mm256_cmp_ps(_mm256_min_ps(low, high), bound, _CMP_LT_OQ)) != 0;
-}
-inline bool any_below(const double* a, const double* b, double length) {
-  const __m256d bound = _mm256_set1_pd(length);
-  const __m256d low = _mm256_max_pd(_mm256_loadu_pd(a), _mm256_loadu_pd(b));
-  const __m256d high = _mm256_max_pd(_mm256_loadu_pd(a + 4), _mm256_loadu_pd(b + 4));
-  return _mm256_movemask_pd(_mm256_cmp_pd(_mm256_min_pd(low, high), bound, _CMP_LT_OQ)) != 0;
-}
-#else
+// Whether one of the first `count` vertices is nearer than `length` to both ends, whose rows are given.
 template <class T>
-inline bool any_below(const T* a, const T* b, T length) {
+inline bool any_nearer(const T* a, const T* b, std::size_t count, T length) {
   bool any = false;
-  for (std::size_t k = 0; k < PaddedMatrix<T>::kLanes; ++k)
-    any |= (a[k] < length) & (b[k] < length);
+  for (std::size_t k = 0; k < count; ++k) any |= (a[k] < length) & (b[k] < length);
   return any;
 }
-#endif
 
+// Whether a vertex lies in the lune of ij thanks to the order of equal lengths.
 template <class T>
-bool has_strictly_nearer_vertex(const T* a, const T* b, std::size_t stride, T length) {
-  for (std::size_t k = 0; k < stride; k += PaddedMatrix<T>::kLanes)
-    if (any_below(a + k, b + k, length)) return true;
+bool lune_holds_tie(const T* a, const T* b, std::size_t n, const FiltrationEdge<T>& ij) {
+  std::size_t near = 0;
+  for (std::size_t k = 0; k < n; ++k) near += (a[k] <= ij.length) & (b[k] <= ij.length);
+  // The edge's own ends are near it; without a third vertex there is nothing to tie.
+  if (near <= 2) return false;
+  const Vertex i = first(ij.edge);
+  const Vertex j = second(ij.edge);
+  for (Vertex k = 0; k < n; ++k) {
+    if (k == i || k == j) continue;
+    const FiltrationEdge<T> ik{a[k], make_edge(i, k)};
+    const FiltrationEdge<T> jk{b[k], make_edge(j, k)};
+    if (ik < ij && jk < ij) return true;
+  }
   return false;
 }
 
 template <class T>
-void collect_empty_lunes(const PaddedMatrix<T>& D, T radius,
-                         std::vector<FiltrationEdge<T>>& edges) {
-  const std::size_t n = D.n();
-  for (std::size_t i = 0; i + 1 < n; ++i) {
-    const T* row = D.row(i);
-    for (std::size_t j = i + 1; j < n; ++j) {
-      const T length = row[j];
-      if (length > radius || has_strictly_nearer_vertex(row, D.row(j), D.stride(), length)) continue;
-      if (!lune_holds_tie(D, static_cast<Vertex>(i), static_cast<Vertex>(j)))
-        edges.push_back({length, make_edge(static_cast<Vertex>(i), static_cast<Vertex>(j))});
-    }
-  }
+bool lune_is_empty(const T* D, std::size_t n, const FiltrationEdge<T>& ij) {
+  constexpr std::size_t kBlock = 128 / sizeof(T);
+  const T* a = D + first(ij.edge) * n;
+  const T* b = D + second(ij.edge) * n;
+  std::size_t k = 0;
+  for (; k + kBlock <= n; k += kBlock)
+    if (any_nearer(a + k, b + k, kBlock, ij.length)) return false;
+  return !any_nearer(a + k, b + k, n - k, ij.length) && !lune_holds_tie(a, b, n, ij);
 }

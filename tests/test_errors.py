@@ -162,6 +162,14 @@ def test_an_empty_cloud(taker, shape):
         function(torch.zeros(shape))
 
 
+@pytest.mark.parametrize("mode", ["persistence", "surrogate"])
+def test_the_mean_loss_of_no_cloud_at_all(tsl, mode):
+    empty = torch.zeros(0, 3, 2, requires_grad=True)
+    with pytest.raises(ValueError, match=r"^prompt: expected at least one cloud .*\[0, 3, 2\]"):
+        tsl.TSLoss(mode)(empty)
+    assert tsl.TSLoss(mode, reduction="none")(empty).shape == (0,)
+
+
 @pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (0, 0), (4,), ()], ids=str)
 def test_a_matrix_that_is_not_square(tsl, shape):
     with pytest.raises(ValueError, match=r"^x: expected .*\[\.\.\., n, n\]"):

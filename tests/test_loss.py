@@ -10,7 +10,7 @@ import torch
 from clouds import FAMILIES, WITHOUT_TIES, cloud, clouds
 from hypothesis import given
 
-from tsloss_fast import reference
+from tsloss_fast import ops, reference
 
 MODES = ["persistence", "surrogate"]
 SQUARE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
@@ -316,6 +316,45 @@ def test_terms_are_detached_and_the_loss_is_not(impl, mode):
     with torch.no_grad():
         assert not impl.TSLoss(mode)(x).requires_grad
     assert not impl.TSLoss(mode)(x.detach()).requires_grad
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_engine_forms_a_gradient_only_where_one_is_asked_for(tsl, mode, monkeypatch):
+    slopes = []
+    name = f"{mode}_loss"
+    kernel = getattr(ops._C, name)
+
+    def spy(*args):
+        results = kernel(*args)
+        slopes.append(results[3] is not None)
+        return results
+
+    monkeypatch.setattr(ops._C, name, spy)
+    x = torch.randn(5, 2, requires_grad=True)
+    loss = tsl.TSLoss(mode)
+    loss(x)
+    loss(x.detach())
+    with torch.no_grad():
+        loss(x)
+    assert slopes == [True, False, False]
+
+
+@pytest.mark.parametrize("shape", [(5, 2), (3, 5, 2)], ids=str)
+@pytest.mark.parametrize("mode", MODES)
+def test_eager_mode_gives_the_bits_of_the_operator(tsl, mode, shape):
+    """Eager mode calls the engine without the operator, which traced code takes."""
+    options = {
+        "persistence": (1.0, 1.0, 2.0, False, 1),
+        "surrogate": (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False),
+    }[mode]
+    x = torch.randn(shape, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    loss = tsl.TSLoss(mode, reduction="none")(x)
+    expected = getattr(ops, f"{mode}_loss")(y, *options)[0]
+    loss.sum().backward()
+    expected.sum().backward()
+    assert torch.equal(loss, expected)
+    assert torch.equal(x.grad, y.grad)
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -12,7 +12,7 @@ from tsloss_fast import ops
 from tsloss_fast.host_h1 import PendingBars
 from tsloss_fast.ops import at_least_float32
 from tsloss_fast.persistence_terms import persistence_terms
-from tsloss_fast.validation import check_choice, check_cloud, check_flag, check_number
+from tsloss_fast.validation import check_choice, check_cloud, check_flag, check_number, describe
 
 
 class PendingTSLoss:
@@ -189,6 +189,10 @@ class TSLoss(nn.Module):
         tensor(0.2500)
         """
         check_cloud(prompt, "prompt")
+        if self.reduction == "mean" and prompt.numel() == 0:
+            raise ValueError(
+                f"prompt: expected at least one cloud to take the mean of, got {describe(prompt)}"
+            )
         x = at_least_float32(prompt)
         if self.mode == "persistence" and not ops.fuses_persistence_loss(x):
             D = ops.pairwise_distances(x.detach())
@@ -213,11 +217,11 @@ class TSLoss(nn.Module):
         h0_weight, h1_weight = self.lambda_ts * self.beta_h0, self.lambda_ts * self.beta_h1
         by_mean = self.scale == "mean"
         if self.mode == "persistence":
-            return ops.persistence_loss(x, h0_weight, h1_weight, self.h1_power, by_mean, 1)[:3]
-        return ops.surrogate_loss(
-            x, h0_weight, h1_weight, self.tau, self.alpha, self.lambda_repel, self.lambda_attract,
-            by_mean, self.self_pairs, self.detach_scales,
-        )[:3]  # fmt: skip
+            return ops.loss_terms("persistence", x, h0_weight, h1_weight, self.h1_power, by_mean, 1)
+        return ops.loss_terms(
+            "surrogate", x, h0_weight, h1_weight, self.tau, self.alpha, self.lambda_repel,
+            self.lambda_attract, by_mean, self.self_pairs, self.detach_scales,
+        )  # fmt: skip
 
     def extra_repr(self) -> str:
         """Name the options of the chosen mode."""

@@ -220,11 +220,12 @@ def surrogate_loss(
 
 
 def _loss_outputs(
-    prompt: Tensor, results: tuple[Any, Any, Any, Any]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    prompt: Tensor, results: tuple[Any, ...]
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     require_finite(results[0], prompt, "prompt")
-    loss, h0, h1, slope = (unflat(array, batch_of(prompt)) for array in results)
-    return loss, h0, h1, slope
+    batch = batch_of(prompt)
+    loss, h0, h1 = (unflat(array, batch) for array in results[:3])
+    return loss, h0, h1, None if results[3] is None else unflat(results[3], batch)
 
 
 def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -249,6 +250,48 @@ def _loss_backward(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tens
     (slope,) = ctx.saved_tensors
     factors = grad[..., None, None] if grad.ndim else grad
     return factors * slope, *([None] * ctx.options)
+
+
+class _EagerLoss(torch.autograd.Function):
+    """A loss of the engine without the operator around it, which takes longer than 20 points do."""
+
+    @staticmethod
+    def forward(ctx: Any, prompt: Tensor, kernel: Any, *options: Any) -> tuple[Tensor, ...]:
+        results = kernel(flat(prompt), *options, True, torch.get_num_threads())
+        output = _loss_outputs(prompt, results)
+        _loss_context(ctx, (prompt, kernel, *options), output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _loss_backward(ctx, *grads)
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether `x` is an ordinary CPU tensor that nothing traces, maps over or wraps."""
+    return (
+        type(x) in (Tensor, torch.nn.Parameter)
+        and x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def loss_terms(mode: str, prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, L_H0, L_H1) of `persistence_loss` or `surrogate_loss`, by the shortest way to it.
+
+    Without need of a gradient none is computed.
+    """
+    operator, kernel = {
+        "persistence": (persistence_loss, _C.persistence_loss),
+        "surrogate": (surrogate_loss, _C.surrogate_loss),
+    }[mode]
+    if not _is_plain(prompt):
+        return operator(prompt, *options)[:3]
+    if prompt.requires_grad and torch.is_grad_enabled():
+        return _EagerLoss.apply(prompt, kernel, *options)[:3]
+    results = kernel(flat(prompt), *options, False, torch.get_num_threads())
+    return _loss_outputs(prompt, results)[:3]
 
 
 for _loss in (persistence_loss, surrogate_loss):

@@ -1,0 +1,34 @@
+// How far the points of a cloud lie apart: what the filtration has to cover, and who is in the centre.
+#pragma once
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "filtration.hpp"
+#include "isa.hpp"
+
+namespace tsl {
+
+template <class T>
+class Extent {
+ public:
+  // D is a symmetric [n, n] matrix with n > 1.
+  void measure(const T* D, std::size_t n, Isa isa);
+
+  T shortest() const { return shortest_; }
+
+  // The smallest radius at which one vertex sees all others: longer edges never matter to homology.
+  T enclosing_radius() const { return radius_; }
+
+  // The vertices from the centre of the cloud outwards, by the sum of their distances.
+  const std::vector<Vertex>& from_centre() const { return from_centre_; }
+
+ private:
+  T shortest_ = 0;
+  T radius_ = 0;
+  std::vector<std::pair<T, Vertex>> sums_;
+  std::vector<Vertex> from_centre_;
+};
+
+}  // namespace tsl

@@ -1,0 +1,24 @@
+#include "lune_sweep.hpp"
+
+#include <algorithm>
+
+#define TSL_KERNELS "lune_sweep.inl"
+#include "foreach_isa.inl"
+
+namespace tsl {
+
+template <class T>
+void sweep_lunes(const T* D, std::size_t n, T radius, const std::vector<Vertex>& order,
+                 EdgeBuckets<T>& buckets, SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0,
+                 std::vector<H1Bar>& h1) {
+  TSL_DISPATCH(isa, run_sweep, D, n, radius, order, buckets, memory, h0, h1);
+}
+
+template void sweep_lunes(const float*, std::size_t, float, const std::vector<Vertex>&,
+                          EdgeBuckets<float>&, SweepMemory<float>&, Isa, std::vector<H0Bar>&,
+                          std::vector<H1Bar>&);
+template void sweep_lunes(const double*, std::size_t, double, const std::vector<Vertex>&,
+                          EdgeBuckets<double>&, SweepMemory<double>&, Isa, std::vector<H0Bar>&,
+                          std::vector<H1Bar>&);
+
+}  // namespace tsl
