@@ -16,6 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Lower layers first; a module may import from lower layers and from its own, never from above.
 LAYERS = [
     {"diagram", "validation", "_C"},
+    {"interchange"},
     {"kernels"},
     {"ops"},
     {"persistence"},
@@ -29,7 +30,7 @@ LAYERS = [
 REFERENCE_MAY_IMPORT = {"diagram"}
 
 OPTIONAL = ["gudhi", "transformers", "peft", "accelerate", "gguf", "matplotlib", "scipy", "tqdm"]
-OPTIONAL += ["triton"]
+OPTIONAL += ["triton", "safetensors", "ripser", "persim", "gtda", "torch_topological"]
 
 
 def module_of(path):
