@@ -24,6 +24,7 @@ LAYERS = [
     {"loss", "balance"},
     {"prompt"},
     {"monitor", "tuning", "integrations", "plots"},
+    {"analysis"},
     {"cli", "__main__"},
 ]
 # The specification stands apart: it shares the diagram's type and nothing else.

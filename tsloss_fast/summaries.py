@@ -114,10 +114,15 @@ def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
     (tensor(4), tensor(1), tensor(1.))
     """
     with torch.no_grad():
-        h0, h1 = rips_persistence(x, max_dim=1, metric=metric)
-        h0_bars, h0_mean, h0_max = _lifetime_features(h0)
-        h1_bars, h1_mean, h1_max = _lifetime_features(h1)
-        entropy = persistence_entropy(h0, h1)
+        return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric))
+
+
+@torch.no_grad()
+def summarise_diagrams(h0: PersistenceDiagram, h1: PersistenceDiagram) -> TopologySummary:
+    """The summary of diagrams that are known already; see `topology_summary`."""
+    h0_bars, h0_mean, h0_max = _lifetime_features(h0)
+    h1_bars, h1_mean, h1_max = _lifetime_features(h1)
+    entropy = persistence_entropy(h0, h1)
     return TopologySummary(h0_bars + 1, h1_bars, h0_mean, h0_max, h1_mean, h1_max, entropy)
 
 
