@@ -46,8 +46,8 @@ FEATURES: dict[str, Feature] = {
     ),
     "entropy": Feature(
         "persistence entropy",
-        "Minus the sum of p log p over the finite bars of H0 and H1 together, p being a bar's share "
-        "of all lifetimes; natural logarithm.",
+        "Minus the sum of p log p over the finite bars of H0 and H1 together, p being a bar's "
+        "share of all lifetimes; natural logarithm.",
     ),
     "loops_per_row": Feature(
         "loops per row",
