@@ -249,15 +249,15 @@ class TestAccuracy:
 
 
 class TestCommand:
-    def test_files_and_numbers(self, capsys, tmp_path):
+    def test_files_and_numbers(self, capsys, caplog, tmp_path):
         folder = write_run(tmp_path / "run")
         (folder / "soft_prompt_epoch_9.pt").write_bytes(b"")
         accuracy = folder / "accuracy.csv"
         accuracy.write_text("epoch,accuracy\n0,0.1\n1,0.2\n4,0.9\n")
-        status, out, err = run(capsys, folder, "--accuracy", accuracy, "--epochs", "0,4")
+        status, out, _ = run(capsys, folder, "--accuracy", accuracy, "--epochs", "0,4")
         assert status == 0
         assert "5 checkpoints analysed, 1 files skipped" in out
-        assert "soft_prompt_epoch_9.pt: empty file" in err
+        assert "soft_prompt_epoch_9.pt: empty file" in caplog.text
         made = folder / "analysis"
         assert {file.name for file in made.iterdir()} == set(OUTPUTS)
         with (made / "features.csv").open() as file:
