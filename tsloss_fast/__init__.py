@@ -1,6 +1,6 @@
 """Exact, differentiable Vietoris-Rips persistence (H0, H1) and TSLoss for soft prompt tuning."""
 
-from tsloss_fast import reference
+from tsloss_fast import interchange, reference
 from tsloss_fast.diagram import PersistenceDiagram
 from tsloss_fast.loss import TSLoss
 from tsloss_fast.monitor import TopologyMonitor
@@ -23,6 +23,7 @@ __all__ = [
     "TSLoss",
     "TopologyMonitor",
     "TopologySummary",
+    "interchange",
     "lifetime_variance",
     "pairwise_distances",
     "persistence_entropy",

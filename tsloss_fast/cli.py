@@ -1,4 +1,4 @@
-"""The command line: ``tsloss-fast tune`` and ``tsloss-fast info``."""
+"""The command line: ``tsloss-fast tune``, ``analyze`` and ``info``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import logging
 import platform
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tsloss_fast import __version__
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = vars(parser.parse_args(argv))
     command = args.pop("command")
-    return {"tune": _tune, "info": _info}[command](args)
+    return {"tune": _tune, "analyze": _analyze, "info": _info}[command](args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
         argument_default=argparse.SUPPRESS,
     )
     _add_tune_arguments(tune)
+    analyze = commands.add_parser(
+        "analyze",
+        help="picture the topology of a run's prompts, epoch by epoch",
+        description="Read the prompt checkpoints of a run, compute their persistence diagrams, and "
+        "write pictures (PNG, SVG), a CSV and one HTML page with a slider over the epochs.",
+    )
+    _add_analyze_arguments(analyze)
     commands.add_parser("info", help="show versions, the compiled module and the default model")
     return parser
 
@@ -97,6 +105,77 @@ def _add_tune_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="go on with the run in --out")
     add("--overwrite", action="store_true", help="replace the run in --out")
     add("--quiet", action="store_true", help="no progress bar")
+
+
+def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "path",
+        metavar="PATH",
+        help="folder with soft_prompt_epoch_N.pt files or PEFT adapters "
+        "(adapter_model.safetensors, alone or in checkpoint-N folders)",
+    )
+    add("--out", metavar="DIR", help="where to write (PATH/analysis)")
+    add(
+        "--epochs", metavar="N,N,...", help="whose diagrams and barcodes to draw (4, spread evenly)"
+    )
+    add(
+        "--accuracy",
+        metavar="FILE",
+        help="CSV or JSONL with epoch and accuracy, such as the metrics.jsonl of tune: adds the "
+        "table of features against accuracy",
+    )
+    add("--layer", type=int, metavar="N", help="the layer to look at, for prefix tuning")
+    add("--overwrite", action="store_true", help="replace the analysis in --out")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def _analyze(args: dict[str, Any]) -> int:
+    needed = ("matplotlib", "safetensors", "scipy", "tqdm")
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        return _fail(
+            EXIT_USAGE, f"missing {', '.join(missing)}; run: pip install 'tsloss-fast[analyze]'"
+        )
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        return _run_analyze(args)
+    except KeyboardInterrupt:
+        return _fail(EXIT_INTERRUPTED, "stopped; no file is half written")
+    except OSError as error:
+        return _fail(EXIT_FAILED, f"error: {error}")
+    except ValueError as error:
+        return _fail(EXIT_USAGE, f"error: {error}")
+
+
+def _run_analyze(args: dict[str, Any]) -> int:
+    from tsloss_fast.analysis.run import analyze, metrics_hint
+
+    result = analyze(
+        args["path"],
+        args["out"],
+        epochs=_whole_numbers(args["epochs"], "epochs"),
+        accuracy=args["accuracy"],
+        layer=args["layer"],
+        overwrite=args["overwrite"],
+        progress=not args["quiet"],
+    )
+    say = sys.stdout.write
+    say(f"{len(result.checkpoints)} checkpoints analysed, {len(result.skipped)} files skipped\n")
+    if args["accuracy"] is None and (hint := metrics_hint(Path(args["path"]))):
+        say(f"features against accuracy: add --accuracy {hint}\n")
+    say(f"{', '.join(file.name for file in result.files[:-1])} and the page are in\n")
+    say(f"{result.files[-1]}\n")
+    return 0
+
+
+def _whole_numbers(text: str | None, name: str) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise ValueError(f"{name}: expected whole numbers like 0,10,300, got {text!r}") from None
 
 
 def _tune(args: dict[str, Any]) -> int:

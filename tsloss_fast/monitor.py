@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tsloss_fast.persistence import rips_persistence
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
-from tsloss_fast.summaries import diagram_summary
+from tsloss_fast.summaries import summarise_diagrams
 from tsloss_fast.topology_log import TopologyLog
 from tsloss_fast.validation import check_choice, check_number
 
@@ -247,7 +247,7 @@ class TopologyMonitor:
         except ValueError as error:
             self._warn(error, "step %d has no diagrams: %s", step, error)
             return {"kind": "error", **record, "error": str(error)}
-        summary = diagram_summary(h0, h1).as_dict()
+        summary = summarise_diagrams(h0, h1).as_dict()
         self._write_scalars(step, summary)
         seconds = time.perf_counter() - started
         return {

@@ -114,11 +114,12 @@ def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
     (tensor(4), tensor(1), tensor(1.))
     """
     with torch.no_grad():
-        return diagram_summary(*rips_persistence(x, max_dim=1, metric=metric))
+        return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric))
 
 
-def diagram_summary(h0: PersistenceDiagram, h1: PersistenceDiagram) -> TopologySummary:
-    """The same from diagrams that are there already."""
+@torch.no_grad()
+def summarise_diagrams(h0: PersistenceDiagram, h1: PersistenceDiagram) -> TopologySummary:
+    """The summary of diagrams that are known already; see `topology_summary`."""
     h0_bars, h0_mean, h0_max = _lifetime_features(h0)
     h1_bars, h1_mean, h1_max = _lifetime_features(h1)
     entropy = persistence_entropy(h0, h1)

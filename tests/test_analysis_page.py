@@ -1,0 +1,179 @@
+"""The page in a headless Chromium: it opens from disk, and the slider moves its pictures."""
+
+import shutil
+
+import pytest
+import torch
+
+from tsloss_fast.analysis.run import analyze
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage "
+    "--disable-background-networking --disable-component-update --disable-sync "
+    "--window-size=1280,1400"
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("needs chromium and chromedriver (Debian: chromium, chromium-driver)")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = webdriver.ChromeService(driver)
+    browser = webdriver.Chrome(options=options, service=service)
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Five epochs: equal rows at first, then a circle that opens; a name that could do harm."""
+    folder = tmp_path_factory.mktemp("runs") / "<b>&run"
+    folder.mkdir()
+    angle = torch.arange(12) * (2 * torch.pi / 12)
+    circle = torch.stack((angle.cos(), angle.sin()), dim=-1)
+    for epoch in range(5):
+        torch.save((epoch * circle)[None], folder / f"soft_prompt_epoch_{epoch}.pt")
+    (folder / "soft_prompt_epoch_9.pt").write_bytes(b"")
+    (folder / "accuracy.csv").write_text("epoch,accuracy\n0,0.1\n2,0.4\n3,0.3\n4,0.9\n")
+    return analyze(folder, accuracy=folder / "accuracy.csv", progress=False)
+
+
+@pytest.fixture
+def page(browser, run):
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    browser.get("about:blank")
+    browser.get(run.files[-1].as_uri())
+    return browser
+
+
+def find(page, selector):
+    return page.find_elements("css selector", selector)
+
+
+def picture(page, name):
+    return page.execute_script(f"return document.getElementById('{name}').innerHTML")
+
+
+def press(page, selector, *keys):
+    find(page, selector)[0].send_keys(*keys)
+
+
+def test_it_opens_without_an_error_or_a_request(page, run):
+    assert page.title.endswith(": prompt topology")
+    assert page.get_log("browser") == []
+    urls = page.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert urls == []
+    requests = [e["message"] for e in page.get_log("performance") if "requestWillBeSent" in str(e)]
+    assert not [r for r in requests if '"url":"http' in r]
+    text = run.files[-1].read_text()
+    assert "src=" not in text
+    assert "href=" not in text
+    assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_slider_changes_both_pictures_and_the_values(page):
+    from selenium.webdriver.common.keys import Keys
+
+    assert find(page, "#where")[0].text == "epoch 0"
+    assert len(find(page, "#diagram .dot0:not([r='4.5'])")) == 11
+    assert len(find(page, "#barcode .bar1")) == 0
+    assert "11 at 0" in picture(page, "diagram")
+    seen = {(picture(page, "diagram"), picture(page, "barcode"))}
+    for epoch in range(1, 5):
+        press(page, "#slider", Keys.ARROW_RIGHT)
+        assert find(page, "#where")[0].text == f"epoch {epoch}"
+        seen.add((picture(page, "diagram"), picture(page, "barcode")))
+        assert len(find(page, "#barcode .bar0")) == 11
+        assert len(find(page, "#barcode .bar1")) == 1
+    assert len(seen) == 5
+    assert len({pair[0] for pair in seen}) == len({pair[1] for pair in seen}) == 5
+    assert "12 distinct rows, 1 loop" in find(page, "#said")[0].text
+    press(page, "#slider", Keys.HOME)
+    assert find(page, "#where")[0].text == "epoch 0"
+
+
+def test_bars_of_the_picture_are_those_of_the_diagram(page, run):
+    page.execute_script("goTo(3)")
+    h0, h1 = run.topologies[3].diagrams
+    bars = page.execute_script("return data.bars[3]")
+    assert torch.allclose(torch.tensor([bar[:2] for bar in bars[0]]), h0.pairs, rtol=1e-6)
+    assert bars[1][0][:2] == pytest.approx(h1.pairs[0].tolist(), rel=1e-6)
+    assert bars[1][0][2:] == [*h1.birth_edges[0].tolist(), *h1.death_edges[0].tolist()]
+    bottom = page.execute_script("return marks.filter(m => m.dim === 0)[0].diagram.y")
+    page.execute_script("goTo(4)")
+    # The same bar dies later, so it stands higher on axes that stay as they are.
+    assert page.execute_script("return marks.filter(m => m.dim === 0)[0].diagram.y") < bottom
+
+
+def test_keys_go_through_the_bars_and_show_values(page):
+    from selenium.webdriver.common.keys import Keys
+
+    page.execute_script("goTo(4)")
+    press(page, "#diagram", Keys.ARROW_DOWN)
+    tip = find(page, "#tip")[0]
+    assert tip.is_displayed()
+    assert "H1 (loops)" in tip.text
+    assert "born with rows" in tip.text
+    press(page, "#diagram", Keys.ARROW_DOWN)
+    assert "H0 (components)" in tip.text
+    assert len(find(page, "#diagram .on")) == len(find(page, "#barcode .on")) == 1
+    press(page, "#diagram", Keys.ESCAPE)
+    assert not tip.is_displayed()
+    press(page, "#barcode", Keys.ARROW_LEFT)
+    assert find(page, "#where")[0].text == "epoch 3"
+
+
+def test_the_pointer_shows_the_values_of_the_nearest_bar(page):
+    from selenium.webdriver import ActionChains
+
+    page.execute_script("goTo(4)")
+    loop = find(page, "#diagram .dot1")[-1]
+    ActionChains(page).move_to_element(loop).perform()
+    assert "lifetime" in find(page, "#tip")[0].text
+    assert "H1 (loops)" in find(page, "#tip")[0].text
+
+
+def test_fit_upwards_and_theme_change_the_picture(page):
+    page.execute_script("goTo(2)")
+    whole = picture(page, "diagram")
+    find(page, "#fit")[0].click()
+    fitted = picture(page, "diagram")
+    page.execute_script(
+        "byId('upwards').value = 'lifetime'; byId('upwards').dispatchEvent(new Event('change'))"
+    )
+    assert len({whole, fitted, picture(page, "diagram")}) == 3
+    colours = set()
+    for _ in range(2):
+        find(page, "#theme")[0].click()
+        colours.add(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert len(colours) == 2
+
+
+def test_table_caution_and_skipped_files(page):
+    assert find(page, "#table tbody tr")[-1].text.startswith("the epoch itself")
+    assert "not independent samples" in find(page, "#caution")[0].text
+    assert "1 file skipped" in find(page, "#skipped summary")[0].text
+    find(page, "#bars summary")[0].click()
+    page.execute_script("goTo(1)")
+    assert len(find(page, "#bar-table tbody tr")) == 12
+
+
+def test_the_address_opens_one_epoch_and_play_runs_to_the_end(page, run):
+    page.get(run.files[-1].as_uri() + "#3")
+    page.refresh()
+    assert find(page, "#where")[0].text == "epoch 3"
+    find(page, "#play")[0].click()
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(page, 20).until(lambda p: find(p, "#where")[0].text == "epoch 4")
+    WebDriverWait(page, 20).until(lambda p: find(p, "#play")[0].text == "Play")
+    assert page.get_log("browser") == []

@@ -1,0 +1,157 @@
+"""Reading one prompt from a file that anybody may have written; no code in it is ever run."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# PEFT's name for the virtual tokens of prompt tuning, P-tuning and prefix tuning alike.
+PEFT_KEY = "prompt_embeddings"
+
+# A wrong file, such as a whole table of embeddings, must not fill the memory.
+MAX_ROWS = 4096
+MAX_COLUMNS = 65536
+
+
+class UnreadablePrompt(Exception):
+    """A file without a prompt that can be used; the message says why."""
+
+
+def read_prompt(file: Path, layer: int | None = None) -> Tensor:
+    """The rows of the prompt in a file.
+
+    Parameters
+    ----------
+    file : Path
+        From ``torch.save``: a tensor or Parameter [n, d] or [1, n, d] of any floating dtype, or a
+        dict that holds one. Or PEFT's ``adapter_model.safetensors``.
+    layer : int, optional
+        For prefix tuning, which has one cloud a layer: the layer to take. Its rows are [key, value]
+        side by side.
+
+    Returns
+    -------
+    Tensor, shape [n, d]
+        float64 as it is, all others as float32; finite, on the CPU, without a graph.
+
+    Raises
+    ------
+    UnreadablePrompt
+        For anything else. Pickles are read with ``weights_only=True``: one that holds more than
+        tensors is refused, unread.
+    """
+    try:
+        rows = _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
+    except UnreadablePrompt:
+        raise
+    # A damaged file can make a reader raise anything.
+    except Exception as error:
+        raise UnreadablePrompt(_reason(error, file)) from error
+    rows = _checked(rows)
+    layers = _prefix_layers(file)
+    if layers is not None:
+        rows = _prefix_layer(rows, layers, layer)
+    elif layer is not None:
+        raise UnreadablePrompt("no prefix-tuning adapter, so it has no layers to choose from")
+    return rows
+
+
+def _pickled(file: Path) -> Tensor:
+    if file.stat().st_size == 0:
+        raise UnreadablePrompt("empty file")
+    content = torch.load(file, weights_only=True, map_location="cpu")
+    tensors = dict(_tensors("", content))
+    if PEFT_KEY in tensors:
+        return tensors[PEFT_KEY]
+    if len(tensors) != 1:
+        kind = type(content).__name__
+        raise UnreadablePrompt(f"expected one tensor, got a {kind} with {len(tensors) or 'none'}")
+    return next(iter(tensors.values()))
+
+
+def _tensors(name: str, content: Any) -> Iterator[tuple[str, Tensor]]:
+    """All tensors in nested dicts, by the name next to them."""
+    if isinstance(content, Tensor):
+        yield name, content
+    elif isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _tensors(str(key), value)
+
+
+def _safetensors(file: Path) -> Tensor:
+    from safetensors import safe_open
+
+    if file.stat().st_size == 0:
+        raise UnreadablePrompt("empty file")
+    with safe_open(file, framework="pt") as content:
+        names = list(content.keys())
+        if PEFT_KEY not in names:
+            shown = ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
+            raise UnreadablePrompt(f"expected {PEFT_KEY}, got {shown or 'nothing'}")
+        return content.get_tensor(PEFT_KEY)
+
+
+def _checked(rows: Tensor) -> Tensor:
+    """Rows [n, d] of float32 or float64."""
+    got = f"{str(rows.dtype).removeprefix('torch.')} {list(rows.shape)}"
+    if rows.layout != torch.strided or rows.is_quantized or rows.device.type != "cpu":
+        raise UnreadablePrompt(f"expected a plain tensor, got a special one of {got}")
+    if rows.ndim == 3 and len(rows) == 1:
+        rows = rows[0]
+    if not rows.is_floating_point() or rows.ndim != 2 or rows.numel() == 0:
+        raise UnreadablePrompt(f"expected floats [n, d] or [1, n, d], got {got}")
+    if rows.shape[0] > MAX_ROWS or rows.shape[1] > MAX_COLUMNS:
+        limits = f"{MAX_ROWS} rows and {MAX_COLUMNS} columns"
+        raise UnreadablePrompt(f"expected a prompt of at most {limits}, got {got}")
+    rows = rows.detach()
+    if rows.dtype != torch.float64:
+        rows = rows.to(torch.float32)
+    if not rows.isfinite().all():
+        raise UnreadablePrompt("holds NaN or infinity")
+    return rows
+
+
+def _prefix_layers(file: Path) -> int | None:
+    """The number of layers, if the adapter's configuration beside it says prefix tuning."""
+    try:
+        config = json.loads((file.parent / "adapter_config.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(config, dict) or config.get("peft_type") != "PREFIX_TUNING":
+        return None
+    layers = config.get("num_layers")
+    if not isinstance(layers, int) or layers < 1:
+        raise UnreadablePrompt("a prefix-tuning adapter whose configuration gives no num_layers")
+    return layers
+
+
+def _prefix_layer(rows: Tensor, layers: int, layer: int | None) -> Tensor:
+    """One layer [n, 2 * d] of PEFT's [n, layers * 2 * d]: its keys and values, side by side."""
+    if layer is None or not 0 <= layer < layers:
+        raise UnreadablePrompt(
+            f"a prefix-tuning adapter has one cloud a layer: expected --layer from 0 to "
+            f"{layers - 1}, got {'none' if layer is None else layer}"
+        )
+    if rows.shape[1] % (2 * layers):
+        raise UnreadablePrompt(
+            f"expected columns for keys and values of {layers} layers, got {rows.shape[1]}"
+        )
+    return rows.unflatten(1, (layers, -1))[:, layer]
+
+
+def _reason(error: Exception, file: Path) -> str:
+    """The error in a few words; torch's own would advise to load the file unsafely."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, MemoryError):
+        return "too large for the memory"
+    if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
+        return "holds Python objects, not tensors alone; such files can run code and are not opened"
+    writer = "safetensors" if file.suffix == ".safetensors" else "torch.save"
+    return f"no file that {writer} wrote, or a damaged one"
