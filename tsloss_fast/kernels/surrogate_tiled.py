@@ -37,6 +37,9 @@ FAR = tl.constexpr(13)
 FAR_SQUARES = tl.constexpr(14)
 VALUES = tl.constexpr(15)
 
+# The values, first and last, that are added up after the first pass, the second and the third.
+TOTALS = ((0, 2), (4, 8), (10, 14))
+
 
 @triton.jit
 def _place(n, ROWS: tl.constexpr):
@@ -317,16 +320,16 @@ def launch_tiled(
     by_mean = {"SCALE_BY_MEAN": flags["SCALE_BY_MEAN"], **tiles}
     grid = (programs,)
 
-    def total(first: tl.constexpr, last: tl.constexpr) -> None:
-        count = last.value - first.value + 1
-        _totals_kernel[(B * count,)](rows, totals, n, first.value, count, BLOCK)
+    def total(first: int, last: int) -> None:
+        count = last - first + 1
+        _totals_kernel[(B * count,)](rows, totals, n, first, count, BLOCK)
 
     _extents_kernel[grid](D, rows, n, *D.stride(), **tiles)
-    total(SHORTEST, MEAN)
+    total(*TOTALS[0])
     _softmax_kernel[grid](D, rows, totals, n, *D.stride(), tau, alpha, **by_mean)
-    total(MINIMUM, FAR_LENGTHS)
+    total(*TOTALS[1])
     _shortfalls_kernel[grid](D, rows, totals, n, *D.stride(), h0_weight, **by_mean)
-    total(VARIANCE, FAR_SQUARES)
+    total(*TOTALS[2])
     _slopes_kernel[grid](
         D, rows, totals, loss, h0, h1, weights, n, *D.stride(), *numbers, **flags | tiles
     )
