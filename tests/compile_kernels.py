@@ -15,7 +15,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from tsloss_fast.kernels import distances, h0, scatter
+from tsloss_fast.kernels import distances, h0, scatter, surrogate, surrogate_tiled
 
 ARCHITECTURES = (80, 90, 100)
 TRITON_NAMES = {
@@ -51,6 +51,44 @@ def cases():
         found[f"boruvka-{size}"] = (h0._boruvka_kernel, pointers, options, 4)
         pointers = {"tree": "i64", "bars": "i64"}
         found[f"elder-{size}"] = (h0._elder_kernel, pointers, {"SIZE": options["SIZE"]}, 1)
+    return found | surrogate_cases()
+
+
+def surrogate_cases():
+    """The kernels of the surrogate loss, with the flags that leave nothing out."""
+    found = {}
+    flags = {"SCALE_BY_MEAN": True, "SELF_PAIRS": False, "DETACH_SCALES": False}
+    tiles = {"ROWS": surrogate_tiled.ROWS, "COLUMNS": surrogate_tiled.COLUMNS}
+    pairs = {"SELF_PAIRS": False, **tiles}
+    by_mean = {"SCALE_BY_MEAN": True, **pairs}
+    tiled = {
+        "extents": (surrogate_tiled._extents_kernel, pairs),
+        "softmax": (surrogate_tiled._softmax_kernel, by_mean),
+        "shortfalls": (surrogate_tiled._shortfalls_kernel, by_mean),
+        "slopes": (surrogate_tiled._slopes_kernel, flags | tiles),
+    }
+    for dtype, largest in surrogate.MAX_POINTS.items():
+        name = TRITON_NAMES[dtype]
+        results = dict.fromkeys(("loss", "h0_term", "h1_term", "weights"), name)
+        for size in (size for size in surrogate.WARPS if size <= largest):
+            found[f"surrogate-{size}-{name}"] = (
+                surrogate._surrogate_kernel,
+                {"D": name, **results},
+                {**flags, "SIZE": size},
+                surrogate.WARPS[size],
+            )
+        scratch = {"D": name, "rows": "fp64", "totals": "fp64"}
+        for idea, (kernel, constants) in tiled.items():
+            pointers = scratch | results if idea == "slopes" else scratch
+            pointers = {key: pointers[key] for key in kernel.arg_names if key in pointers}
+            found[f"{idea}-{name}"] = (kernel, pointers, constants, 4)
+    for first, last in surrogate_tiled.TOTALS:
+        found[f"totals-{first}"] = (
+            surrogate_tiled._totals_kernel,
+            {"rows": "fp64", "totals": "fp64"},
+            {"FIRST": first, "COUNT": last - first + 1, "BLOCK": surrogate_tiled.BLOCK},
+            4,
+        )
     return found
 
 
@@ -61,16 +99,18 @@ def source(kernel, pointers, constants, variant):
     of them 1.
     """
     names = kernel.arg_names
-    integers = [name for name in names if name not in pointers and name not in constants]
+    floats = {param.name: param.annotation_type for param in kernel.params if param.annotation_type}
+    known = {*pointers, *constants, *floats}
+    integers = [name for name in names if name not in known]
     fixed = dict(constants)
     if variant == "ones":
-        # A cloud of one point never reaches the kernels of H0.
-        h0_kernel = "tree" in pointers
-        fixed |= {name: 1 for name in integers if not (h0_kernel and name == "n")}
+        # A cloud of one point never reaches the kernels of H0 and of the surrogate.
+        has_pairs = not pointers.keys().isdisjoint({"tree", "rows", "loss"})
+        fixed |= {name: 1 for name in integers if not (has_pairs and name == "n")}
     if variant == "contiguous":
         innermost = {"stride_d", "stride_j", "x_d", "edges_end", "weights_k"}
         fixed |= {name: 1 for name in integers if name in innermost}
-    types = {name: f"*{pointers[name]}" for name in pointers}
+    types = {name: f"*{pointers[name]}" for name in pointers} | floats
     types |= {name: "constexpr" if name in fixed else "i32" for name in names if name not in types}
     divisible = [*pointers, *(integers if variant == "contiguous" else [])]
     attributes = {
@@ -140,7 +180,7 @@ def main(arguments):
 def line(row):
     """One row of the table."""
     return (
-        f"{row['name']:<16} {row['variant']:<10} sm_{row['architecture']:<3} "
+        f"{row['name']:<18} {row['variant']:<10} sm_{row['architecture']:<3} "
         f"{row['registers']:>3} registers, {row['spill_stores']:>3} + {row['spill_loads']:>3} "
         "bytes of spill stores + loads"
     )
