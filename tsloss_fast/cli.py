@@ -1,4 +1,4 @@
-"""The command line: ``tsloss-fast tune``, ``analyze`` and ``info``."""
+"""The command line: ``tsloss-fast tune``, ``analyze``, ``bench`` and ``info``."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     args = vars(parser.parse_args(argv))
     command = args.pop("command")
-    return {"tune": _tune, "analyze": _analyze, "info": _info}[command](args)
+    return {"tune": _tune, "analyze": _analyze, "bench": _bench, "info": _info}[command](args)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +53,16 @@ def _parser() -> argparse.ArgumentParser:
         "write pictures (PNG, SVG), a CSV and one HTML page with a slider over the epochs.",
     )
     _add_analyze_arguments(analyze)
+    bench = commands.add_parser(
+        "bench",
+        help="time persistence and TSLoss on this machine",
+        description="Time persistence and TSLoss on this machine, beside the reference. Rows are "
+        "checked against gudhi where it is installed; status 1 if one differs.",
+    )
+    add = bench.add_argument
+    add("--sizes", type=int, nargs="+", default=[20, 50, 100], metavar="N", help="(20 50 100)")
+    add("--dim", type=int, default=768, metavar="D", help="dimension of the points (768)")
+    add("--threads", type=int, default=1, metavar="N", help="CPU threads (1)")
     commands.add_parser("info", help="show versions, the compiled module and the default model")
     return parser
 
@@ -222,6 +232,35 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
     for epoch, accuracy in sorted(result.accuracies().items()):
         sys.stdout.write(f"held-out accuracy after epoch {epoch}: {accuracy:.3f}\n")
     sys.stdout.write(f"prompt: {result.file}\n")
+    return 0
+
+
+def _bench(args: dict[str, Any]) -> int:
+    import torch
+
+    from tsloss_fast.bench import HEADER, bench, format_rows
+
+    if args["threads"] < 1:
+        return _fail(EXIT_USAGE, f"error: threads: expected at least 1, got {args['threads']}")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(args["threads"])
+    rows = []
+    try:
+        for row in bench(args["sizes"], args["dim"]):
+            rows.append(row)
+            sys.stderr.write(f"{row.what}: {row.cells()[1]}\n")
+    except ValueError as error:
+        return _fail(EXIT_USAGE, f"error: {error}")
+    except KeyboardInterrupt:
+        return _fail(EXIT_INTERRUPTED, "stopped")
+    finally:
+        torch.set_num_threads(threads)
+    title = f"{args['threads']} thread(s), gaussian points of dimension {args['dim']}, medians"
+    table = format_rows([HEADER, *(row.cells() for row in rows)])
+    sys.stdout.write("\n".join([title, "", *table]) + "\n")
+    different = [row.what for row in rows if not row.agrees]
+    if different:
+        return _fail(EXIT_FAILED, f"differs from the reference: {'; '.join(different)}")
     return 0
 
 

@@ -1,0 +1,121 @@
+"""Which cases a suite holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.cases import BATCHES, DIMS, FAMILIES, SIZES, Case, family_dim
+
+HARD_FAMILIES = ("gaussian", "unit vectors", "noisy circle", "embedding rows")
+LOSS_PHASES = ("loss", "loss_backward")
+SURROGATE_PHASES = ("surrogate", "surrogate_backward")
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Cases, the cases whose peak memory is measured, and what a provider may take.
+
+    ``limit_s`` is for one call; ``budget_s`` is about what is spent on sampling one row.
+    ``only`` names the providers of a case that not every one takes part in, and why.
+    """
+
+    name: str
+    cases: tuple[Case, ...]
+    memory: tuple[Case, ...]
+    limit_s: float
+    truth_limit_s: float
+    budget_s: float
+    only: tuple[tuple[str, int, tuple[str, ...], float], ...] = ()
+
+    def providers(self, case: Case) -> tuple[tuple[str, ...] | None, float]:
+        """Who takes part in a case (None: everyone), and the seconds one call may take."""
+        for phase, n, names, limit_s in self.only:
+            if (phase, n) == (case.phase, case.n):
+                return names, limit_s
+        return None, self.limit_s
+
+
+def _grid(
+    phases: Sequence[str],
+    families: Sequence[str],
+    sizes: Sequence[int],
+    dims: Sequence[int] = (768,),
+    batches: Sequence[int] = (1,),
+    threads: Sequence[int] = (1,),
+) -> Iterator[Case]:
+    """Every combination, smaller sizes first, so that who exceeds its time is not asked again."""
+    for phase in phases:
+        for family in families:
+            # The width of a real model's table is what it is.
+            widths = sorted({family_dim(family, d) for d in dims})
+            for d in widths:
+                for count in threads:
+                    for batch in batches:
+                        for n in sizes:
+                            yield Case(phase, family, n, d, batch, count)
+
+
+def quick() -> Suite:
+    """About ten minutes on two cores: the rows of the README and of the goals."""
+    cases = [
+        *_grid(("h1",), HARD_FAMILIES, (20, 50, 100, 300)),
+        *_grid(("h1",), ("torus", "near-duplicates"), (20, 100)),
+        *_grid(("h1",), ("gaussian", "unit vectors", "noisy circle"), (1000,)),
+        *_grid(("h0",), ("gaussian", "unit vectors", "near-duplicates"), (20, 100, 300, 1000)),
+        *_grid(("distances",), ("gaussian", "near-duplicates"), (20, 100, 300)),
+        *_grid(LOSS_PHASES, ("gaussian",), (20, 100), dims=(2048,)),
+        *_grid(("loss_backward",), ("unit vectors", "embedding rows"), (20, 100), dims=(2048,)),
+        *_grid(SURROGATE_PHASES, ("gaussian",), (20, 100), dims=(2048,)),
+        *_grid(("surrogate_backward",), ("unit vectors",), (20, 100), dims=(2048,)),
+        *_grid(("h1",), ("gaussian",), (100,), batches=(16,), threads=(1, 2)),
+        *_grid(("h0",), ("gaussian",), (100,), batches=(64,)),
+        *_grid(("loss_backward",), ("gaussian",), (20,), dims=(2048,), batches=(16,)),
+    ]
+    memory = [
+        *_grid(("h1",), ("gaussian",), (300,)),
+        *_grid(("loss_backward", "surrogate_backward"), ("gaussian",), (100,), dims=(2048,)),
+    ]
+    # At n = 1000 most peers need minutes; the goals name one of them, which needs half a minute.
+    goals = ("tsloss_fast", "tsloss_fast engine", "redzed-tda")
+    return Suite(
+        "quick",
+        tuple(cases),
+        tuple(memory),
+        limit_s=5.0,
+        truth_limit_s=30.0,
+        budget_s=0.25,
+        only=(("h1", 1000, goals, 90.0),),
+    )
+
+
+def full() -> Suite:
+    """Everything that quick holds and more: all families, sizes, batches and dimensions. Hours."""
+    families = tuple(FAMILIES)
+    small = tuple(n for n in SIZES if n <= 300)
+    cases = [
+        *_grid(("h1", "h0"), families, SIZES),
+        *_grid(("h1",), families, (20, 100, 300), batches=BATCHES[1:], threads=(1, 2)),
+        *_grid(("h0",), families, small, batches=BATCHES[1:], threads=(1, 2)),
+        *_grid(("distances",), families, SIZES, dims=DIMS),
+        *_grid(LOSS_PHASES, families, small, dims=DIMS),
+        *_grid(SURROGATE_PHASES, families, small, dims=DIMS),
+        *_grid(("loss_backward", "surrogate_backward"), families, (20, 100), DIMS, BATCHES[1:]),
+    ]
+    memory = [
+        *_grid(("h0", "h1"), families, (100, 300, 1000)),
+        *_grid(("distances",), ("gaussian",), SIZES, dims=(2048,)),
+        *_grid(("loss_backward", "surrogate_backward"), families, (100, 300), dims=(2048,)),
+    ]
+    cases += [case for case in quick().cases if case not in cases]
+    return Suite(
+        "full",
+        tuple(cases),
+        tuple(memory),
+        limit_s=60.0,
+        truth_limit_s=300.0,
+        budget_s=1.0,
+    )
+
+
+SUITES = {"quick": quick, "full": full}

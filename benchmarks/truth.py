@@ -1,0 +1,64 @@
+"""What every provider is compared with: gudhi's diagrams, and the reference in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks.cases import exact_distances
+from benchmarks.providers.base import Call, Diagrams, Provider, each
+
+# Above it the simplex tree takes seconds and gigabytes; gudhi's own choice of engine goes on.
+LARGEST_SIMPLEX_TREE = 100
+
+
+class Truth(Provider):
+    """gudhi over Z/2 on the float32 distances; losses and distances in float64."""
+
+    name = "truth"
+    package = "gudhi"
+    modules = ("gudhi",)
+
+    def distances(self, x: np.ndarray) -> Call:
+        return Call(lambda: exact_distances(x), lambda D: D)
+
+    def h0(self, D: np.ndarray) -> Call:
+        return self._diagrams(D, 0)
+
+    def h1(self, D: np.ndarray) -> Call:
+        return self._diagrams(D, 1)
+
+    def _diagrams(self, D: np.ndarray, max_dim: int) -> Call:
+        engine = _simplex_tree if D.shape[-1] <= LARGEST_SIMPLEX_TREE else _rips_persistence
+        return Call(each(lambda m: engine(m, max_dim), list(D.astype(np.float64))), lambda r: r)
+
+    def loss(self, x: np.ndarray) -> Call:
+        return self._loss(x, "persistence")
+
+    def surrogate(self, x: np.ndarray) -> Call:
+        return self._loss(x, "surrogate")
+
+    loss_backward = loss
+    surrogate_backward = surrogate
+
+    def _loss(self, x: np.ndarray, mode: str) -> Call:
+        from benchmarks.providers.torch_losses import backward_call
+        from tsloss_fast import reference
+
+        return backward_call(reference.TSLoss(mode), x.astype(np.float64))
+
+
+def _simplex_tree(D: np.ndarray, max_dim: int) -> Diagrams:
+    import gudhi
+
+    tree = gudhi.RipsComplex(distance_matrix=D).create_simplex_tree(max_dimension=max_dim + 1)
+    tree.compute_persistence(homology_coeff_field=2)
+    return {d: tree.persistence_intervals_in_dimension(d) for d in range(max_dim + 1)}
+
+
+def _rips_persistence(D: np.ndarray, max_dim: int) -> Diagrams:
+    from gudhi.sklearn.rips_persistence import RipsPersistence
+
+    dimensions = list(range(max_dim + 1))
+    options = {"input_type": "full distance matrix", "homology_coeff_field": 2}
+    (diagrams,) = RipsPersistence(dimensions, **options).fit_transform([D])
+    return dict(zip(dimensions, diagrams, strict=True))

@@ -1,0 +1,187 @@
+"""A provider in a process of its own, where it may hang, crash or fill its memory."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from benchmarks.memory import limit_memory, peak_memory
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+START_LIMIT_S = 120.0
+FAREWELL_S = 3.0
+
+
+class ProviderFailed(RuntimeError):
+    """The provider raised an error; it goes on with other cases."""
+
+
+class ProviderStopped(RuntimeError):
+    """The provider's process is gone: it crashed, or exceeded its time."""
+
+
+class TimeExceeded(ProviderStopped):
+    """The provider was stopped because it exceeded its time."""
+
+
+class Worker:
+    """The near side: asks a provider's process, and stops it when it exceeds its time.
+
+    Parameters
+    ----------
+    provider : str
+        Where the provider's class is: ``"module:Class"``.
+    threads : int
+        Threads it may use, set in its environment before it starts.
+    memory_gib : float
+        Its address space; 0 means no limit.
+    """
+
+    def __init__(self, provider: str, threads: int = 1, memory_gib: float = 0.0) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._near, far = context.Pipe()
+        arguments = (far, provider, threads, memory_gib)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        with _environment(dict.fromkeys(THREAD_VARIABLES, str(threads))):
+            self._process.start()
+        far.close()
+
+    def ask(self, operation: str, *arguments: Any, limit_s: float) -> Any:
+        """What the provider's process answers.
+
+        Raises
+        ------
+        ProviderFailed
+            With the provider's own error.
+        TimeExceeded
+            No answer in time; the process is stopped.
+        ProviderStopped
+            The process ended.
+        """
+        try:
+            self._near.send((operation, arguments))
+            if not self._near.poll(limit_s):
+                self.stop(at_once=True)
+                raise TimeExceeded(f"no answer in {limit_s:g} s")
+            status, answer = self._near.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            self._process.join(5)
+            raise ProviderStopped(self._how_it_ended()) from error
+        if status == "failed":
+            raise ProviderFailed(answer)
+        return answer
+
+    def _how_it_ended(self) -> str:
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"its process ended by {signal.Signals(-code).name}"
+        return f"its process ended with status {code}"
+
+    def stop(self, at_once: bool = False) -> None:
+        """End the process; left to itself it ends when nobody listens any more."""
+        self._near.close()
+        if not at_once:
+            self._process.join(FAREWELL_S)
+        self._process.kill()
+        self._process.join()
+
+
+@contextlib.contextmanager
+def _environment(changes: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(connection: Connection, provider: str, threads: int, memory_gib: float) -> None:
+    """The far side: answer until the near side hangs up."""
+    # Ctrl-C reaches the whole group of processes; the near side alone decides what to do.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit_memory(memory_gib)
+    server = _Server(provider, threads)
+    while True:
+        try:
+            operation, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(("done", getattr(server, operation)(*arguments)))
+        except MemoryError as error:
+            connection.send(("failed", f"out of the {memory_gib:g} GiB it may take: {error!r}"))
+        except Exception as error:
+            connection.send(("failed", f"{type(error).__name__}: {error}".splitlines()[0]))
+
+
+class _Server:
+    """What can be asked of a provider: one method an operation."""
+
+    def __init__(self, provider: str, threads: int) -> None:
+        module, name = provider.split(":")
+        self._module, self._name, self._threads = module, name, threads
+
+    def start(self) -> dict[str, Any]:
+        """Import everything; why the provider cannot be used, and its version."""
+        cls = getattr(importlib.import_module(self._module), self._name)
+        self._provider = cls(self._threads)
+        reason = self._provider.available()
+        if "torch" in _loaded():
+            import torch
+
+            torch.set_num_threads(self._threads)
+        return {"reason": reason, "version": self._provider.version()}
+
+    def warm_up(self, phase: str, array: np.ndarray) -> None:
+        """Run the phase once on something small: what is loaded on first use is loaded then."""
+        getattr(self._provider, phase)(array).run()
+
+    def prepare(self, phase: str, array: np.ndarray) -> dict[str, Any]:
+        """Make the phase's call and run it once: its seconds, and its result for the check."""
+        self._call = getattr(self._provider, phase)(array)
+        started = time.perf_counter()
+        result = self._call.run()
+        seconds = time.perf_counter() - started
+        return {"seconds": seconds, "result": self._call.read(result)}
+
+    def sample(self, repeats: int, warm_up: bool) -> float:
+        """Seconds of one call, the mean over `repeats`, after one that is not timed."""
+        run = self._call.run
+        if warm_up:
+            run()
+        # Not tsloss_fast.timing's: a peer's process need not load torch.
+        started = time.perf_counter()
+        for _ in range(repeats):
+            run()
+        return (time.perf_counter() - started) / repeats
+
+    def memory(self, phase: str, small: np.ndarray, array: np.ndarray) -> int:
+        """Peak bytes of one call, after a small one that loads what the provider needs."""
+        getattr(self._provider, phase)(small).run()
+        return peak_memory(getattr(self._provider, phase)(array).run)
+
+
+def _loaded() -> set[str]:
+    import sys
+
+    return set(sys.modules)

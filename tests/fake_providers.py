@@ -1,0 +1,68 @@
+"""Providers that do what the benchmark must notice: wrong, slow, crashing, hungry, missing.
+
+They load no torch, so that their processes start quickly.
+"""
+
+import os
+import time
+
+import numpy as np
+
+from benchmarks.providers.base import Call, Provider
+from benchmarks.truth import Truth
+
+
+class Right(Truth):
+    """gudhi again, under another name."""
+
+    edges = True
+
+
+class Wrong(Right):
+    """One death is off by one part in 10^5."""
+
+    def h1(self, D):
+        call = super().h1(D)
+
+        def read(result):
+            diagrams = call.read(result)
+            diagrams[0][1][0, 1] *= 1 + 1e-5
+            return diagrams
+
+        return Call(call.run, read)
+
+
+class Misbehaving(Provider):
+    """Does as its subclass does, but not on the small case that it is warmed up with."""
+
+    name = package = "fake"
+    modules = ()
+
+    def h1(self, D):
+        return Call(lambda: self.misbehave() if D.shape[-1] > 5 else None, lambda result: [])
+
+
+class Slow(Misbehaving):
+    def misbehave(self):
+        time.sleep(60)
+
+
+class Crashing(Misbehaving):
+    def misbehave(self):
+        os.abort()
+
+
+class Hungry(Misbehaving):
+    def misbehave(self):
+        np.ones(2**31)
+
+
+class Eating(Misbehaving):
+    """Takes 64 MiB for a moment."""
+
+    def misbehave(self):
+        np.ones(2**23)
+
+
+class Missing(Misbehaving):
+    modules = ("no_such_package_here",)
