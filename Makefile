@@ -5,20 +5,34 @@
 # make bench-full      the same over all families, sizes, batches and dimensions: hours
 # make bench-growth    how time and memory grow with n, about ten minutes
 # make bench-tables    tables and pictures alone, from the results that lie there
+# make test-gpu   the tests of the kernels, compiled and run on a CUDA device
+# make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
 # Settings: PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
+# GPU_PYTHON=python3: what the last two run on as it is, since it brings its own CUDA build of torch;
+# with Triton, pybind11, setuptools, gudhi, hypothesis and pytest
 
 PYTHON ?= python3
 TORCH ?= 2.13.0
 VENV ?= .venv
 DEMO_OUT ?= runs/demo
+GPU_PYTHON ?= $(PYTHON)
 
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
 
-.PHONY: test demo bench bench-full bench-growth bench-tables env env-bench lint clean
+.PHONY: test test-gpu demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
+.PHONY: clean
 
 test: env lint
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+test-gpu:
+	$(GPU_PYTHON) setup.py -q build_ext --inplace
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest --gpu tests
+
+bench-gpu:
+	$(GPU_PYTHON) setup.py -q build_ext --inplace
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m benchmarks.gpu
 
 lint: env
 	$(BIN)/ruff check .
