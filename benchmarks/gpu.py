@@ -1,0 +1,305 @@
+"""The rows of a CUDA device: kernels, TSLoss in a training step, H0 of 20,000 points.
+
+    python -m benchmarks.gpu                  # prints the table and writes its JSON
+    python -m benchmarks.gpu --only kernels   # one group: kernels, losses, large, step
+    python -m benchmarks.gpu --out FOLDER     # where the JSON goes
+
+Takes a few minutes on an H200. A row is timed only after its result was found equal to the CPU
+engine's. Kernel times are those between two CUDA events around one call, and step times those of
+the host's clock around a step that ends by waiting for the device; medians with p20 and p80. Two
+sides of one row run in turn. What cannot be measured on the machine says why instead of a number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import tsloss_fast as tsl
+from benchmarks import results
+from tsloss_fast import _C, ops
+
+MIB = 2**20
+
+
+def event_seconds(call: Callable[[], object], runs: int, warm_up: int = 5) -> list[float]:
+    """Device seconds of single calls, with the L2 cache cleared before each."""
+    flush = torch.empty(256 * MIB, dtype=torch.uint8, device="cuda")
+    seconds = []
+    for k in range(warm_up + runs):
+        flush.zero_()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        call()
+        end.record()
+        end.synchronize()
+        if k >= warm_up:
+            seconds.append(start.elapsed_time(end) / 1e3)
+    return seconds
+
+
+def graph_seconds(call: Callable[[], object], runs: int) -> list[float]:
+    """Device seconds of single replays of a CUDA graph, which leaves the launches out."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        call()
+    return event_seconds(graph.replay, runs)
+
+
+def host_seconds(calls: dict[str, Callable[[], object]], runs: int) -> dict[str, list[float]]:
+    """Seconds of the host's clock until the device is done, the calls in turn."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for k in range(3 + runs):
+        for name, call in calls.items():
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            call()
+            torch.cuda.synchronize()
+            if k >= 3:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(what: str, seconds: list[float], **more: object) -> dict[str, object]:
+    """One line of the results."""
+    low, high = np.quantile(seconds, (0.2, 0.8))
+    return {
+        "what": what,
+        "median_s": statistics.median(seconds),
+        "p20_s": float(low),
+        "p80_s": float(high),
+        "runs": len(seconds),
+        **more,
+    }
+
+
+def clouds(B: int, n: int, d: int) -> torch.Tensor:
+    return torch.randn(B, n, d, generator=torch.Generator().manual_seed(n)).cuda()
+
+
+def require_same_h0(D: torch.Tensor) -> None:
+    """Stop unless H0 of the device is that of the CPU engine, edge by edge."""
+    expected = torch.from_numpy(_C.h0(D.cpu().numpy(), torch.get_num_threads()))
+    if not torch.equal(ops.h0_critical_edges(D).cpu(), expected):
+        raise SystemExit(f"H0 of {list(D.shape)} differs from the CPU engine's: nothing was timed")
+
+
+def require_same_loss(loss: tsl.TSLoss, x: torch.Tensor) -> None:
+    """Stop unless loss and gradient are those of the CPU engine in float64."""
+    found, expected = x.detach().requires_grad_(), x.detach().cpu().double().requires_grad_()
+    values = [loss(found).cpu().double(), loss(expected)]
+    for value in values:
+        value.backward()
+    slopes = [found.grad.cpu().double(), expected.grad]
+    for ours, theirs in (values, slopes):
+        # The distances are float32, and the terms are sums of squares of small differences.
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3 * theirs.abs().max().item())
+
+
+def kernel_rows(runs: int) -> Iterator[dict[str, object]]:
+    """Each kernel alone, on batches of prompts."""
+    for B, n, d in ((1, 20, 2048), (1, 100, 2048), (64, 128, 768), (1, 1000, 768)):
+        x = clouds(B, n, d)
+        shape = f"B = {B}, n = {n}"
+        D = tsl.pairwise_distances(x)
+        exact = torch.from_numpy(_C.distances(x.cpu().double().numpy(), torch.get_num_threads()))
+        torch.testing.assert_close(D.cpu().double(), exact, rtol=1e-5, atol=0)
+        for timer, how in ((event_seconds, "call"), (graph_seconds, "graph")):
+            seconds = timer(lambda x=x: tsl.pairwise_distances(x), runs)
+            yield row(f"distances, {shape}, d = {d}, {how}", seconds)
+        seconds = event_seconds(lambda x=x: torch.cdist(x, x), runs)
+        yield row(f"torch.cdist, {shape}, d = {d}, call", seconds)
+        require_same_h0(D)
+        goal = 40e-6 if (B, n) == (64, 128) else None
+        for timer, how in ((event_seconds, "call"), (graph_seconds, "graph")):
+            seconds = timer(lambda D=D: ops.h0_critical_edges(D), runs)
+            yield row(f"H0, {shape}, D given, {how}", seconds, goal_s=goal)
+
+
+def loss_rows(runs: int) -> Iterator[dict[str, object]]:
+    """TSLoss forward and backward, both modes."""
+    for n in (20, 100):
+        x = 0.02 * clouds(1, n, 2048)[0]
+        for mode in ("persistence", "surrogate"):
+            loss = tsl.TSLoss(mode)
+            require_same_loss(loss, x)
+            prompt = x.clone().requires_grad_()
+
+            def step(loss: tsl.TSLoss = loss, prompt: torch.Tensor = prompt) -> None:
+                prompt.grad = None
+                loss(prompt).backward()
+
+            seconds = host_seconds({"step": step}, runs)["step"]
+            yield row(f"TSLoss {mode}, forward + backward, n = {n}, d = 2048", seconds)
+            if mode == "surrogate":
+                yield row(
+                    f"TSLoss {mode}, the same as a CUDA graph, n = {n}",
+                    graph_seconds(step, runs),
+                )
+
+
+def large_rows(n: int, d: int = 768) -> Iterator[dict[str, object]]:
+    """H0 of one large cloud from its points, with its memory, and single linkage on the CPU."""
+    x = clouds(1, n, d)[0]
+    # In float64 on the CPU: edges could differ at near ties of float32, total lengths do not.
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    (h0,) = tsl.rips_persistence(x, max_dim=0)
+    peak = torch.cuda.max_memory_allocated() - before
+    start = time.perf_counter()
+    expected = single_linkage(x.cpu().numpy())
+    cpu_seconds = time.perf_counter() - start
+    if expected is not None:
+        found = h0.deaths.cpu().double().sort().values
+        torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-5, atol=0)
+    seconds = event_seconds(lambda: tsl.rips_persistence(x, max_dim=0), 10, warm_up=2)
+    yield row(
+        f"H0 from points, n = {n}, d = {d}",
+        seconds,
+        goal_s=50e-3 if n == 20_000 else None,
+        peak_floats_per_n2=peak / 4 / n**2,
+        goal_floats_per_n2=1.1,
+        checked="total lengths of SciPy's single linkage" if expected is not None else "not",
+    )
+    if expected is not None:
+        yield row(f"SciPy single linkage on the CPU, n = {n}, d = {d}", [cpu_seconds])
+    D = tsl.pairwise_distances(x)
+    require_same_h0(D[None])
+    yield row(f"distances, n = {n}, d = {d}", event_seconds(lambda: tsl.pairwise_distances(x), 10))
+    yield row(f"H0, n = {n}, D given", event_seconds(lambda: ops.h0_critical_edges(D[None]), 10))
+
+
+def single_linkage(x: np.ndarray) -> np.ndarray | None:
+    """The merge heights of SciPy's single linkage, ascending; None without SciPy."""
+    try:
+        from scipy.cluster.hierarchy import linkage
+    except ImportError:
+        return None
+    return np.sort(linkage(x.astype(np.float64), "single")[:, 2])
+
+
+def step_rows(runs: int) -> Iterator[dict[str, object]]:
+    """A training step of a model of Gemma-2B's shape, with TSLoss and without."""
+    try:
+        from transformers import GemmaConfig, GemmaForCausalLM
+    except ImportError as error:
+        yield {"what": "TSLoss in a step of Gemma-2B's shape", "not_measured": str(error)}
+        return
+    # The published shape of Gemma-2B; the weights are random.
+    config = GemmaConfig(
+        vocab_size=256_000, hidden_size=2048, intermediate_size=16_384, num_hidden_layers=18,
+        num_attention_heads=8, num_key_value_heads=1, head_dim=256,
+    )  # fmt: skip
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("cuda"):
+            model = GemmaForCausalLM(config)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    ids = torch.randint(0, 256_000, (8, 128), device="cuda")
+    for mode in ("persistence", "surrogate"):
+        steps = {}
+        for name, loss in (("plain", None), ("tsloss", tsl.TSLoss(mode))):
+            prompt = tsl.SoftPrompt(100, 2048).cuda()
+            lm = tsl.PromptTunedLM(model, prompt, loss, padding_side="right")
+            optimizer = torch.optim.AdamW(prompt.parameters(), lr=5e-5, fused=True)
+
+            def step(lm: tsl.PromptTunedLM = lm, optimizer: object = optimizer) -> None:
+                optimizer.zero_grad()
+                lm(ids, labels=ids).loss.backward()
+                optimizer.step()
+
+            steps[name] = step
+        seconds = host_seconds(steps, runs)
+        plain, with_loss = (statistics.median(seconds[name]) for name in ("plain", "tsloss"))
+        yield row("step of Gemma-2B's shape, batch 8 x 128, n = 100", seconds["plain"])
+        yield row(
+            f"the same with TSLoss {mode}",
+            seconds["tsloss"],
+            share=(with_loss - plain) / plain,
+            goal_share=0.01,
+        )
+
+
+def machine() -> dict[str, object]:
+    """What the figures have to be read with."""
+    return {
+        **results.machine(torch.get_num_threads()),
+        "device": torch.cuda.get_device_name(),
+        "cuda": torch.version.cuda,
+        "triton": results.package_version("triton"),
+    }
+
+
+def printed(result: dict[str, object]) -> str:
+    if "not_measured" in result:
+        return f"| {result['what']} | not measured: {result['not_measured']} | | |"
+
+    def micro(key: str) -> str:
+        return f"{result[key] * 1e6:,.1f}"
+
+    notes = []
+    if result.get("goal_s"):
+        met = "met" if result["median_s"] <= result["goal_s"] else "NOT met"
+        notes.append(f"goal {result['goal_s'] * 1e6:,.0f} µs: {met}")
+    if "share" in result:
+        met = "met" if result["share"] <= result["goal_share"] else "NOT met"
+        notes.append(f"{100 * result['share']:.2f} % of the step, goal 1 %: {met}")
+    if "peak_floats_per_n2" in result:
+        met = "met" if result["peak_floats_per_n2"] <= result["goal_floats_per_n2"] else "NOT met"
+        notes.append(f"{result['peak_floats_per_n2']:.2f} n^2 floats, goal 1.1: {met}")
+    spread = f"{micro('p20_s')} to {micro('p80_s')}"
+    return f"| {result['what']} | {micro('median_s')} | {spread} | {'; '.join(notes)} |"
+
+
+def main() -> int:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--only", choices=("kernels", "losses", "large", "step"), action="append")
+    parser.add_argument("--out", type=Path, default=results.FOLDER)
+    parser.add_argument("--runs", type=int, default=50)
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("expected a CUDA device that torch can use, got none")
+
+    groups = {
+        "kernels": lambda: kernel_rows(arguments.runs),
+        "losses": lambda: loss_rows(arguments.runs),
+        "large": lambda: itertools.chain(large_rows(5000), large_rows(20_000)),
+        "step": lambda: step_rows(20),
+    }
+    about, rows, errors = machine(), [], {}
+    commit, date = results.commit(), results.now()
+    file = results.ResultFile(arguments.out, "gpu", str(about["device"]), commit, date)
+    print(", ".join(f"{key} {value}" for key, value in about.items()))
+    print("\n| what | median, µs | p20 to p80, µs | goal |\n| --- | ---: | ---: | --- |")
+    content = {"kind": "gpu", "suite": "gpu", "commit": commit, "date": date, "machine": about}
+    for name in arguments.only or groups:
+        # A group that fails must not lose what the others measured.
+        try:
+            for result in groups[name]():
+                rows.append(result)
+                print(printed(result), flush=True)
+                file.write({**content, "complete": False, "rows": rows, "errors": errors})
+        except (Exception, SystemExit) as error:
+            errors[name] = f"{type(error).__name__}: {error}"
+            print(f"| {name} | FAILED: {errors[name]} | | |", flush=True)
+    file.write({**content, "complete": not errors, "rows": rows, "errors": errors})
+    print(f"\nwritten: {file.path}")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
