@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, overload
 
-import torch
 from torch import Tensor, nn
 
 from tsloss_fast import ops
@@ -196,8 +195,7 @@ class TSLoss(nn.Module):
         x = at_least_float32(prompt)
         if self.mode == "persistence" and not ops.fuses_persistence_loss(x):
             D = ops.pairwise_distances(x.detach())
-            # torch.compile cannot follow a thread, but the operator, which waits for one.
-            if torch.compiler.is_compiling():
+            if ops.is_transformed():
                 terms = self._on_bars(x, D, *ops.h1_critical_edges(D))
                 return PendingTSLoss(lambda: terms, self.reduction)
             bars = PendingBars(D, prompt, "prompt")

@@ -267,14 +267,15 @@ class _EagerLoss(torch.autograd.Function):
         return _loss_backward(ctx, *grads)
 
 
+def is_transformed() -> bool:
+    """Whether torch.compile or torch.func is at work, which can follow operators alone."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
 def _is_plain(x: Tensor) -> bool:
     """Whether `x` is an ordinary CPU tensor that nothing traces, maps over or wraps."""
-    return (
-        type(x) in (Tensor, torch.nn.Parameter)
-        and x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
-    )
+    is_ordinary = type(x) in (Tensor, torch.nn.Parameter)
+    return is_ordinary and x.device.type == "cpu" and not is_transformed()
 
 
 def loss_terms(mode: str, prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
