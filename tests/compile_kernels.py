@@ -15,7 +15,16 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from tsloss_fast.kernels import distances, h0, scatter, surrogate, surrogate_tiled
+from tsloss_fast.kernels import (
+    distances,
+    h0_elder,
+    h0_large,
+    h0_small,
+    scatter,
+    surrogate,
+    surrogate_tiled,
+)
+from tsloss_fast.validation import MAX_POINTS
 
 ARCHITECTURES = (80, 90, 100)
 TRITON_NAMES = {
@@ -44,14 +53,36 @@ def cases():
             {"BLOCK_K": scatter.BLOCK_K, "BLOCK_D": scatter.BLOCK_D},
             4,
         )
+    return found | h0_cases() | surrogate_cases()
+
+
+def h0_cases():
+    """The kernels of H0, by the most points that a form is for."""
+    found = {}
     for size in (16, 32, 64, 128, 256):
-        options = h0.tile_options(size)
+        options = h0_small.tile_options(size)
         scratch = {"labels": "i32", "parents": "i32", "shortest": "i64"}
         pointers = {"D": "fp32", **scratch, "tree": "i64"}
-        found[f"boruvka-{size}"] = (h0._boruvka_kernel, pointers, options, 4)
+        found[f"boruvka-{size}"] = (h0_small._boruvka_kernel, pointers, options, 4)
         pointers = {"tree": "i64", "bars": "i64"}
-        found[f"elder-{size}"] = (h0._elder_kernel, pointers, {"SIZE": options["SIZE"]}, 1)
-    return found | surrogate_cases()
+        found[f"elder-{size}"] = (h0_small._elder_kernel, pointers, {"SIZE": options["SIZE"]}, 1)
+    for n in (512, 1024, 2048, MAX_POINTS):
+        options = h0_large.tile_options(n)
+        round_ = {"labels": "i32", "components": "i32"}
+        if n in (512, MAX_POINTS):
+            pointers = {"D": "fp32", **round_, "nearest": "i64", "shortest": "i64"}
+            constants = {"ROWS": options["ROWS"], "COLS": options["COLS"]}
+            found[f"nearest-{n}"] = (h0_large._nearest_kernel, pointers, constants, 4)
+        before = {"shortest": "i64", **round_, "heights": "i64", "parents": "i32"}
+        after = {"labels_after": "i32", "components_after": "i32", "heights_after": "i64"}
+        constants = {"BLOCK": options["BLOCK"], "ROUNDS": options["ROUNDS"]}
+        warps = h0_large.hook_warps(options["BLOCK"])
+        found[f"hook-{n}"] = (h0_large._hook_kernel, before | after, constants, warps)
+        constants = h0_elder.tile_options(n)
+        pointers = {**round_, "order": "i64", "heights": "i64", "deaths": "i64"}
+        warps = h0_elder.deaths_warps(constants["BLOCK"])
+        found[f"deaths-{n}"] = (h0_elder._deaths_kernel, pointers, constants, warps)
+    return found
 
 
 def surrogate_cases():
@@ -95,8 +126,8 @@ def surrogate_cases():
 def source(kernel, pointers, constants, variant):
     """The kernel as a launch would hand it to the compiler, with its integers specialised.
 
-    "strided": not at all; "contiguous": inner strides of 1, all others divisible by 16; "ones": all
-    of them 1.
+    "strided": not at all; "wide": strides of 64 bits; "contiguous": inner strides of 1, all others
+    divisible by 16; "ones": all of them 1.
     """
     names = kernel.arg_names
     floats = {param.name: param.annotation_type for param in kernel.params if param.annotation_type}
@@ -105,7 +136,7 @@ def source(kernel, pointers, constants, variant):
     fixed = dict(constants)
     if variant == "ones":
         # A cloud of one point never reaches the kernels of H0 and of the surrogate.
-        has_pairs = not pointers.keys().isdisjoint({"tree", "rows", "loss"})
+        has_pairs = ".h0_" in kernel.fn.__module__ or "surrogate" in kernel.fn.__module__
         fixed |= {name: 1 for name in integers if not (has_pairs and name == "n")}
     if variant == "contiguous":
         innermost = {"stride_d", "stride_j", "x_d", "edges_end", "weights_k"}
@@ -113,10 +144,12 @@ def source(kernel, pointers, constants, variant):
     types = {name: f"*{pointers[name]}" for name in pointers} | floats
     types |= {name: "constexpr" if name in fixed else "i32" for name in names if name not in types}
     divisible = [*pointers, *(integers if variant == "contiguous" else [])]
+    if variant == "wide":
+        types |= {name: "i64" for name in integers if name.startswith("stride")}
     attributes = {
         (index,): [["tt.divisibility", 16]]
         for index, name in enumerate(names)
-        if name in divisible and name not in fixed and variant != "strided"
+        if name in divisible and name not in fixed and variant not in ("strided", "wide")
     }
     return ASTSource(kernel, {name: types[name] for name in names}, fixed, attributes)
 
@@ -157,8 +190,10 @@ def forms(name, wanted=ARCHITECTURES):
     back, so not every pair is compiled.
     """
     found = [("contiguous", architecture) for architecture in wanted]
-    if name.endswith(("-fp32", "-64")):
+    if name.endswith(("-fp32", "-64", f"-{MAX_POINTS}")):
         found += [("strided", wanted[0]), ("ones", wanted[0])]
+    if name == f"nearest-{MAX_POINTS}":
+        found.append(("wide", wanted[0]))
     return found
 
 

@@ -1,194 +1,35 @@
-"""H0 of a batch of distance matrices: Boruvka's algorithm, one program per cloud."""
+"""H0 of a batch of distance matrices: the kernels that its size and dtype ask for."""
 
 from __future__ import annotations
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
+from tsloss_fast.kernels import h0_large, h0_small
 from tsloss_fast.kernels.checks import check_device, check_programs, check_tensor
-from tsloss_fast.validation import describe
+from tsloss_fast.kernels.h0_elder import elder_bars
+from tsloss_fast.validation import MAX_POINTS, describe
 
-MAX_POINTS = 256
-
-# Entries of D that one step of a round reads.
-TILE = 4096
-
-# Behind every edge: a NaN length, whose bits are at most 2**31 - 1, still has a smaller key.
-NO_EDGE = tl.constexpr(2**63 - 1)
-PAIR = tl.constexpr(2**32 - 1)
-
-
-@triton.jit
-def _edge_keys(
-    D,  # [n, n]
-    i,  # [ROWS]
-    j,  # [SIZE]
-    n,
-    stride_i,
-    stride_j,
-):
-    """Keys [ROWS, SIZE] that sort as (length, min(i, j), max(i, j))."""
-    inside = (i < n)[:, None] & (j < n)[None, :]
-    at = i.to(tl.int64)[:, None] * stride_i + j.to(tl.int64)[None, :] * stride_j
-    length = tl.load(D + at, mask=inside, other=0)
-    # Without its sign bit -0 sorts as 0, and every NaN after infinity.
-    bits = length.to(tl.int32, bitcast=True) & 0x7FFFFFFF
-    pair = tl.minimum(i[:, None], j[None, :]) * n + tl.maximum(i[:, None], j[None, :])
-    return tl.where(inside, bits.to(tl.int64) << 32 | pair.to(tl.int64), NO_EDGE)
-
-
-@triton.jit
-def _find_shortest_edges(
-    D,  # [n, n]
-    labels,  # [SIZE], stored by all threads before the call
-    label,  # [SIZE], the same in registers
-    shortest,  # [SIZE], NO_EDGE before the call
-    n,
-    stride_i,
-    stride_j,
-    SIZE: tl.constexpr,
-    ROWS: tl.constexpr,
-):
-    """Store for each component the first edge that leaves it, in filtration order."""
-    for start in range(0, n, ROWS):
-        i = start + tl.arange(0, ROWS)
-        own = tl.load(labels + i, mask=i < n, other=0)
-        keys = _edge_keys(D, i, tl.arange(0, SIZE), n, stride_i, stride_j)
-        leaving = tl.where(own[:, None] != label[None, :], keys, NO_EDGE)
-        first = tl.min(leaving, axis=1)
-        tl.atomic_min(shortest + own, first, mask=first != NO_EDGE, sem="relaxed")
-
-
-@triton.jit
-def _hook(
-    edge,  # [SIZE], the first edge out of the component that a vertex is the label of, or NO_EDGE
-    labels,  # [SIZE]
-    parents,  # [SIZE], scratch
-    n,
-    SIZE: tl.constexpr,
-):
-    """The component that each component joins, [SIZE]: its own label if it stays a root."""
-    v = tl.arange(0, SIZE)
-    leaves = edge != NO_EDGE
-    pair = (edge & PAIR).to(tl.int32)
-    a = tl.load(labels + pair // n, mask=leaves, other=0)
-    b = tl.load(labels + pair % n, mask=leaves, other=0)
-    parent = tl.where(leaves, tl.where(a == v, b, a), v)
-    tl.store(parents + v, parent)
-    tl.debug_barrier()
-    back = tl.load(parents + parent)
-    # Under a total order the only cycles are two components that chose the same edge.
-    return tl.where((back == v) & (v < parent), v, parent)
-
-
-@triton.jit
-def _find_roots(
-    parent,  # [SIZE]
-    parents,  # [SIZE], scratch
-    SIZE: tl.constexpr,
-    ROUNDS: tl.constexpr,
-):
-    """Store the root of each vertex's tree, by pointer doubling."""
-    v = tl.arange(0, SIZE)
-    for _ in range(ROUNDS):
-        tl.debug_barrier()
-        tl.store(parents + v, parent)
-        tl.debug_barrier()
-        parent = tl.load(parents + parent)
-    tl.debug_barrier()
-    tl.store(parents + v, parent)
-    tl.debug_barrier()
-
-
-@triton.jit
-def _boruvka_kernel(
-    D,  # [B, n, n]
-    labels,  # [B, SIZE], scratch: the component of each vertex
-    parents,  # [B, SIZE], scratch: the component that each component joins
-    shortest,  # [B, SIZE], scratch: the first edge out of each component
-    tree,  # [B, SIZE]: the keys of the n - 1 tree edges in filtration order, then NO_EDGE
-    n,
-    stride_b,
-    stride_i,
-    stride_j,
-    SIZE: tl.constexpr,
-    ROWS: tl.constexpr,
-    ROUNDS: tl.constexpr,
-):
-    b = tl.program_id(0).to(tl.int64)
-    D += b * stride_b
-    labels += b * SIZE
-    parents += b * SIZE
-    shortest += b * SIZE
-    v = tl.arange(0, SIZE)
-    label = v
-    # A component joins another once, so that each tree edge has a slot: that of the label it ends.
-    chosen = tl.full([SIZE], NO_EDGE, tl.int64)
-    components = n
-    for _ in range(ROUNDS):
-        if components > 1:
-            tl.store(labels + v, label)
-            tl.store(shortest + v, tl.full([SIZE], NO_EDGE, tl.int64))
-            tl.debug_barrier()
-            _find_shortest_edges(D, labels, label, shortest, n, stride_i, stride_j, SIZE, ROWS)
-            tl.debug_barrier()
-            edge = tl.load(shortest + v)
-            parent = _hook(edge, labels, parents, n, SIZE)
-            chosen = tl.where(parent != v, edge, chosen)
-            _find_roots(parent, parents, SIZE, ROUNDS)
-            label = tl.load(parents + label)
-            components = tl.sum(((label == v) & (v < n)).to(tl.int32))
-    tl.store(tree + b * SIZE + v, tl.sort(chosen))
-
-
-@triton.jit
-def _elder_kernel(
-    tree,  # [B, SIZE]
-    bars,  # [B, n - 1, 3]
-    n,
-    SIZE: tl.constexpr,
-):
-    b = tl.program_id(0).to(tl.int64)
-    tree += b * SIZE
-    v = tl.arange(0, SIZE)
-    # The smallest vertex of each vertex's component.
-    label = v
-    died = tl.zeros([SIZE], tl.int32)
-    for k in range(n - 1):
-        pair = (tl.load(tree + k) & PAIR).to(tl.int32)
-        # One sum over the program fetches the labels of both ends.
-        low = tl.where(v == pair // n, label, 0)
-        high = tl.where(v == pair % n, label << 16, 0)
-        both = tl.sum(low + high)
-        a, c = both & 0xFFFF, both >> 16
-        young = tl.maximum(a, c)
-        died = tl.where(v == k, young, died)
-        label = tl.where(label == young, tl.minimum(a, c), label)
-
-    inside = v < n - 1
-    pair = tl.load(tree + v, mask=inside, other=0) & PAIR
-    bar = bars + (b * (n - 1) + v) * 3
-    tl.store(bar, died.to(tl.int64), mask=inside)
-    tl.store(bar + 1, pair // n, mask=inside)
-    tl.store(bar + 2, pair % n, mask=inside)
+# torch.sort takes up to 2**31 - 1 entries, here the n * n of one cloud.
+MAX_POINTS_FLOAT64 = 46340
 
 
 def h0_critical_edges(D: Tensor) -> Tensor:
-    """The bars of H0 in filtration order, for up to 256 points.
+    """The bars of H0 in filtration order.
 
     Boruvka's algorithm: each component finds the first edge that leaves it, all join at once, and
     at most ceil(log2 n) rounds leave one component. Edges are compared by one 64-bit key, the bits
     of the length above i * n + j with i < j, which is the total filtration order: ties give the
-    edges that the CPU engine gives. A second kernel walks the n - 1 sorted edges and finds, by the
-    elder rule, the vertex that dies on each. Both run without waiting for the device.
+    edges that the CPU engine gives. Up to 256 points, one program does all rounds of a cloud;
+    above, each round is two launches. Nothing waits for the device, and all can be captured in a
+    CUDA graph.
 
     Parameters
     ----------
     D : Tensor [B, n, n]
-        float32, any strides; symmetric, no entry negative. CUDA, or CPU under Triton's
-        interpreter.
+        float32 or float64, any strides; symmetric, no entry negative. CUDA, or CPU under Triton's
+        interpreter. float64 lengths are replaced by their ranks, which keeps the order exact.
 
     Returns
     -------
@@ -199,13 +40,16 @@ def h0_critical_edges(D: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        If `D` is no tensor or not float32: the key has 32 bits for a length.
+        If `D` is no tensor, or neither float32 nor float64.
     ValueError
-        If `D` has another rank or is not square, has no point or more than 256, or is on another
-        device.
+        If `D` has another rank or is not square, has no point or more than 65,535 (46,340 in
+        float64), or is on another device.
 
     Notes
     -----
+    Memory beside `D`: about 50 ceil(log2 n) bytes for each point, 1 % of a float32 `D` at
+    n = 20,000. For float64, about 50 bytes for each entry of `D`, to sort them.
+
     The entries are not checked, since that would wait for the device. A NaN counts as longer than
     infinity, and a negative length as its absolute value. A point with a NaN coordinate has NaN
     distances only, so it is joined by a NaN edge, and its bar's length, gathered from the points,
@@ -221,35 +65,31 @@ def h0_critical_edges(D: Tensor) -> Tensor:
     tensor([[[2, 1, 2],
              [1, 0, 2]]])
     """
-    check_tensor(D, "D", "distance matrices [B, n, n]", 3, (torch.float32,))
+    check_tensor(D, "D", "distance matrices [B, n, n]", 3, (torch.float32, torch.float64))
     B, n, m = D.shape
     if n != m or n == 0:
         raise ValueError(f"D: expected distance matrices [B, n, n], got {describe(D)}")
-    if n > MAX_POINTS:
-        raise ValueError(
-            f"D: expected at most {MAX_POINTS} points, got {describe(D)}: larger clouds have no "
-            "kernel yet, compute them on the CPU"
-        )
-    check_device(D, "D", _boruvka_kernel)
-    check_programs(B, D, "D")
-    bars = torch.empty(B, n - 1, 3, dtype=torch.int64, device=D.device)
-    if bars.numel() == 0:
-        return bars
-    options = tile_options(n)
-    size = options["SIZE"]
-    labels = torch.empty(B, size, dtype=torch.int32, device=D.device)
-    parents = torch.empty(B, size, dtype=torch.int32, device=D.device)
-    shortest = torch.empty(B, size, dtype=torch.int64, device=D.device)
-    tree = torch.empty(B, size, dtype=torch.int64, device=D.device)
-    with torch.cuda.device_of(D):
-        _boruvka_kernel[(B,)](D, labels, parents, shortest, tree, n, *D.stride(), **options)
-        # One warp: its sums then cross no barrier, and the walk is one long chain of them.
-        _elder_kernel[(B,)](tree, bars, n, size, num_warps=1)
-    return bars
+    limit = MAX_POINTS_FLOAT64 if D.dtype == torch.float64 else MAX_POINTS
+    if n > limit:
+        raise ValueError(f"D: expected at most {limit} points, got {describe(D)}")
+    check_device(D, "D", h0_small._boruvka_kernel)
+    check_programs(B if n <= h0_small.MAX_POINTS else B * triton.cdiv(n, h0_large.ROWS), D, "D")
+    if B == 0 or n == 1:
+        return torch.empty(B, n - 1, 3, dtype=torch.int64, device=D.device)
+    lengths = length_ranks(D) if D.dtype == torch.float64 else D
+    if n <= h0_small.MAX_POINTS:
+        return h0_small.small_bars(lengths)
+    return elder_bars(*h0_large.boruvka_rounds(lengths))
 
 
-def tile_options(n: int) -> dict[str, int]:
-    """The compile-time arguments of Boruvka's kernel for n points."""
-    size = max(16, triton.next_power_of_2(n))
-    # 2 ** ROUNDS >= n in every case, and few values of n need a kernel of their own.
-    return {"SIZE": size, "ROWS": min(size, TILE // size), "ROUNDS": size.bit_length() - 1}
+def length_ranks(D: Tensor) -> Tensor:
+    """float32 of the same order and ties as the entries of each float64 cloud `D` [B, n, n].
+
+    Their bits are the entries' ranks in the cloud, which the kernels read as nothing else. NaN
+    ranks behind infinity, and the sign is dropped.
+    """
+    # Lengths without their sign are in the order of their bits.
+    bits = D.contiguous().view(torch.int64).flatten(1) & (2**63 - 1)
+    ordered = torch.sort(bits, dim=-1).values
+    ranks = torch.searchsorted(ordered, bits, out_int32=True)
+    return ranks.view(torch.float32).view(D.shape)
