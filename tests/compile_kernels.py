@@ -16,17 +16,22 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from tsloss_fast.kernels import (
-    distances,
+    direct,
+    edge_lengths,
     h0_elder,
     h0_large,
     h0_small,
+    product,
     scatter,
+    scatter_differences,
     surrogate,
     surrogate_tiled,
 )
 from tsloss_fast.validation import MAX_POINTS
 
 ARCHITECTURES = (80, 90, 100)
+# What a launcher itself allocates or rounds up is divisible by 16 in every launch.
+ALWAYS_DIVISIBLE = {"width", "centred", "norms", "doubtful", "partial", "mean"}
 TRITON_NAMES = {
     torch.float16: "fp16",
     torch.bfloat16: "bf16",
@@ -35,25 +40,72 @@ TRITON_NAMES = {
 }
 
 
-def cases():
-    """Each kernel in each form it is launched in: name -> (kernel, types, constants, warps)."""
-    found = {}
+def widened():
+    """Each dtype of points with that of its sums, and the names of both in Triton."""
     for dtype, name in TRITON_NAMES.items():
         total = torch.float64 if dtype == torch.float64 else torch.float32
-        wide = TRITON_NAMES[total]
-        found[f"distances-{name}"] = (
-            distances._distances_kernel,
-            {"x": name, "D": wide},
-            distances.tile_options(total),
-            4,
+        yield total, name, TRITON_NAMES[total]
+
+
+def distance_cases():
+    """The kernels of direct distances."""
+    found = {}
+    for total, name, wide in widened():
+        tile, share = direct.tile_options(total), direct.share_options(total)
+        pointers = {"x": name, "D": wide}
+        halves = {"x": name, "partial": wide}
+        found[f"direct-{name}"] = (direct._direct_kernel, pointers, tile, {})
+        found[f"share-{name}"] = (direct._share_kernel, halves, share, {})
+        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, tile, {})
+    return found
+
+
+def product_cases():
+    """The kernels of distances by a product, which has one dtype whatever the points have."""
+    tile = {"TILE": product.TILE, **direct.tile_options(torch.float32)}
+    found = {
+        "product": (
+            product._product_kernel,
+            {"centred": "fp32", "norms": "fp32", "D": "fp32", "doubtful": "i8"},
+            product.product_options(),
+            product.LAUNCH,
         )
-        found[f"scatter-{name}"] = (
-            scatter._scatter_kernel,
-            {"x": name, "edges": "i64", "weights": wide, "out": wide},
-            {"BLOCK_K": scatter.BLOCK_K, "BLOCK_D": scatter.BLOCK_D},
-            4,
+    }
+    for total, name, wide in widened():
+        if total == torch.float64:
+            continue
+        rows = {"x": name, "mean": wide, "centred": wide, "norms": wide}
+        anew = {"x": name, "doubtful": "i8", "D": wide}
+        size = {"BLOCK_ROW": product.BLOCK_ROW}
+        mean = {"x": name, "mean": wide}
+        found[f"mean-{name}"] = (product._mean_kernel, mean, product.MEAN_BLOCKS, {})
+        found[f"centre-{name}"] = (product._centre_kernel, rows, size, {})
+        found[f"anew-{name}"] = (product._anew_kernel, anew, tile, {})
+    return found
+
+
+def gradient_cases():
+    """The kernels of edge lengths, and of the gradients of edges and of all distances."""
+    found = {}
+    blocks = {"BLOCK_K": scatter.BLOCK_K, "BLOCK_D": scatter.BLOCK_D}
+    for total, name, wide in widened():
+        sums = {"x": name, "edges": "i64", "weights": wide, "out": wide}
+        ends = sums | {"order": "i64", "starts": "i64"}
+        found[f"scatter-{name}"] = (scatter._scatter_kernel, sums, blocks, {})
+        found[f"scatter_sorted-{name}"] = (scatter._scatter_sorted_kernel, ends, blocks, {})
+        found[f"scatter_differences-{name}"] = (
+            scatter_differences._scatter_differences_kernel,
+            {"x": name, "weights": wide, "out": wide},
+            scatter_differences.difference_options(),
+            {},
         )
-    return found | h0_cases() | surrogate_cases()
+        found[f"edge_lengths-{name}"] = (
+            edge_lengths._edge_lengths_kernel,
+            {"x": name, "edges": "i64", "lengths": wide},
+            edge_lengths.edge_options(total),
+            {},
+        )
+    return found
 
 
 def h0_cases():
@@ -63,24 +115,26 @@ def h0_cases():
         options = h0_small.tile_options(size)
         scratch = {"labels": "i32", "parents": "i32", "shortest": "i64"}
         pointers = {"D": "fp32", **scratch, "tree": "i64"}
-        found[f"boruvka-{size}"] = (h0_small._boruvka_kernel, pointers, options, 4)
+        found[f"boruvka-{size}"] = (h0_small._boruvka_kernel, pointers, options, {})
         pointers = {"tree": "i64", "bars": "i64"}
-        found[f"elder-{size}"] = (h0_small._elder_kernel, pointers, {"SIZE": options["SIZE"]}, 1)
+        size_alone = {"SIZE": options["SIZE"]}
+        one_warp = {"num_warps": 1}
+        found[f"elder-{size}"] = (h0_small._elder_kernel, pointers, size_alone, one_warp)
     for n in (512, 1024, 2048, MAX_POINTS):
         options = h0_large.tile_options(n)
         round_ = {"labels": "i32", "components": "i32"}
         if n in (512, MAX_POINTS):
             pointers = {"D": "fp32", **round_, "nearest": "i64", "shortest": "i64"}
             constants = {"ROWS": options["ROWS"], "COLS": options["COLS"]}
-            found[f"nearest-{n}"] = (h0_large._nearest_kernel, pointers, constants, 4)
+            found[f"nearest-{n}"] = (h0_large._nearest_kernel, pointers, constants, {})
         before = {"shortest": "i64", **round_, "heights": "i64", "parents": "i32"}
         after = {"labels_after": "i32", "components_after": "i32", "heights_after": "i64"}
         constants = {"BLOCK": options["BLOCK"], "ROUNDS": options["ROUNDS"]}
-        warps = h0_large.hook_warps(options["BLOCK"])
+        warps = {"num_warps": h0_large.hook_warps(options["BLOCK"])}
         found[f"hook-{n}"] = (h0_large._hook_kernel, before | after, constants, warps)
         constants = h0_elder.tile_options(n)
         pointers = {**round_, "order": "i64", "heights": "i64", "deaths": "i64"}
-        warps = h0_elder.deaths_warps(constants["BLOCK"])
+        warps = {"num_warps": h0_elder.deaths_warps(constants["BLOCK"])}
         found[f"deaths-{n}"] = (h0_elder._deaths_kernel, pointers, constants, warps)
     return found
 
@@ -89,16 +143,16 @@ def surrogate_cases():
     """The kernels of the surrogate loss, with the flags that leave nothing out."""
     found = {}
     flags = {"SCALE_BY_MEAN": True, "SELF_PAIRS": False, "DETACH_SCALES": False}
-    tiles = {"ROWS": surrogate_tiled.ROWS, "COLUMNS": surrogate_tiled.COLUMNS}
-    pairs = {"SELF_PAIRS": False, **tiles}
-    by_mean = {"SCALE_BY_MEAN": True, **pairs}
-    tiled = {
-        "extents": (surrogate_tiled._extents_kernel, pairs),
-        "softmax": (surrogate_tiled._softmax_kernel, by_mean),
-        "shortfalls": (surrogate_tiled._shortfalls_kernel, by_mean),
-        "slopes": (surrogate_tiled._slopes_kernel, flags | tiles),
-    }
     for dtype, largest in surrogate.MAX_POINTS.items():
+        tiles = {"ROWS": surrogate_tiled.ROWS, "COLUMNS": surrogate_tiled.COLUMNS[dtype]}
+        pairs = {"SELF_PAIRS": False, **tiles}
+        by_mean = {"SCALE_BY_MEAN": True, **pairs}
+        tiled = {
+            "extents": (surrogate_tiled._extents_kernel, pairs),
+            "softmax": (surrogate_tiled._softmax_kernel, by_mean),
+            "shortfalls": (surrogate_tiled._shortfalls_kernel, by_mean),
+            "slopes": (surrogate_tiled._slopes_kernel, flags | tiles),
+        }
         name = TRITON_NAMES[dtype]
         results = dict.fromkeys(("loss", "h0_term", "h1_term", "weights"), name)
         for size in (size for size in surrogate.WARPS if size <= largest):
@@ -106,28 +160,34 @@ def surrogate_cases():
                 surrogate._surrogate_kernel,
                 {"D": name, **results},
                 {**flags, "SIZE": size},
-                surrogate.WARPS[size],
+                {"num_warps": surrogate.WARPS[size]},
             )
         scratch = {"D": name, "rows": "fp64", "totals": "fp64"}
         for idea, (kernel, constants) in tiled.items():
             pointers = scratch | results if idea == "slopes" else scratch
             pointers = {key: pointers[key] for key in kernel.arg_names if key in pointers}
-            found[f"{idea}-{name}"] = (kernel, pointers, constants, 4)
+            found[f"{idea}-{name}"] = (kernel, pointers, constants, {})
     for first, last in surrogate_tiled.TOTALS:
         found[f"totals-{first}"] = (
             surrogate_tiled._totals_kernel,
             {"rows": "fp64", "totals": "fp64"},
             {"FIRST": first, "COUNT": last - first + 1, "BLOCK": surrogate_tiled.BLOCK},
-            4,
+            {},
         )
     return found
+
+
+def cases():
+    """Each kernel in each form it is launched in: name -> (kernel, types, constants, launch)."""
+    distances = distance_cases() | product_cases() | gradient_cases()
+    return distances | h0_cases() | surrogate_cases()
 
 
 def source(kernel, pointers, constants, variant):
     """The kernel as a launch would hand it to the compiler, with its integers specialised.
 
-    "strided": not at all; "wide": strides of 64 bits; "contiguous": inner strides of 1, all others
-    divisible by 16; "ones": all of them 1.
+    "strided": as little as can be; "wide": strides of 64 bits; "contiguous": inner strides of 1,
+    all others divisible by 16; "ones": all of them 1.
     """
     names = kernel.arg_names
     floats = {param.name: param.annotation_type for param in kernel.params if param.annotation_type}
@@ -137,19 +197,22 @@ def source(kernel, pointers, constants, variant):
     if variant == "ones":
         # A cloud of one point never reaches the kernels of H0 and of the surrogate.
         has_pairs = ".h0_" in kernel.fn.__module__ or "surrogate" in kernel.fn.__module__
-        fixed |= {name: 1 for name in integers if not (has_pairs and name == "n")}
+        never = {"width", "n"} if has_pairs else {"width"}
+        fixed |= {name: 1 for name in integers if name not in never}
     if variant == "contiguous":
-        innermost = {"stride_d", "stride_j", "x_d", "edges_end", "weights_k"}
+        innermost = {"stride_d", "stride_j", "x_d", "edges_end", "weights_k", "weights_j"}
         fixed |= {name: 1 for name in integers if name in innermost}
     types = {name: f"*{pointers[name]}" for name in pointers} | floats
     types |= {name: "constexpr" if name in fixed else "i32" for name in names if name not in types}
-    divisible = [*pointers, *(integers if variant == "contiguous" else [])]
     if variant == "wide":
         types |= {name: "i64" for name in integers if name.startswith("stride")}
+    divisible = set(ALWAYS_DIVISIBLE)
+    if variant not in ("strided", "wide"):
+        divisible |= {*pointers, *(integers if variant == "contiguous" else [])}
     attributes = {
         (index,): [["tt.divisibility", 16]]
         for index, name in enumerate(names)
-        if name in divisible and name not in fixed and variant not in ("strided", "wide")
+        if name in divisible and name not in fixed
     }
     return ASTSource(kernel, {name: types[name] for name in names}, fixed, attributes)
 
@@ -163,13 +226,13 @@ def resources(log):
 
 def compiled(name, variant, architecture):
     """One kernel compiled: its resources, and the instructions that the tests look at."""
-    kernel, pointers, constants, warps = cases()[name]
+    kernel, pointers, constants, launch = cases()[name]
     log = io.StringIO()
     with contextlib.redirect_stdout(log):
         binary = triton.compile(
             source(kernel, pointers, constants, variant),
             target=GPUTarget("cuda", architecture, 32),
-            options={"num_warps": warps},
+            options=launch,
         )
     ptx = binary.asm["ptx"]
     return {
@@ -177,6 +240,7 @@ def compiled(name, variant, architecture):
         "variant": variant,
         "architecture": architecture,
         **resources(log.getvalue()),
+        "shared": binary.metadata.shared,
         "atomics": sorted(set(re.findall(r"\b(?:atom|red)\.global\.([\w.]+)", ptx))),
         "inexact": sorted(set(re.findall(r"\b\w+\.[\w.]*(?:approx|ftz|tf32)[\w.]*", ptx))),
         "ttir": binary.asm["ttir"],
@@ -187,10 +251,12 @@ def forms(name, wanted=ARCHITECTURES):
     """The (variant, architecture) that a kernel is compiled for.
 
     The variants differ in the front of the compiler, the dtypes, sizes and architectures in its
-    back, so not every pair is compiled.
+    back, so not every pair is compiled; dtypes other than float32 for one architecture alone.
     """
+    if name.endswith(("-fp16", "-bf16", "-fp64")):
+        wanted = (wanted[len(wanted) // 2],)
     found = [("contiguous", architecture) for architecture in wanted]
-    if name.endswith(("-fp32", "-64", f"-{MAX_POINTS}")):
+    if name.endswith(("-fp32", "-64", "product", f"-{MAX_POINTS}")):
         found += [("strided", wanted[0]), ("ones", wanted[0])]
     if name == f"nearest-{MAX_POINTS}":
         found.append(("wide", wanted[0]))
@@ -215,9 +281,9 @@ def main(arguments):
 def line(row):
     """One row of the table."""
     return (
-        f"{row['name']:<18} {row['variant']:<10} sm_{row['architecture']:<3} "
+        f"{row['name']:<24} {row['variant']:<10} sm_{row['architecture']:<3} "
         f"{row['registers']:>3} registers, {row['spill_stores']:>3} + {row['spill_loads']:>3} "
-        "bytes of spill stores + loads"
+        f"bytes of spill stores + loads, {row['shared']:>6} shared"
     )
 
 

@@ -9,8 +9,8 @@ from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels import distances
-from tsloss_fast.kernels.distances import BLOCK_D, BLOCK_N
+from tsloss_fast.kernels import direct, distances
+from tsloss_fast.kernels.direct import BLOCK_D, BLOCK_N
 
 pairwise_distances = on_device(distances.pairwise_distances)
 
@@ -111,6 +111,23 @@ def test_a_batch_is_its_clouds():
     x = batch("gaussian", (3, 33, 8), torch.float32)
     single = torch.cat([pairwise_distances(one[None]) for one in x])
     assert torch.equal(pairwise_distances(x), single)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=name)
+@pytest.mark.parametrize(("n", "d"), [(1, 256), (17, 300), (33, 1000)])
+def test_coordinates_are_shared_out_where_tiles_are_few(n, d, dtype, monkeypatch):
+    x = batch("gaussian", (2, n, d), dtype)
+    x[0, n // 2] = x[0, 0]
+    x[1, n // 2] = x[1, 0] + 1e-30
+    assert direct._shares(-(-n // BLOCK_N), d) == d // direct.MIN_SHARE > 1
+    check(x)
+    monkeypatch.setattr(direct, "MIN_SHARE", d)
+    check(x)
+
+
+@pytest.mark.parametrize(("n", "d", "shares"), [(100, 2048, 16), (200, 5120, 5), (512, 5120, 1)])
+def test_shares_follow_from_one_cloud_alone(n, d, shares):
+    assert direct._shares(-(-n // BLOCK_N), d) == shares
 
 
 def test_empty_batch():

@@ -268,12 +268,9 @@ def test_float64_lengths_that_float32_cannot_tell_apart(kind, n):
 
 
 def test_ranks_keep_order_and_ties():
-    nan = float("nan")
-    D = torch.tensor(
-        [[[0.0, 1e-300, nan], [-0.0, float("inf"), -nan], [1e300, 2.0, -2.0]]]
-    ).double()
-    D[0, 0, 1] = 1e-300
-    ranks = length_ranks(D).view(torch.int32)
+    nan, inf = float("nan"), float("inf")
+    rows = [[0.0, 1e-300, nan], [-0.0, inf, -nan], [1e300, 2.0, -2.0]]
+    ranks = length_ranks(torch.tensor([rows], dtype=torch.float64)).view(torch.int32)
     assert ranks.tolist() == [[[0, 2, 7], [0, 6, 7], [5, 3, 3]]]
 
 

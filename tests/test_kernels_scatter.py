@@ -129,6 +129,24 @@ def test_nothing_to_sum(shape):
     assert torch.equal(scatter_edges(x[:B], edges[:B], weights[:B]), torch.zeros(B, n, d))
 
 
+@pytest.mark.parametrize("shape", SHAPES[2:], ids=name)
+def test_sorting_the_ends_changes_no_bit(shape, monkeypatch):
+    _, n, _, K = shape
+    x, edges, weights = sample(shape)
+    edges[:, 1::7, 1] = -1
+    edges[:, 2::7, 0] = n + 3
+    # A row that nearly every edge touches, beside rows that none does.
+    edges[-1, :, 0] = n // 2
+    unsorted = scatter_edges(x, edges, weights)
+    taken = []
+    sorted_ends = scatter._sorted_ends
+    monkeypatch.setattr(scatter, "_sorted_ends", lambda *a: taken.append(a) or sorted_ends(*a))
+    monkeypatch.setattr(scatter, "MAX_UNSORTED", n * K - 1)
+    out = scatter_edges(x.mT.contiguous().mT, edges, weights)
+    assert len(taken) == 1
+    torch.testing.assert_close(out, unsorted, rtol=0, atol=0, equal_nan=True)
+
+
 EDGES = torch.zeros(2, 3, 2, dtype=torch.int64)
 
 

@@ -101,10 +101,10 @@ def check(D, options=PLAIN):
 
 @pytest.mark.parametrize("n", [1, 2, 3, 17, 63, 64, 65, 100, 128, 129])
 def test_float32(n):
-    check(distances("gaussian", n, B=2 if n < 129 else 1))
+    check(distances("gaussian", n, B=2 if n <= 65 else 1))
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 17, 63, 64, 65])
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 31, 32, 33, 64])
 def test_float64(n):
     check(distances("gaussian", n, dtype=torch.float64))
 
@@ -112,21 +112,21 @@ def test_float64(n):
 @pytest.mark.parametrize("flags", FLAGS, ids=name)
 @pytest.mark.parametrize("dtype", DTYPES, ids=name)
 def test_every_flag(path, flags, dtype):
-    check(distances("circle", 18, dtype=dtype), NUMBERS | flags)
+    check(distances("circle", 11, dtype=dtype), NUMBERS | flags)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_every_family(path, family):
-    check(distances(family, 19), NUMBERS | {"scale_by_mean": True} | dict.fromkeys(NAMES[1:], False))
+    check(distances(family, 9), NUMBERS | {"scale_by_mean": True} | dict.fromkeys(NAMES[1:], False))
 
 
 def test_more_than_one_block_of_columns():
-    check(distances("unit", 211), NUMBERS | FLAGS[4])
+    check(distances("unit", 200), NUMBERS | FLAGS[4])
 
 
-@pytest.mark.parametrize("flags", FLAGS[:5], ids=name)
+@pytest.mark.parametrize("flags", FLAGS[::3], ids=name)
 def test_the_gradient_on_the_points_is_that_of_the_reference(path, flags):
-    x = torch.stack([cloud("gaussian", 17, 5, seed) for seed in range(2)]).requires_grad_()
+    x = torch.stack([cloud("gaussian", 11, 5, seed) for seed in range(2)]).requires_grad_()
     options = {key: NUMBERS[key] for key in ("tau", "alpha", "lambda_repel", "lambda_attract")}
     module = reference.TSLoss(
         "surrogate", beta_h0=0.7, beta_h1=1.3, reduction="none", **options,
@@ -163,10 +163,21 @@ def test_scaled_lengths_give_the_same_loss(path, size):
     torch.testing.assert_close(scaled * size * size, weights, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("tau", "alpha"), [(1e-30, 1e30), (1e-3, 1e4), (1e6, 1e-6)])
+def test_lengths_whose_sum_overflows_have_a_mean(path):
+    D = distances("gaussian", 17)
+    options = PLAIN | {"scale_by_mean": True}
+    large = D * (3e38 / D.max())
+    assert large.sum(-1).isinf().any()
+    for ours, right in zip(
+        surrogate_slopes(large, **options)[:3], expected(large, options), strict=False
+    ):
+        torch.testing.assert_close(ours.double(), right, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(("tau", "alpha"), [(1e-40, 1e40), (1e-3, 1e4), (1e6, 1e-6)])
 @pytest.mark.parametrize("size", [1e-10, 1.0, 1e10])
 def test_extreme_options_and_lengths_stay_finite(path, tau, alpha, size):
-    D = size * distances("gaussian", 17)
+    D = size * distances("gaussian", 9)
     options = PLAIN | {"tau": tau, "alpha": alpha}
     results = surrogate_slopes(D, **options)
     assert all(part.isfinite().all() for part in results)
@@ -179,7 +190,7 @@ def test_extreme_options_and_lengths_stay_finite(path, tau, alpha, size):
 
 @pytest.mark.parametrize("weight", ["h0_weight", "h1_weight", "lambda_repel", "lambda_attract"])
 def test_weights_of_zero(path, weight):
-    check(distances("gaussian", 17), PLAIN | {weight: 0.0})
+    check(distances("gaussian", 9), PLAIN | {weight: 0.0})
 
 
 def test_nearly_equal_lengths_keep_their_digits(path):
@@ -196,9 +207,9 @@ def test_nearly_equal_lengths_keep_their_digits(path):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("at", [(3, 5), (4, 4)], ids=["pair", "diagonal"])
-@pytest.mark.parametrize("flags", [FLAGS[0], FLAGS[4]], ids=name)
-def test_one_bad_length_makes_its_cloud_nan(path, value, at, flags):
-    D = distances("gaussian", 17, B=2)
+def test_one_bad_length_makes_its_cloud_nan(path, value, at):
+    flags = FLAGS[4]
+    D = distances("gaussian", 9, B=2)
     D[1][at] = D[1][at[::-1]] = value
     good = surrogate_slopes(D[:1], **NUMBERS, **flags)
     for both, one in zip(surrogate_slopes(D, **NUMBERS, **flags), good, strict=True):
@@ -208,19 +219,21 @@ def test_one_bad_length_makes_its_cloud_nan(path, value, at, flags):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_one_point_with_a_bad_length(value):
-    assert all(part.isnan().all() for part in surrogate_slopes(torch.full((2, 1, 1), value), **PLAIN))
+    assert all(
+        part.isnan().all() for part in surrogate_slopes(torch.full((2, 1, 1), value), **PLAIN)
+    )
 
 
 def test_identical_rows_have_no_gradient(path):
-    for flags in FLAGS:
-        _, h0, h1, weights = surrogate_slopes(torch.zeros(1, 17, 17), **NUMBERS, **flags)
+    for flags in (FLAGS[0], FLAGS[4]):
+        _, h0, h1, weights = surrogate_slopes(torch.zeros(1, 9, 9), **NUMBERS, **flags)
         assert (h0, h1) == (0, 0)
-        assert torch.equal(weights, torch.zeros(1, 17, 17))
+        assert torch.equal(weights, torch.zeros(1, 9, 9))
 
 
 def test_strides_are_followed(path):
-    D = distances("grid", 36, B=3)
-    for view in (D[::2, ::2, ::2], D.mT[:, :17, :17], D[:1, :18, :18].expand(2, 18, 18)):
+    D = distances("grid", 22, B=3)
+    for view in (D[::2, ::2, ::2], D.mT[:2, :7, :7], D[:1, 3:12, 3:12].expand(2, 9, 9)):
         assert not view.is_contiguous()
         for ours, theirs in zip(
             surrogate_slopes(view, **PLAIN),
@@ -231,7 +244,7 @@ def test_strides_are_followed(path):
 
 
 def test_a_batch_is_its_clouds_and_runs_repeat(path):
-    D = distances("unit", 18, B=3)
+    D = distances("unit", 18, B=2)
     whole = surrogate_slopes(D, **PLAIN)
     singles = zip(*(surrogate_slopes(one[None], **PLAIN) for one in D), strict=True)
     for batch, again, single in zip(whole, surrogate_slopes(D, **PLAIN), singles, strict=True):

@@ -1,17 +1,22 @@
-"""Triton kernels: distances, H0 and the scatter of edge gradients, each in a file of its own.
+"""Triton kernels: distances, H0, edge lengths, gradients and the surrogate, an idea a file.
 
-Nothing here is wired yet: no operator of the package calls these kernels, `import tsloss_fast`
-does not load them, and CUDA tensors are still refused by the public functions. They are tested
-through Triton's interpreter and compiled ahead of time for sm_80, sm_90 and sm_100; they have not
-been run or measured on a GPU.
+`tsloss_fast.cuda` hands CUDA tensors to them; `import tsloss_fast` does not load them. They are
+tested through Triton's interpreter and compiled ahead of time for sm_80, sm_90 and sm_100; they
+have not been run or measured on a GPU.
 
-================  ===================================  =============================================
-module            launcher                             limits
-================  ===================================  =============================================
-`distances`       `pairwise_distances(x)`              direct differences at every n
-`h0`              `h0_critical_edges(D)`               n <= 256, float32 lengths
-`scatter`         `scatter_edges(x, edges, weights)`   work grows with n * K
-================  ===================================  =============================================
+======================  ===================================  =====================================
+module                  launcher                             limits
+======================  ===================================  =====================================
+`distances`             `pairwise_distances(x)`              direct up to n = 512, then by products
+`edge_lengths`          `edge_lengths(x, edges)`             none
+`h0`                    `h0_critical_edges(D)`               n <= 65,535; 46,340 in float64
+`scatter`               `scatter_edges(x, edges, weights)`   none; sorts where n * K is large
+`scatter_differences`   `scatter_differences(x, weights)`    work grows with n^2 * d
+`surrogate`             `surrogate_slopes(D, ...)`           one launch up to n = 128, then seven
+======================  ===================================  =====================================
+
+`direct` and `product` hold the two ways to the distances, `h0_small`, `h0_large` and `h0_elder` the
+parts of H0, `surrogate_formulas` and `surrogate_tiled` those of the surrogate.
 
 The modules need Triton, which the package itself does not ask for: 3.7.1 and 3.9.0 pass all tests,
 3.6.0 those of the compiler (its interpreter fails with NumPy 2.4). A launcher takes CUDA tensors,

@@ -12,9 +12,10 @@ from tsloss_fast.kernels.checks import check_device, check_programs, check_tenso
 from tsloss_fast.kernels.surrogate_tiled import launch_tiled
 from tsloss_fast.validation import check_flag, check_number, describe
 
-# The largest cloud whose lengths one program keeps in its registers: 32 bytes * 4 a thread.
-MAX_POINTS = {torch.float32: 128, torch.float64: 64}
-WARPS = {16: 1, 32: 2, 64: 4, 128: 16}
+# The largest cloud whose lengths one program keeps in its registers, eight of them a thread. Beyond
+# they spill: of 128 points, 32 lengths and more than a kilobyte a thread.
+MAX_POINTS = {torch.float32: 64, torch.float64: 32}
+WARPS = {16: 1, 32: 4, 64: 16}
 
 
 @triton.jit
@@ -51,6 +52,9 @@ def _surrogate_kernel(
     mean = tl.sum(means.to(tl.float64)) / points
     # 0, or NaN if any length is NaN or infinite.
     poison = mean - mean
+    # Adding a zero that the compiler does not know of also makes it compute each exponential again
+    # below: kept from one step to the next, they would not fit in the registers.
+    lengths += poison.to(dtype)
     unit = formulas.mean_scale(mean, SCALE_BY_MEAN)
     scale = formulas.rate(unit, dtype)
     by_tau, by_alpha = formulas.rate(unit / tau, dtype), formulas.rate(unit * alpha, dtype)
@@ -66,6 +70,7 @@ def _surrogate_kernel(
     far_total = tl.sum(far_total.to(tl.float64))
     delta = tl.sum(near_lengths.to(tl.float64)) / near_total
     zeta = tl.sum(far_lengths.to(tl.float64)) / far_total
+    lengths += (delta - delta).to(dtype)
     near, near_squares, far, far_squares = formulas.shortfall_sums(
         lengths, counted, low, high, scale, delta.to(dtype), zeta.to(dtype), n
     )
@@ -75,15 +80,16 @@ def _surrogate_kernel(
     tl.store(h0_term + b, (h0 + poison).to(dtype))
     tl.store(h1_term + b, (h1 + poison).to(dtype))
 
-    soft = tl.where(i < n, soft, 1.0).to(tl.float64)
-    factors = (unit * h0_weight * 2 / points * deviations / soft).to(dtype)
+    lengths += (h1 - h1).to(dtype)
+    factors = (unit * h0_weight * 2 / points * deviations).to(dtype)
+    factors = formulas.quotient(factors, tl.where(i < n, soft, 1.0))
     both = unit * h1_weight * 4 / points / points
     result = formulas.tile_weights(
         lengths, counted, shortest, shortest, factors, factors, low, high, scale, by_tau, by_alpha,
         delta, zeta, tl.sum(near.to(tl.float64)), tl.sum(far.to(tl.float64)), near_total,
         far_total, alpha, both * lambda_repel, both * lambda_attract, DETACH_SCALES,
     )  # fmt: skip
-    at = i.to(tl.int64)[:, None] * n + i[None, :]
+    at = i[:, None] * n + i[None, :]
     tl.store(weights + b * n * n + at, result + poison.to(dtype), mask=inside)
 
 
@@ -101,7 +107,7 @@ def surrogate_slopes(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """TSLoss by Eq. 1 to 6 of arXiv 2602.16500v1, and what its gradient takes of each pair.
 
-    The formulas are those of `tsloss_fast.TSLoss`. Up to 128 points (64 in float64) one program
+    The formulas are those of `tsloss_fast.TSLoss`. Up to 64 points (32 in float64) one program
     per cloud reads D once and keeps it in registers; larger clouds take seven launches of many
     programs, which read D four times.
 
@@ -126,8 +132,8 @@ def surrogate_slopes(
 
     All in the dtype of `D`, without a gradient of their own. Sums run in the dtype of `D` within a
     row and in float64 over the rows, always in the same order: two runs give the same bits. In
-    float32, exp is the device's ``ex2.approx``: 2 units in the last place, and one more for each
-    unit of its exponent, by which its value has faded.
+    float32, exp(-z) is the device's ``ex2.approx``: off by 2 units in the last place and z more,
+    for a value that has faded by e^-z.
 
     A NaN or an infinity anywhere in a cloud makes its loss, terms and weights NaN; nothing is
     raised, since the device is not waited for. A cloud of one point has loss 0. Where the loss or

@@ -5,6 +5,9 @@ to its last digit however alike all lengths are. delta and zeta are such distanc
 shortest and longest - zeta, so that the two halves of L_H1 are one formula, seen from each end.
 """
 
+# Triton takes no annotation of what a function returns.
+# ruff: noqa: ANN201
+
 from __future__ import annotations
 
 import triton
@@ -77,7 +80,8 @@ def softmax_sums(lengths, counted, shortest, low, high, scale, by_tau, by_alpha)
 def soft_minima(shortest, soft, low, unit, tau, inside):
     """s_i of each row above the shortest length `low`, float64; 0 for rows not inside."""
     above = tl.where(inside, shortest - low, 0.0).to(tl.float64)
-    return above * unit - tau * tl.log(tl.where(inside, soft, 1.0).to(tl.float64))
+    # The sum has the error of its dtype already, so the logarithm needs no more digits.
+    return above * unit - tau * tl.log(tl.where(inside, soft, 1.0)).to(tl.float64)
 
 
 @triton.jit
@@ -111,7 +115,17 @@ def mean_scale(mean, SCALE_BY_MEAN: tl.constexpr):
 
 
 @triton.jit
-def pull(distance, edge, scale, by_alpha, mean_exponent, push, through, counted, DETACH_SCALES: tl.constexpr):  # fmt: skip
+def pull(
+    distance,  # [ROWS, COLUMNS], from the shortest length, or to the longest
+    edge,  # that of delta, or of zeta
+    scale,
+    by_alpha,
+    mean_exponent,  # alpha * edge
+    push,  # what the slope of the hinge is multiplied by
+    through,  # the same for the slope of its edge
+    counted,
+    DETACH_SCALES: tl.constexpr,
+):
     """The slope of one half of L_H1 along its distance: that of the hinge, and that of its edge."""
     slope = -push * shortfall(distance * scale, edge, counted)
     if not DETACH_SCALES:

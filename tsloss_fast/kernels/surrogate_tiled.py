@@ -15,7 +15,7 @@ from tsloss_fast.kernels.checks import check_programs
 
 # Rows of a program, columns of one step of its loop, and rows that one step of a total takes.
 ROWS = 16
-COLUMNS = 128
+COLUMNS = {torch.float32: 64, torch.float64: 32}
 BLOCK = 1024
 
 # The values of a row, and of a cloud: the smallest of the first, the largest of the second, and
@@ -100,7 +100,7 @@ def _extents_kernel(
     mean = tl.zeros([ROWS], dtype)
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
         least, most, part = formulas.extents(lengths, counted, n)
         shortest, longest = tl.minimum(shortest, least), tl.maximum(longest, most)
         mean += part
@@ -169,7 +169,7 @@ def _softmax_kernel(
     near_total, near_lengths, far_total, far_lengths = soft, soft, soft, soft
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
         s, nt, nl, ft, fl = formulas.softmax_sums(
             lengths, counted, shortest, low, high, scale, by_tau, by_alpha
         )
@@ -213,7 +213,7 @@ def _shortfalls_kernel(
     near_squares, far, far_squares = near, near, near
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
         a, aa, c, cc = formulas.shortfall_sums(
             lengths, counted, low, high, scale, delta.to(dtype), zeta.to(dtype), n
         )
@@ -316,7 +316,7 @@ def launch_tiled(
     rows = torch.empty(B, VALUES.value, n, dtype=torch.float64, device=D.device)
     totals = torch.empty(B, VALUES.value, dtype=torch.float64, device=D.device)
     h0_weight, _, tau, alpha, _, _ = numbers
-    tiles = {"SELF_PAIRS": flags["SELF_PAIRS"], "ROWS": ROWS, "COLUMNS": COLUMNS}
+    tiles = {"SELF_PAIRS": flags["SELF_PAIRS"], "ROWS": ROWS, "COLUMNS": COLUMNS[D.dtype]}
     by_mean = {"SCALE_BY_MEAN": flags["SCALE_BY_MEAN"], **tiles}
     grid = (programs,)
 
