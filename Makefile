@@ -5,6 +5,7 @@
 PYTHON ?= python3
 TORCH ?= 2.13.0
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 DEMO_OUT ?= runs/demo
 
 BIN := $(VENV)/bin
@@ -22,6 +23,18 @@ lint: env
 demo: env
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tsloss_fast.tuning.demo --out $(DEMO_OUT)
 
+docs: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+	@echo "Open site/index.html"
+
+# The site is made from the sources alone, so neither torch nor a compiler is needed here.
+$(DOCS_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import tomllib' || { echo "make docs needs Python 3.11 or newer. Try: make PYTHON=python3.12 docs"; exit 1; }
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $(DOCS_VENV)/requirements.txt
+	$(DOCS_VENV)/bin/pip install --quiet --requirement $(DOCS_VENV)/requirements.txt
+	touch $@
+
 env: $(VENV)/.installed
 
 # torch comes first and by version: a plain "torch" would replace it by the newest CUDA build.
@@ -38,4 +51,4 @@ $(VENV)/.installed: $(SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info tsloss_fast/*.so
+	rm -rf $(VENV) $(DOCS_VENV) site build *.egg-info tsloss_fast/*.so
