@@ -6,11 +6,17 @@ from typing import Any
 from griffe import Extension, Object
 
 INLINE = re.compile(r":math:`([^`]+)`")
-# The directive, on the same line or in the indented lines that follow, up to a blank line.
-DISPLAY = re.compile(r"^( *)\.\. math::((?:.+\n?|\n(?=\1 +\S))+)", flags=re.MULTILINE)
+# The directive with the lines below it that are indented further.
+DISPLAY = re.compile(r"^( *)\.\. math::(.*\n(?:\1 +\S.*(?:\n|\Z))*)", flags=re.MULTILINE)
 # "name : type" of a parameter; the site shows the type as code already.
 TYPE = re.compile(r"^ *\w+(?:, \w+)* : .*$", flags=re.MULTILINE)
 LITERAL = re.compile(r"::$", flags=re.MULTILINE)
+
+PARAMETERS = re.compile(
+    r"(?<=^Parameters\n----------\n).*?(?=\n\n[A-Z]\w+\n---|\Z)", flags=re.MULTILINE | re.DOTALL
+)
+# "a, b : type" and the text below it.
+GROUP = re.compile(r"^(\w+(?:, \w+)+)( : .*)?((?:\n    .*|\n(?=\n    ))*)", flags=re.MULTILINE)
 
 
 class Docstrings(Extension):
@@ -24,6 +30,7 @@ class Docstrings(Extension):
 def to_markdown(text: str) -> str:
     text = DISPLAY.sub(_display, text)
     text = INLINE.sub(lambda match: f"${' '.join(match[1].split())}$", text)
+    text = PARAMETERS.sub(lambda match: GROUP.sub(_one_by_one, match[0]), text)
     text = TYPE.sub(lambda match: match[0].replace("`", ""), text)
     return LITERAL.sub(":", text)
 
@@ -31,3 +38,9 @@ def to_markdown(text: str) -> str:
 def _display(match: re.Match[str]) -> str:
     indent, body = match.groups()
     return f"\n{indent}$${' '.join(body.split())}$$\n\n"
+
+
+def _one_by_one(match: re.Match[str]) -> str:
+    """A parameter each, for the site would give all of a group the default of the first."""
+    names, kind, text = match.groups(default="")
+    return "\n".join(f"{name}{kind}{text}" for name in names.split(", "))
