@@ -14,6 +14,7 @@
 PYTHON ?= python3
 TORCH ?= 2.13.0
 VENV ?= .venv
+DOCS_VENV ?= .venv-docs
 DEMO_OUT ?= runs/demo
 GPU_PYTHON ?= $(PYTHON)
 
@@ -58,6 +59,18 @@ bench-tables: env-bench
 	$(BIN)/python -m benchmarks.tables
 	$(BIN)/python -m benchmarks.goals
 
+docs: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+	@echo "Open site/index.html"
+
+# The site is made from the sources alone, so neither torch nor a compiler is needed here.
+$(DOCS_VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import tomllib' || { echo "make docs needs Python 3.11 or newer. Try: make PYTHON=python3.12 docs"; exit 1; }
+	test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' > $(DOCS_VENV)/requirements.txt
+	$(DOCS_VENV)/bin/pip install --quiet --requirement $(DOCS_VENV)/requirements.txt
+	touch $@
+
 env: $(VENV)/.installed
 
 # A peer that does not install is left out by the run, with the reason.
@@ -81,4 +94,4 @@ $(VENV)/.installed: $(SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info tsloss_fast/*.so
+	rm -rf $(VENV) $(DOCS_VENV) site build *.egg-info tsloss_fast/*.so
