@@ -5,6 +5,7 @@
 # make bench-full      the same over all families, sizes, batches and dimensions: hours
 # make bench-growth    how time and memory grow with n, about ten minutes
 # make bench-tables    tables and pictures alone, from the results that lie there
+# make docs   the documentation in site/, links checked
 # make test-gpu   the tests of the kernels, compiled and run on a CUDA device
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
 # Settings: PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
@@ -22,7 +23,7 @@ BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
 
 .PHONY: test test-gpu demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
-.PHONY: clean
+.PHONY: docs clean
 
 test: env lint
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
