@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from clouds import FAMILIES, WITHOUT_TIES, cloud, clouds, matrices
+from clouds import FAMILIES, WITHOUT_TIES, cloud, clouds, matrices, matrix
 from hypothesis import given
 from hypothesis import strategies as st
 from oracles import assert_same, assert_valid, edges, gudhi_intervals, select, values
 
-from tsloss_fast import reference
+from tsloss_fast import _C, persistence, reference
 
 METRICS = ["euclidean", "cosine", "precomputed"]
 
@@ -414,3 +414,16 @@ def test_a_second_derivative_is_right_or_an_error(tsl):
     except RuntimeError:
         return
     assert torch.allclose(got, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("fault", ["none", "asymmetric", "negative", "nan", "infinite", "diagonal"])
+def test_the_device_tells_a_distance_matrix_as_the_engine_does(fault):
+    """What H0 of a precomputed CUDA matrix is checked by, without waiting for the device."""
+    D = torch.stack([matrix("ranks", 7, seed) for seed in range(2)])
+    if fault == "infinite":
+        D[1, 4, 2] = D[1, 2, 4] = torch.inf
+    elif fault != "none":
+        entry = {"asymmetric": 0.5, "negative": -1.0, "nan": torch.nan, "diagonal": 2.0}[fault]
+        D[1, 4, 4 if fault == "diagonal" else 2] = entry
+    expected = [_C.first_matrix_fault(one[None].numpy()) is None for one in D]
+    assert persistence._is_distance_matrix(D).tolist() == expected == [True, fault == "none"]

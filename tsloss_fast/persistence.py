@@ -125,8 +125,12 @@ def rips_persistence(
     check_choice(max_dim, "max_dim", (0, 1))
     if metric == "precomputed":
         check_square(x)
-        D = ops.at_least_float32(x)
-        lengths = _checked_entries(D, max_dim)
+        D, valid = _checked_matrix(ops.at_least_float32(x), max_dim)
+
+        def lengths(edges: Tensor) -> Tensor:
+            entries = _gather_edges(D, edges)
+            return entries if valid is None else entries.where(valid.unsqueeze(-1), torch.nan)
+
     else:
         check_cloud(x)
         points = _metric_points(x, metric)
@@ -169,17 +173,18 @@ def _metric_lengths(lengths: Tensor, metric: str) -> Tensor:
     return lengths if metric == "euclidean" else lengths.square() / 2
 
 
-def _checked_entries(D: Tensor, max_dim: int) -> Callable[[Tensor], Tensor]:
-    """The lengths that a precomputed matrix gives to edges, once it was found to be one.
+def _checked_matrix(D: Tensor, max_dim: int) -> tuple[Tensor, Tensor | None]:
+    """A precomputed matrix once it was found to be one, or else the answer of the device, bool.
 
     H1 of a CUDA matrix needs it on the host anyhow, so there it is checked as on the CPU. For H0
-    alone the device checks it, and what is no distance matrix has NaN for lengths.
+    alone the device checks it: what is no distance matrix becomes 0, for the kernels rely on its
+    symmetry, and its lengths NaN.
     """
-    if D.device.type == "cuda" and max_dim == 0:
-        valid = _is_distance_matrix(D).unsqueeze(-1)  # [..., 1]
-        return lambda edges: _gather_edges(D, edges).where(valid, torch.nan)
-    require_distance_matrix(D)
-    return lambda edges: _gather_edges(D, edges)
+    if D.device.type != "cuda" or max_dim > 0:
+        require_distance_matrix(D)
+        return D, None
+    valid = _is_distance_matrix(D)  # [...]
+    return D.where(valid[..., None, None], 0), valid
 
 
 def _is_distance_matrix(D: Tensor) -> Tensor:
