@@ -140,10 +140,8 @@ def _product_kernel(
     sums = a_norms[:, None] + b_norms[None, :]
     squares = sums + products
     inside = (i < n)[:, None] & (j < n)[None, :]
-    above = i[:, None] < j[None, :]
-    # A NaN fails every comparison. The diagonal is summed anew, and with it a row that is not
-    # finite.
-    kept = (squares >= TRUSTED * sums) & (sums >= SMALLEST_SUM) & (sums <= LARGEST_SUM) & above
+    # A NaN fails every comparison; the diagonal's squares, about 0, the first or the second.
+    kept = (squares >= TRUSTED * sums) & (sums >= SMALLEST_SUM) & (sums <= LARGEST_SUM)
     anew = (inside & (i[:, None] <= j[None, :]) & ~kept).to(tl.int8)
     PARTS: tl.constexpr = TILE // BLOCK_N
     anew = tl.max(tl.max(tl.reshape(anew, [PARTS, BLOCK_N, PARTS, BLOCK_N]), axis=3), axis=1)
