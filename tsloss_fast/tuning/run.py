@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsloss_fast import cuda
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.tuning import data, models
 from tsloss_fast.tuning.checkpoints import RunError, RunFolder
@@ -78,7 +79,7 @@ def tune(
     """
     train, held_out = _read_data(config)
     source = models.find_model(config.model) if loaded is None else None
-    _check_device(config.device)
+    _check_device(config.device, config.loss)
     folder = RunFolder(out)
     description = {
         **config.as_dict(),
@@ -159,7 +160,7 @@ def _read_data(config: TuneConfig) -> tuple[list[data.Example], list[data.Exampl
     return examples, []
 
 
-def _check_device(name: str) -> None:
+def _check_device(name: str, loss: str) -> None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -167,6 +168,12 @@ def _check_device(name: str) -> None:
         raise ConfigError(
             f"device: expected one that works here, got {name!r}: {reason}"
         ) from error
+    if torch.device(name).type == "cuda" and loss in ("tsloss", "surrogate"):
+        # Before anything is written: TSLoss would need Triton in the first step.
+        try:
+            cuda.kernels()
+        except ImportError as error:
+            raise ConfigError(f"device: {error}") from error
 
 
 def _check_folder(
