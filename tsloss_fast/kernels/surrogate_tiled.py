@@ -100,7 +100,7 @@ def _extents_kernel(
     mean = tl.zeros([ROWS], dtype)
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
         least, most, part = formulas.extents(lengths, counted, n)
         shortest, longest = tl.minimum(shortest, least), tl.maximum(longest, most)
         mean += part
@@ -169,7 +169,7 @@ def _softmax_kernel(
     near_total, near_lengths, far_total, far_lengths = soft, soft, soft, soft
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
         s, nt, nl, ft, fl = formulas.softmax_sums(
             lengths, counted, shortest, low, high, scale, by_tau, by_alpha
         )
@@ -213,7 +213,7 @@ def _shortfalls_kernel(
     near_squares, far, far_squares = near, near, near
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
         a, aa, c, cc = formulas.shortfall_sums(
             lengths, counted, low, high, scale, delta.to(dtype), zeta.to(dtype), n
         )
