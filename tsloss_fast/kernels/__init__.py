@@ -12,7 +12,7 @@ module                  launcher                             limits
 `h0`                    `h0_critical_edges(D)`               n <= 65,535; 46,340 in float64
 `scatter`               `scatter_edges(x, edges, weights)`   none; sorts where n * K is large
 `scatter_differences`   `scatter_differences(x, weights)`    work grows with n^2 * d
-`surrogate`             `surrogate_slopes(D, ...)`           one launch up to n = 128, then seven
+`surrogate`             `surrogate_slopes(D, ...)`           one launch up to n = 64, then seven
 ======================  ===================================  =====================================
 
 `direct` and `product` hold the two ways to the distances, `h0_small`, `h0_large` and `h0_elder` the
