@@ -26,6 +26,7 @@ import torch
 import tsloss_fast as tsl
 from benchmarks import results
 from tsloss_fast import _C, ops
+from tsloss_fast.timing import spread
 
 MIB = 2**20
 
@@ -74,15 +75,7 @@ def host_seconds(calls: dict[str, Callable[[], object]], runs: int) -> dict[str,
 
 def row(what: str, seconds: list[float], **more: object) -> dict[str, object]:
     """One line of the results."""
-    low, high = np.quantile(seconds, (0.2, 0.8))
-    return {
-        "what": what,
-        "median_s": statistics.median(seconds),
-        "p20_s": float(low),
-        "p80_s": float(high),
-        "runs": len(seconds),
-        **more,
-    }
+    return {"what": what, **spread(seconds).as_dict(), **more}
 
 
 def clouds(B: int, n: int, d: int) -> torch.Tensor:

@@ -9,12 +9,12 @@ Tensors come [..., n, d] and are handed to the launchers as [B, n, d].
 from __future__ import annotations
 
 import functools
-import math
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
-from tsloss_fast.engine import batch_of
+from tsloss_fast.engine import batch_of, clouds
 from tsloss_fast.host_h1 import PendingBars
 
 
@@ -40,14 +40,9 @@ def kernels() -> ModuleType:
     return tsloss_fast.kernels
 
 
-def _clouds(x: Tensor, trailing: int = 2) -> Tensor:
-    lead = math.prod(x.shape[: x.ndim - trailing])
-    return x.detach().reshape(lead, *x.shape[x.ndim - trailing :])
-
-
 def pairwise_distances(x: Tensor) -> Tensor:
     """See `ops.pairwise_distances`."""
-    D = kernels().distances.pairwise_distances(_clouds(x))
+    D = kernels().distances.pairwise_distances(clouds(x))
     return D.reshape(*batch_of(x), *D.shape[1:])
 
 
@@ -55,25 +50,25 @@ def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
     """See `ops.scatter_differences`."""
     return (
         kernels()
-        .scatter_differences.scatter_differences(_clouds(x), _clouds(weights))
+        .scatter_differences.scatter_differences(clouds(x), clouds(weights))
         .reshape(x.shape)
     )
 
 
 def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     """See `ops.scatter_edges`."""
-    out = kernels().scatter.scatter_edges(_clouds(x), _clouds(edges), _clouds(weights, 1))
+    out = kernels().scatter.scatter_edges(clouds(x), clouds(edges), clouds(weights, 1))
     return out.reshape(x.shape)
 
 
 def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     """See `ops.edge_lengths`."""
-    return kernels().edge_lengths.edge_lengths(_clouds(x), _clouds(edges)).reshape(edges.shape[:-1])
+    return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
 
 
 def h0_critical_edges(D: Tensor) -> Tensor:
     """See `ops.h0_critical_edges`."""
-    bars = kernels().h0.h0_critical_edges(_clouds(D))
+    bars = kernels().h0.h0_critical_edges(clouds(D))
     return bars.reshape(*batch_of(D), *bars.shape[1:])
 
 
@@ -82,26 +77,12 @@ def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
     return PendingBars(D, D, "x").result()
 
 
-def surrogate_loss(
-    prompt: Tensor,
-    h0_weight: float,
-    h1_weight: float,
-    tau: float,
-    alpha: float,
-    lambda_repel: float,
-    lambda_attract: float,
-    scale_by_mean: bool,
-    self_pairs: bool,
-    detach_scales: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `ops.surrogate_loss`."""
+def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See `ops.surrogate_loss`, whose options the launcher takes in the same order."""
     launch = kernels()
-    x = _clouds(prompt)
+    x = clouds(prompt)
     D = launch.distances.pairwise_distances(x)
-    *terms, weights = launch.surrogate.surrogate_slopes(
-        D, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean,
-        self_pairs, detach_scales,
-    )  # fmt: skip
+    *terms, weights = launch.surrogate.surrogate_slopes(D, *options)
     slope = launch.scatter_differences.scatter_differences(x, weights).reshape(prompt.shape)
     loss, h0, h1 = (term.reshape(batch_of(prompt)) for term in terms)
     return loss, h0, h1, slope

@@ -25,6 +25,7 @@ except ImportError as error:
 __all__ = [
     "_C",
     "batch_of",
+    "clouds",
     "flat",
     "require_distance_matrix",
     "require_finite",
@@ -38,10 +39,16 @@ def batch_of(x: Tensor) -> tuple[int, ...]:
     return tuple(x.shape[:-2])
 
 
+def clouds(x: Tensor, trailing: int = 2) -> Tensor:
+    """A tensor [..., ...] as [B, ...] with `trailing` dimensions behind B, out of its graph."""
+    # Counted, for -1 is ambiguous where there are no clouds.
+    lead = math.prod(x.shape[: x.ndim - trailing])
+    return x.detach().reshape(lead, *x.shape[x.ndim - trailing :])
+
+
 def flat(x: Tensor, trailing: int = 2) -> Any:
     """The NumPy view [B, ...] of a tensor [..., ...] that the compiled module reads."""
-    lead = math.prod(x.shape[: x.ndim - trailing])
-    return x.detach().reshape(lead, *x.shape[x.ndim - trailing :]).contiguous().cpu().numpy()
+    return clouds(x, trailing).contiguous().cpu().numpy()
 
 
 def unflat(array: Any, batch: tuple[int, ...]) -> Tensor:

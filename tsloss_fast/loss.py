@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from tsloss_fast import ops
 from tsloss_fast.host_h1 import PendingBars
-from tsloss_fast.ops import at_least_float32
 from tsloss_fast.persistence_terms import persistence_terms
 from tsloss_fast.validation import check_choice, check_cloud, check_flag, check_number, describe
 
@@ -192,7 +191,7 @@ class TSLoss(nn.Module):
             raise ValueError(
                 f"prompt: expected at least one cloud to take the mean of, got {describe(prompt)}"
             )
-        x = at_least_float32(prompt)
+        x = ops.at_least_float32(prompt)
         if self.mode == "persistence" and not ops.fuses_persistence_loss(x):
             D = ops.pairwise_distances(x.detach())
             if ops.is_transformed():

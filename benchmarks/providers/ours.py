@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 
 from benchmarks.providers.base import Call, Diagrams, Provider, diagrams_of_edges
@@ -15,21 +17,20 @@ def _diagrams(result: tuple) -> list[Diagrams]:
     ]
 
 
-class TslossFast(Provider):
-    """The functions that users call: checks, tensors and gradients included."""
+class TensorFunctions(Provider):
+    """The public functions on tensors, which the package and its reference both have."""
 
-    name = "tsloss_fast"
-    package = "tsloss-fast"
-    modules = ("tsloss_fast",)
     edges = True
+
+    def api(self) -> ModuleType:
+        """The module that has the functions."""
+        raise NotImplementedError
 
     def distances(self, x: np.ndarray) -> Call:
         import torch
 
-        import tsloss_fast as tsl
-
-        points = torch.from_numpy(x)
-        return Call(lambda: tsl.pairwise_distances(points), lambda D: D.numpy())
+        api, points = self.api(), torch.from_numpy(x)
+        return Call(lambda: api.pairwise_distances(points), lambda D: D.numpy())
 
     def h0(self, D: np.ndarray) -> Call:
         return self._persistence(D, 0)
@@ -40,10 +41,8 @@ class TslossFast(Provider):
     def _persistence(self, D: np.ndarray, max_dim: int) -> Call:
         import torch
 
-        import tsloss_fast as tsl
-
-        matrix = torch.from_numpy(D)
-        return Call(lambda: tsl.rips_persistence(matrix, max_dim, "precomputed"), _diagrams)
+        api, matrix = self.api(), torch.from_numpy(D)
+        return Call(lambda: api.rips_persistence(matrix, max_dim, "precomputed"), _diagrams)
 
     def loss(self, x: np.ndarray) -> Call:
         return self._loss("persistence", x, backward=False)
@@ -58,10 +57,22 @@ class TslossFast(Provider):
         return self._loss("surrogate", x, backward=True)
 
     def _loss(self, mode: str, x: np.ndarray, backward: bool) -> Call:
-        import tsloss_fast as tsl
         from benchmarks.providers.torch_losses import backward_call, forward_call
 
-        return (backward_call if backward else forward_call)(tsl.TSLoss(mode), x)
+        return (backward_call if backward else forward_call)(self.api().TSLoss(mode), x)
+
+
+class TslossFast(TensorFunctions):
+    """The functions that users call: checks, tensors and gradients included."""
+
+    name = "tsloss_fast"
+    package = "tsloss-fast"
+    modules = ("tsloss_fast",)
+
+    def api(self) -> ModuleType:
+        import tsloss_fast
+
+        return tsloss_fast
 
 
 class Engine(Provider):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 import triton
 from torch import Tensor
 
-from tsloss_fast.validation import describe
+from tsloss_fast.validation import FLOATING, describe
 
 # Programs of a launch are counted along one grid axis.
 MAX_PROGRAMS = 2**31 - 1
@@ -20,6 +21,15 @@ def check_tensor(x: object, name: str, shape: str, rank: int, dtypes: tuple[obje
         raise TypeError(f"{name}: expected {names}, got {describe(x)}")
     if x.ndim != rank:
         raise ValueError(f"{name}: expected {shape}, got {describe(x)}")
+
+
+def check_points_and_edges(x: object, edges: object) -> None:
+    """Raise unless `x` are points [B, n, d] and `edges` vertex pairs [B, K, 2] of these clouds."""
+    check_tensor(x, "x", "points [B, n, d]", 3, FLOATING)
+    check_tensor(edges, "edges", "vertex pairs [B, K, 2]", 3, (torch.int64,))
+    B = len(x)
+    if edges.shape != (B, edges.shape[1], 2):
+        raise ValueError(f"edges: expected [{B}, K, 2], as x has {B} clouds, got {describe(edges)}")
 
 
 def check_device(x: Tensor, name: str, kernel: object) -> None:

@@ -9,12 +9,11 @@ from torch import Tensor
 
 from tsloss_fast.kernels.checks import (
     check_device,
+    check_points_and_edges,
     check_programs,
     check_same_device,
-    check_tensor,
 )
 from tsloss_fast.kernels.direct import ENLARGE, REDUCE, SMALLEST
-from tsloss_fast.validation import FLOATING, describe
 
 # Coordinates that one step of a sum takes.
 BLOCK_D = 512
@@ -121,12 +120,9 @@ def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     >>> edge_lengths(x, torch.tensor([[[0, 1], [-1, -1]]]))
     tensor([[5., 0.]])
     """
-    check_tensor(x, "x", "points [B, n, d]", 3, FLOATING)
-    check_tensor(edges, "edges", "vertex pairs [B, K, 2]", 3, (torch.int64,))
+    check_points_and_edges(x, edges)
     B, n, d = x.shape
     K = edges.shape[1]
-    if edges.shape != (B, K, 2):
-        raise ValueError(f"edges: expected [{B}, K, 2], as x has {B} clouds, got {describe(edges)}")
     check_device(x, "x", _edge_lengths_kernel)
     check_same_device(edges, "edges", x, "x")
     check_programs(B * K, edges, "edges")

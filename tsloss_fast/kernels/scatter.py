@@ -9,11 +9,12 @@ from torch import Tensor
 
 from tsloss_fast.kernels.checks import (
     check_device,
+    check_points_and_edges,
     check_programs,
     check_same_device,
     check_tensor,
 )
-from tsloss_fast.validation import FLOATING, describe
+from tsloss_fast.validation import describe
 
 # Edges that one step takes, and coordinates of a program.
 BLOCK_K = 32
@@ -191,14 +192,11 @@ def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
              [ 1.],
              [ 2.]]])
     """
-    check_tensor(x, "x", "points [B, n, d]", 3, FLOATING)
-    check_tensor(edges, "edges", "vertex pairs [B, K, 2]", 3, (torch.int64,))
+    check_points_and_edges(x, edges)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     check_tensor(weights, "weights", "[B, K]", 2, (dtype,))
     B, n, d = x.shape
     K = edges.shape[1]
-    if edges.shape != (B, K, 2):
-        raise ValueError(f"edges: expected [{B}, K, 2], as x has {B} clouds, got {describe(edges)}")
     if weights.shape != (B, K):
         raise ValueError(f"weights: expected [{B}, {K}], one per edge, got {describe(weights)}")
     check_device(x, "x", _scatter_kernel)
