@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 #define TSL_KERNELS "extent.inl"
 #include "foreach_isa.inl"
@@ -15,9 +16,14 @@ void Extent<T>::measure(const T* D, std::size_t n, Isa isa) {
   radius_ = std::numeric_limits<T>::infinity();
   sums_.resize(n);
   TSL_DISPATCH(isa, measure_rows, D, n, shortest_, radius_, sums_.data());
-  std::sort(sums_.begin(), sums_.end());
   from_centre_.resize(n);
-  for (std::size_t rank = 0; rank < n; ++rank) from_centre_[rank] = sums_[rank].second;
+  if (n <= kMostRanked) {
+    TSL_DISPATCH(isa, order_by_rank, sums_.data(), n, from_centre_.data());
+    return;
+  }
+  std::iota(from_centre_.begin(), from_centre_.end(), Vertex{0});
+  std::sort(from_centre_.begin(), from_centre_.end(),
+            [this](Vertex a, Vertex b) { return sums_[a] < sums_[b]; });
 }
 
 template class Extent<float>;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <utility>
 #include <vector>
 
 #include "filtration.hpp"
@@ -25,9 +24,12 @@ class Extent {
   const std::vector<Vertex>& from_centre() const { return from_centre_; }
 
  private:
+  // Up to so many vertices each is compared with all others; that takes less time than sorting.
+  static constexpr std::size_t kMostRanked = 512;
+
   T shortest_ = 0;
   T radius_ = 0;
-  std::vector<std::pair<T, Vertex>> sums_;
+  std::vector<T> sums_;
   std::vector<Vertex> from_centre_;
 };
 

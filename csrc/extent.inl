@@ -44,8 +44,7 @@ T shortest_of(const T* lengths, std::size_t count) {
 }
 
 template <class T>
-void measure_rows(const T* D, std::size_t n, T& shortest, T& radius,
-                  std::pair<T, Vertex>* sums) {
+void measure_rows(const T* D, std::size_t n, T& shortest, T& radius, T* sums) {
   for (std::size_t i = 0; i < n; ++i) {
     const T* row = D + i * n;
     T farthest;
@@ -53,6 +52,17 @@ void measure_rows(const T* D, std::size_t n, T& shortest, T& radius,
     radius = std::min(radius, farthest);
     shortest = std::min(shortest, shortest_of(row + i + 1, n - i - 1));
     // NaN, which a matrix that nobody checked may hold, has no place in an order.
-    sums[i] = {sum >= 0 ? sum : T{0}, static_cast<Vertex>(i)};
+    sums[i] = sum >= 0 ? sum : T{0};
+  }
+}
+
+// Writes the vertices in the order of their sums, of equal sums the smaller vertex first.
+template <class T>
+void order_by_rank(const T* sums, std::size_t n, Vertex* order) {
+  for (std::size_t v = 0; v < n; ++v) {
+    std::uint32_t before = 0;
+    for (std::size_t u = 0; u < v; ++u) before += sums[u] <= sums[v];
+    for (std::size_t u = v + 1; u < n; ++u) before += sums[u] < sums[v];
+    order[before] = static_cast<Vertex>(v);
   }
 }

@@ -3,6 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 namespace tsl {
 
@@ -20,12 +22,29 @@ inline Vertex second(Edge e) { return e & 0xffffu; }
 // An edge with its length; operator< is the filtration order, and the only place that states it.
 template <class T>
 struct FiltrationEdge {
-  T length;
   Edge edge;
+  T length;
 
   friend bool operator<(const FiltrationEdge& a, const FiltrationEdge& b) {
-    return a.length < b.length || (a.length == b.length && a.edge < b.edge);
+    if constexpr (std::is_same_v<T, float>)
+      return a.packed() < b.packed();
+    else
+      return a.length < b.length || (a.length == b.length && a.edge < b.edge);
+  }
+
+ private:
+  // Floats of 0 or more are ordered as their bits are, so one comparison settles length and edge.
+  std::uint64_t packed() const {
+    std::uint32_t bits;
+    std::memcpy(&bits, &length, sizeof bits);
+    return std::uint64_t{bits} << 32 | edge;
   }
 };
+
+// A matrix may say -0, whose bits no order of floats fits.
+template <class T>
+FiltrationEdge<T> filtration_edge(T length, Edge edge) {
+  return {edge, length + T{0}};
+}
 
 }  // namespace tsl

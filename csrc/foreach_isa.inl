@@ -1,8 +1,10 @@
 // Compiles the file TSL_KERNELS once per instruction set, each in a namespace of its own.
-// Headers that TSL_KERNELS needs must be included before this file.
+// Headers that TSL_KERNELS needs must be included before this file. kRegisterBytes is the width of the
+// instruction set's registers.
 #define TSL_ISA 0
 namespace tsl {
 namespace plain {
+constexpr std::size_t kRegisterBytes = 16;
 #include TSL_KERNELS
 }
 }  // namespace tsl
@@ -19,6 +21,7 @@ namespace plain {
 #endif
 namespace tsl {
 namespace avx2 {
+constexpr std::size_t kRegisterBytes = 32;
 #include TSL_KERNELS
 }
 }  // namespace tsl
@@ -38,6 +41,7 @@ namespace avx2 {
 #endif
 namespace tsl {
 namespace avx512 {
+constexpr std::size_t kRegisterBytes = 64;
 #include TSL_KERNELS
 }
 }  // namespace tsl

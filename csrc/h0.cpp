@@ -14,7 +14,7 @@ void H0<T>::grow_tree(const T* D, std::size_t n) {
   for (std::size_t count = n - 1; count > 0; --count) {
     const std::size_t at = nearest_outside(count);
     const Vertex added = outside_[at];
-    tree_.push_back({length_[at], make_edge(added, nearest_[at])});
+    tree_.push_back(filtration_edge(length_[at], make_edge(added, nearest_[at])));
 
     outside_[at] = outside_[count - 1];
     length_[at] = length_[count - 1];

@@ -9,7 +9,6 @@
 
 #include <vector>
 
-#include "edge_buckets.hpp"
 #include "extent.hpp"
 #include "h0.hpp"
 #include "isa.hpp"
@@ -29,14 +28,12 @@ class H1 {
     if (n < 2) return;
     extent_.measure(D, n, isa_);
     const T radius = extent_.enclosing_radius();
-    buckets_.fill(D, n, extent_.shortest(), radius);
-    sweep_lunes(D, n, radius, extent_.from_centre(), buckets_, memory_, isa_, h0, h1);
+    sweep_lunes(D, n, extent_.shortest(), radius, extent_.from_centre(), memory_, isa_, h0, h1);
   }
 
  private:
   Isa isa_;
   Extent<T> extent_;
-  EdgeBuckets<T> buckets_;
   SweepMemory<T> memory_;
 };
 

@@ -1,17 +1,7 @@
 // Vectors of 64 bytes, for kernels that foreach_isa.inl compiles; included by those.
 
-// The width of this instruction set's registers. A compiler vector wider than that would be taken
-// apart through memory.
-#if TSL_ISA == 512
-constexpr std::size_t kRegisterBytes = 64;
-#elif TSL_ISA == 2
-constexpr std::size_t kRegisterBytes = 32;
-#else
-constexpr std::size_t kRegisterBytes = 16;
-#endif
-
-// All instruction sets sum in the same 16 (or 8) lanes, so those with fused multiply-add give the
-// same bits.
+// A compiler vector wider than a register would be taken apart through memory. All instruction sets sum
+// in the same 16 (or 8) lanes, so those with fused multiply-add give the same bits.
 template <class T>
 struct Vector {
   typedef T Register __attribute__((vector_size(kRegisterBytes)));

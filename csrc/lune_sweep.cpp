@@ -1,6 +1,18 @@
 #include "lune_sweep.hpp"
 
+#if defined(__x86_64__)
+// GCC takes the undefined registers of its own header for a mistake.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
 
 #define TSL_KERNELS "lune_sweep.inl"
 #include "foreach_isa.inl"
@@ -8,17 +20,14 @@
 namespace tsl {
 
 template <class T>
-void sweep_lunes(const T* D, std::size_t n, T radius, const std::vector<Vertex>& order,
-                 EdgeBuckets<T>& buckets, SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0,
-                 std::vector<H1Bar>& h1) {
-  TSL_DISPATCH(isa, run_sweep, D, n, radius, order, buckets, memory, h0, h1);
+void sweep_lunes(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
+                 SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1) {
+  TSL_DISPATCH(isa, run_sweep, D, n, shortest, radius, order, memory, h0, h1);
 }
 
-template void sweep_lunes(const float*, std::size_t, float, const std::vector<Vertex>&,
-                          EdgeBuckets<float>&, SweepMemory<float>&, Isa, std::vector<H0Bar>&,
-                          std::vector<H1Bar>&);
-template void sweep_lunes(const double*, std::size_t, double, const std::vector<Vertex>&,
-                          EdgeBuckets<double>&, SweepMemory<double>&, Isa, std::vector<H0Bar>&,
-                          std::vector<H1Bar>&);
+template void sweep_lunes(const float*, std::size_t, float, float, const std::vector<Vertex>&,
+                          SweepMemory<float>&, Isa, std::vector<H0Bar>&, std::vector<H1Bar>&);
+template void sweep_lunes(const double*, std::size_t, double, double, const std::vector<Vertex>&,
+                          SweepMemory<double>&, Isa, std::vector<H0Bar>&, std::vector<H1Bar>&);
 
 }  // namespace tsl

@@ -5,8 +5,9 @@
 #include <memory>
 #include <vector>
 
+#include "aligned.hpp"
 #include "bitset.hpp"
-#include "edge_buckets.hpp"
+#include "edge_queue.hpp"
 #include "filtration.hpp"
 #include "h0.hpp"
 #include "isa.hpp"
@@ -24,29 +25,36 @@ struct H1Bar {
 // What the sweep writes to while it runs, kept from cloud to cloud.
 template <class T>
 struct SweepMemory {
-  // Rows of bits: the neighbours of a vertex, and those whose edge is annotated zero.
-  std::vector<Word> adjacent;
-  std::vector<Word> zero;
-  // A lune's vertices not reached yet, and those reached whose neighbours were not visited.
-  std::vector<Word> rest;
-  std::vector<Word> frontier;
+  EdgeMemory<T> edges;
+  // Rows of bits: the neighbours of a vertex, itself among them, and those whose edge is annotated
+  // zero.
+  AlignedVector<Word> adjacent;
+  AlignedVector<Word> zero;
+  // Rows for clouds that are too large to keep them in registers: a lune's vertices not reached yet,
+  // and those reached whose neighbours were not visited.
+  AlignedVector<Word> rest;
+  AlignedVector<Word> frontier;
   // Indices of stored vectors, or -1 - witness; left uninitialised, for each is written before it
   // is read.
   std::unique_ptr<std::int32_t[]> annotations;
   std::size_t annotations_size = 0;
-  Relations relations;
+  RelationMemory relations;
   UnionFind components;
   std::vector<FiltrationEdge<T>> generators;
+  // Rows of bits: the pairs to come that may have an empty lune. And those that have one, once they are
+  // known.
+  AlignedVector<Word> open;
+  std::vector<FiltrationEdge<T>> empty_lunes;
   std::vector<std::size_t> killed;
   std::vector<Edge> pending;
   std::vector<Vertex> rank;
 };
 
-// Writes both diagrams of the [n, n] matrix D, whose edges the buckets hold. `order` lists all
-// vertices; any order gives the same diagrams, and one from the centre outwards is fastest.
+// Writes both diagrams of the [n, n] matrix D, whose shortest edge and enclosing radius are given.
+// `order` lists all vertices; any order gives the same diagrams, and one from the centre outwards is
+// fastest.
 template <class T>
-void sweep_lunes(const T* D, std::size_t n, T radius, const std::vector<Vertex>& order,
-                 EdgeBuckets<T>& buckets, SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0,
-                 std::vector<H1Bar>& h1);
+void sweep_lunes(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
+                 SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1);
 
 }  // namespace tsl

@@ -118,7 +118,7 @@ def test_scatter_differences_matches_numpy(isa, shape, dtype):
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["generic", "tied"])
-@pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 63, 64, 65, 127, 128, 129, 257, 513])
+@pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 63, 64, 65, 127, 128, 129, 257, 513, 1030])
 def test_h1_is_the_same_on_every_instruction_set(isa, n, tied):
     D = tied_matrix(n) if tied else _C.distances(cloud((1, n, 5)))
     h0, h1 = _C.h1(D, isa=isa)
@@ -127,6 +127,30 @@ def test_h1_is_the_same_on_every_instruction_set(isa, n, tied):
     np.testing.assert_array_equal(h1, plain_h1)
     np.testing.assert_array_equal(h0, _C.h0(D))
     assert h0.shape == (1, n - 1, 3)
+
+
+SPACINGS = {
+    "even": lambda rank: rank + 1,
+    "geometric": lambda rank: np.exp2(rank / rank.max() * 200 - 100),
+    "neighbouring floats": lambda rank: 1 + rank * 2.0**-23,
+    "two crowds": lambda rank: np.where(rank < rank.mean(), 1e-3, 1) * (1 + rank * 2.0**-18),
+    "one far": lambda rank: np.where(rank < rank.max(), 1 + rank, 1e30),
+}
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("n", [20, 40, 90, 150])
+def test_edges_depend_on_the_order_of_the_lengths_alone(isa, n, spacing):
+    """However lengths are spaced, equal ranks give equal edges: no bucket of them is special."""
+    D = _C.distances(cloud((1, n, 5)))[0]
+    i, j = np.triu_indices(n, 1)
+    rank = np.empty(len(i))
+    rank[np.argsort(D[i, j], kind="stable")] = np.arange(len(i))
+    spaced = np.zeros((1, n, n), np.float32)
+    spaced[0, i, j] = spaced[0, j, i] = SPACINGS[spacing](rank)
+    assert len(np.unique(spaced)) == len(i) + 1
+    for got, expected in zip(_C.h1(spaced, isa=isa), _C.h1(D[None], isa="plain"), strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize("n", [7, 65, 150])
