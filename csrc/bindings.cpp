@@ -9,11 +9,14 @@
 #include <vector>
 
 #include "distances.hpp"
+#include "edge_scatter.hpp"
 #include "finite.hpp"
 #include "h0.hpp"
 #include "h1.hpp"
 #include "isa.hpp"
 #include "losses.hpp"
+#include "persistence_loss.hpp"
+#include "surrogate_loss.hpp"
 #include "parallel.hpp"
 
 namespace py = pybind11;
@@ -249,10 +252,18 @@ py::array scatter_edges(const py::array& x, const py::array& edges, const py::ar
     const Index* index = data<Index>(edges);
     T* out = grad.mutable_data();
     for_each_cloud_without_gil(shape.B, threads, [&] {
-      return [&](std::size_t b) {
+      auto scatter = std::make_shared<tsl::EdgeScatter<T>>();
+      return [&, scatter](std::size_t b) {
+        scatter->clear();
+        for (std::size_t k = b * K; k < (b + 1) * K; ++k) {
+          const Index i = index[2 * k];
+          const Index j = index[2 * k + 1];
+          // Neither padding nor loops add anything, nor does a weight of 0 at an infinite point.
+          if (i >= 0 && j >= 0 && i != j && w[k] != 0)
+            scatter->add(static_cast<tsl::Vertex>(i), static_cast<tsl::Vertex>(j), w[k]);
+        }
         const std::size_t at = b * shape.n * shape.d;
-        tsl::scatter_edges(in + at, index + b * K * 2, w + b * K, K, shape.n, shape.d, out + at,
-                           isa);
+        scatter->write(in + at, shape.n, shape.d, out + at, isa);
       };
     });
     return grad;
@@ -280,19 +291,11 @@ py::tuple loss_of_batch(const py::array& x, const Batch& shape, tsl::LossWeights
   T* h0_out = h0_terms.mutable_data();
   T* h1_out = h1_terms.mutable_data();
   for_each_cloud_without_gil(shape.B, threads, [&] {
-    struct Worker {
-      decltype(make_loss()) loss;
-      std::vector<T> D;
-    };
-    auto worker = std::make_shared<Worker>(Worker{make_loss(), std::vector<T>(shape.n * shape.n)});
-    return [&, worker](std::size_t b) {
-      const T* cloud = in + b * shape.n * shape.d;
-      T* const D = worker->D.data();
-      tsl::pairwise_distances(cloud, shape.n, shape.d, D, isa);
-      tsl::LossTerms terms{std::nan(""), std::nan("")};
-      if (tsl::all_finite(D, shape.n * shape.n))
-        terms = worker->loss.compute(cloud, D, shape.n, shape.d,
-                                     grad_out ? grad_out + b * shape.n * shape.d : nullptr);
+    auto loss = std::make_shared<decltype(make_loss())>(make_loss());
+    return [&, loss](std::size_t b) {
+      const std::size_t at = b * shape.n * shape.d;
+      const tsl::LossTerms terms =
+          loss->compute(in + at, shape.n, shape.d, grad_out ? grad_out + at : nullptr);
       loss_out[b] = static_cast<T>(weights.h0 * terms.h0 + weights.h1 * terms.h1);
       h0_out[b] = static_cast<T>(terms.h0);
       h1_out[b] = static_cast<T>(terms.h1);

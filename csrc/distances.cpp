@@ -1,5 +1,7 @@
 #include "distances.hpp"
 
+#include "intrinsics.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -59,33 +61,10 @@ void edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std:
   TSL_DISPATCH(isa, fill_edge_lengths, x, edges, count, d, lengths);
 }
 
-template <class T>
-void scatter_edge(const T* x, std::size_t i, std::size_t j, T weight, std::size_t d, T* grad_x,
-                  Isa isa) {
-  TSL_DISPATCH(isa, add_edge_gradient, x + i * d, x + j * d, weight, d, grad_x + i * d,
-               grad_x + j * d);
-}
-
-template <class T>
-void scatter_edges(const T* x, const std::int64_t* edges, const T* weights, std::size_t count,
-                   std::size_t n, std::size_t d, T* grad_x, Isa isa) {
-  std::fill_n(grad_x, n * d, T{0});
-  for (std::size_t k = 0; k < count; ++k) {
-    const std::int64_t i = edges[2 * k];
-    const std::int64_t j = edges[2 * k + 1];
-    if (i >= 0 && j >= 0 && i != j && weights[k] != 0)
-      scatter_edge(x, static_cast<std::size_t>(i), static_cast<std::size_t>(j), weights[k], d,
-                   grad_x, isa);
-  }
-}
-
-#define TSL_INSTANTIATE(T)                                                                          \
-  template void pairwise_distances(const T*, std::size_t, std::size_t, T*, Isa);                    \
-  template void scatter_differences(const T*, const T*, std::size_t, std::size_t, T*, Isa);         \
-  template void edge_lengths(const T*, const std::int64_t*, std::size_t, std::size_t, T*, Isa);     \
-  template void scatter_edge(const T*, std::size_t, std::size_t, T, std::size_t, T*, Isa);          \
-  template void scatter_edges(const T*, const std::int64_t*, const T*, std::size_t, std::size_t,    \
-                              std::size_t, T*, Isa);
+#define TSL_INSTANTIATE(T)                                                                  \
+  template void pairwise_distances(const T*, std::size_t, std::size_t, T*, Isa);            \
+  template void scatter_differences(const T*, const T*, std::size_t, std::size_t, T*, Isa); \
+  template void edge_lengths(const T*, const std::int64_t*, std::size_t, std::size_t, T*, Isa);
 TSL_INSTANTIATE(float)
 TSL_INSTANTIATE(double)
 

@@ -22,15 +22,4 @@ template <class T>
 void edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d, T* lengths,
                   Isa isa);
 
-// grad_x = the sum over the edges, in their order, of weights[k] * (x[i_k] - x[j_k]) at row i_k and its
-// negative at row j_k; padding and loops add nothing.
-template <class T>
-void scatter_edges(const T* x, const std::int64_t* edges, const T* weights, std::size_t count,
-                   std::size_t n, std::size_t d, T* grad_x, Isa isa);
-
-// grad_x[i] += weight * (x[i] - x[j]) and grad_x[j] -= the same.
-template <class T>
-void scatter_edge(const T* x, std::size_t i, std::size_t j, T weight, std::size_t d, T* grad_x,
-                  Isa isa);
-
 }  // namespace tsl

@@ -14,14 +14,14 @@ constexpr std::size_t kTile = 1;
 // Adds the squared differences of one block of coordinates, which `read` loads at an offset.
 template <class T, std::size_t R, std::size_t C, class Read>
 inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
-                        Vector<T> (&sums)[R][C]) {
+                        Vector<T> (&sums)[R * C]) {
   Vector<T> columns[C];
   for (std::size_t c = 0; c < C; ++c) columns[c] = read(b + c * d);
   for (std::size_t r = 0; r < R; ++r) {
     const Vector<T> row = read(a + r * d);
     for (std::size_t c = 0; c < C; ++c) {
       const Vector<T> difference = row - columns[c];
-      add_product(sums[r][c], difference, difference);
+      add_product(sums[r * C + c], difference, difference);
     }
   }
 }
@@ -29,25 +29,25 @@ inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
 // Squared distances between R rows from a and C rows from b, each d apart. The last block is padded
 // with zeros rather than summed apart, so that every pair is summed in the same order everywhere.
 template <class T, std::size_t R, std::size_t C>
-inline void tile_squares(const T* a, const T* b, std::size_t d, T (&squares)[R][C]) {
+inline void tile_squares(const T* a, const T* b, std::size_t d, T (&squares)[R * C]) {
   constexpr std::size_t L = Vector<T>::kLanes;
-  Vector<T> sums[R][C] = {};
+  Vector<T> sums[R * C] = {};
   std::size_t t = 0;
-  for (; t + L <= d; t += L) add_squares(a, b, d, [t](const T* p) { return load(p + t); }, sums);
+  for (; t + L <= d; t += L)
+    add_squares<T, R, C>(a, b, d, [t](const T* p) { return load(p + t); }, sums);
   if (t < d)
-    add_squares(a, b, d, [t, d](const T* p) { return load_part(p + t, d - t); }, sums);
-  for (std::size_t r = 0; r < R; ++r)
-    for (std::size_t c = 0; c < C; ++c) squares[r][c] = sum_lanes<T>(sums[r][c]);
+    add_squares<T, R, C>(a, b, d, [t, d](const T* p) { return load_part(p + t, d - t); }, sums);
+  sum_lanes_of(sums, squares);
 }
 
 template <class T, std::size_t R, std::size_t C>
 inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t j,
                           T* D) {
-  T squares[R][C];
+  T squares[R * C];
   tile_squares<T, R, C>(x + i * d, x + j * d, d, squares);
   for (std::size_t r = 0; r < R; ++r)
     for (std::size_t c = 0; c < C; ++c) {
-      const T length = length_of(squares[r][c], x + (i + r) * d, x + (j + c) * d, d);
+      const T length = length_of(squares[r * C + c], x + (i + r) * d, x + (j + c) * d, d);
       D[(i + r) * n + j + c] = length;
       D[(j + c) * n + i + r] = length;
     }
@@ -127,24 +127,8 @@ void fill_edge_lengths(const T* x, const std::int64_t* edges, std::size_t count,
     if (i < 0 || j < 0 || i == j) continue;
     const T* a = x + static_cast<std::size_t>(i) * d;
     const T* b = x + static_cast<std::size_t>(j) * d;
-    T square[1][1];
+    T square[1];
     tile_squares<T, 1, 1>(a, b, d, square);
-    lengths[k] = length_of(square[0][0], a, b, d);
-  }
-}
-
-template <class T>
-void add_edge_gradient(const T* a, const T* b, T weight, std::size_t d, T* grad_a, T* grad_b) {
-  constexpr std::size_t L = Vector<T>::kLanes;
-  std::size_t t = 0;
-  for (; t + L <= d; t += L) {
-    const Vector<T> step = weight * (load(a + t) - load(b + t));
-    store(grad_a + t, load(grad_a + t) + step);
-    store(grad_b + t, load(grad_b + t) - step);
-  }
-  for (; t < d; ++t) {
-    const T step = weight * (a[t] - b[t]);
-    grad_a[t] += step;
-    grad_b[t] -= step;
+    lengths[k] = length_of(square[0], a, b, d);
   }
 }

@@ -1,5 +1,7 @@
 #include "extent.hpp"
 
+#include "intrinsics.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <limits>

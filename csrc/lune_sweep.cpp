@@ -1,13 +1,6 @@
 #include "lune_sweep.hpp"
 
-#if defined(__x86_64__)
-// GCC takes the undefined registers of its own header for a mistake.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-#endif
+#include "intrinsics.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 from tsloss_fast import _C
 from tsloss_fast.validation import MAX_POINTS
@@ -115,6 +116,66 @@ def test_scatter_differences_matches_numpy(isa, shape, dtype):
     got = _C.scatter_differences(x, weights, isa=isa)
     tolerance = 10 * shape[1] * np.finfo(dtype).eps
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance)
+
+
+def crowd(shape, spread):
+    """Three points far from each other, the others within `spread` of one of them."""
+    return cloud(shape, np.float64)[:, np.arange(shape[1]) % 3] + spread * cloud(
+        shape, np.float64, seed=1
+    )
+
+
+# The clouds, and how far off float32 may be: a few roundings of a distance, over the share of a
+# distance that its difference from delta is.
+SURROGATE_CLOUDS = {
+    "generic": (lambda shape: cloud(shape, np.float64), 2e-5),
+    "far from the origin": (lambda shape: 30 + cloud(shape, np.float64), 1e-4),
+    "crowds": (lambda shape: crowd(shape, 1e-3), 2e-3),
+    "coincident": (lambda shape: crowd(shape, 0), 1e-4),
+    "tiny": (lambda shape: 1e-25 * cloud(shape, np.float64), 2e-5),
+    "huge": (lambda shape: 1e25 * cloud(shape, np.float64), 2e-5),
+}
+
+
+@pytest.mark.parametrize("kind", SURROGATE_CLOUDS)
+@pytest.mark.parametrize(
+    "shape", [(1, 2, 3), (2, 5, 16), (1, 17, 33), (1, 24, 130), (1, 67, 100)], ids=shape_id
+)
+def test_surrogate_by_products_is_that_by_differences_in_float64(isa, shape, kind):
+    make, tolerance = SURROGATE_CLOUDS[kind]
+    x = make(shape).astype(np.float32)
+    # h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean, self_pairs,
+    # detach_scales, with_grad: scaled, so that tiny and huge clouds have a loss.
+    options = (0.7, 1.3, 0.2, 8.0, 1.1, 0.9, True, False, False, True)
+    expected = surrogate_in_float64(x.astype(np.float64), *options[:6])
+    for dtype, close in ((np.float32, tolerance), (np.float64, 1e-9)):
+        loss, _, _, grad = _C.surrogate_loss(x.astype(dtype), *options, isa=isa)
+        np.testing.assert_allclose(loss, expected[0], rtol=close)
+        norms = np.linalg.norm(expected[1], axis=(1, 2))
+        assert (np.linalg.norm(grad - expected[1], axis=(1, 2)) <= close * norms).all()
+
+
+def surrogate_in_float64(x, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract):
+    """The scaled loss [B] and its gradient [B, n, d] from differences of rows, by autograd."""
+    points = torch.from_numpy(x / np.abs(x).max()).requires_grad_()
+    n = points.shape[1]
+    i, j = torch.triu_indices(n, n, 1)
+    # Each pair once; the root has no slope at 0, where the gradient is 0 by definition.
+    squares = (points[:, i] - points[:, j]).square().sum(-1)
+    lengths = torch.where(squares > 0, squares.where(squares > 0, 1).sqrt(), 0)
+    lengths = lengths / (2 * lengths.detach().sum(-1, keepdim=True) / n**2)
+    D = lengths.new_zeros(len(x), n, n).index_put((torch.arange(len(x))[:, None], i, j), lengths)
+    D = D + D.mT
+    hidden = torch.diag(D.new_full((n,), torch.inf))
+    s = -tau * torch.logsumexp(-(D + hidden) / tau, -1)
+    h0 = (s - s.mean(-1, keepdim=True)).square().mean(-1)
+    delta = ((-alpha * lengths).softmax(-1) * lengths).sum(-1, keepdim=True)
+    zeta = ((alpha * lengths).softmax(-1) * lengths).sum(-1, keepdim=True)
+    near, far = (delta - lengths).relu(), (lengths - zeta).relu()
+    h1 = 2 * (lambda_repel * near.square() + lambda_attract * far.square()).sum(-1) / n**2
+    loss = h0_weight * h0 + h1_weight * h1
+    loss.sum().backward()
+    return loss.detach().numpy(), points.grad.numpy() / np.abs(x).max()
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["generic", "tied"])

@@ -167,6 +167,18 @@ def test_detach_scales_changes_the_gradient_alone(impl):
 # Against the reference and finite differences
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e25])
+@pytest.mark.parametrize("mode", ["persistence", "surrogate"])
+def test_a_scaled_loss_has_a_gradient_at_any_size(tsl, mode, size):
+    """The weights of differences go as the square of the scale, which float32 cannot hold here."""
+    loss = tsl.TSLoss(mode, scale="mean")
+    x = cloud("gaussian", 20, 8, dtype=torch.float32).requires_grad_()
+    y = (size * x.detach()).requires_grad_()
+    expected = gradient(loss(x), x).double()
+    got = gradient(loss(y), y).double() * size
+    assert (got - expected).norm() < 1e-4 * expected.norm()
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=names)
 @pytest.mark.parametrize("n", [2, 3, 4, 9, 33, 70])
 def test_value_and_gradient_are_those_of_the_reference(tsl, n, options):

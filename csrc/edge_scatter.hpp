@@ -1,0 +1,37 @@
+// The gradient of a sum over edges: weight * (x_i - x_j) at row i, and its negative at row j.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "filtration.hpp"
+#include "isa.hpp"
+
+namespace tsl {
+
+// Edges are added first; then each row of the gradient is summed at once, over the edges that meet it in
+// the order in which they were added.
+template <class T>
+class EdgeScatter {
+ public:
+  void clear() { edges_.clear(); }
+
+  void add(Vertex i, Vertex j, T weight) { edges_.push_back({i, j, weight}); }
+
+  // Writes grad_x [n, d] for the cloud x [n, d].
+  void write(const T* x, std::size_t n, std::size_t d, T* grad_x, Isa isa);
+
+ private:
+  struct WeightedEdge {
+    Vertex i, j;
+    T weight;
+  };
+
+  std::vector<WeightedEdge> edges_;
+  // For each vertex where its neighbours begin, and for each of these who it is, and the weight.
+  std::vector<std::uint32_t> starts_;
+  std::vector<Vertex> neighbours_;
+  std::vector<T> weights_;
+};
+
+}  // namespace tsl

@@ -1,0 +1,89 @@
+#include "persistence_loss.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "distances.hpp"
+#include "finite.hpp"
+
+namespace tsl {
+
+template <class T>
+double PersistenceLoss<T>::length_of(Edge e) const {
+  return static_cast<double>(D_[first(e) * n_ + second(e)]);
+}
+
+template <class T>
+double PersistenceLoss<T>::h0_term() {
+  const auto count = static_cast<double>(n_ - 1);
+  double sum = 0;
+  for (const H0Bar& bar : h0_bars_) sum += scale_ * length_of(bar.death);
+  mean_lifetime_ = sum / count;
+  double squares = 0;
+  for (const H0Bar& bar : h0_bars_) {
+    const double off = scale_ * length_of(bar.death) - mean_lifetime_;
+    squares += off * off;
+  }
+  return squares / count;
+}
+
+template <class T>
+double PersistenceLoss<T>::h1_term() const {
+  double sum = 0;
+  for (const H1Bar& bar : h1_bars_)
+    sum += std::pow(scale_ * (length_of(bar.death) - length_of(bar.birth)), h1_power_);
+  return sum / static_cast<double>(n_);
+}
+
+// Adds slope * d length / d x; the gradient of a zero length is taken as zero. The factor of the scale
+// is left for the end: with it, weights would leave the range of T for clouds that are tiny or huge.
+template <class T>
+void PersistenceLoss<T>::add_edge(Edge e, double slope) {
+  const double length = length_of(e);
+  if (length > 0) scatter_.add(first(e), second(e), static_cast<T>(slope / length));
+}
+
+template <class T>
+void PersistenceLoss<T>::add_slopes() {
+  const double h0_slope = weights_.h0 * 2 / static_cast<double>(n_ - 1);
+  for (const H0Bar& bar : h0_bars_)
+    add_edge(bar.death, h0_slope * (scale_ * length_of(bar.death) - mean_lifetime_));
+  const double h1_slope = weights_.h1 * h1_power_ / static_cast<double>(n_);
+  for (const H1Bar& bar : h1_bars_) {
+    const double lifetime = scale_ * (length_of(bar.death) - length_of(bar.birth));
+    const double slope = h1_slope * std::pow(lifetime, h1_power_ - 1);
+    add_edge(bar.death, slope);
+    add_edge(bar.birth, -slope);
+  }
+}
+
+template <class T>
+LossTerms PersistenceLoss<T>::compute(const T* x, std::size_t n, std::size_t d, T* grad_x) {
+  n_ = n;
+  D_.resize(n * n);
+  pairwise_distances(x, n, d, D_.data(), isa_);
+  if (!all_finite(D_.data(), n * n)) return no_terms();
+  if (n < 2) {
+    if (grad_x) std::fill_n(grad_x, n * d, T{0});
+    return {};
+  }
+  scale_ = weights_.scale_by_mean ? inverse_mean(D_.data(), n) : 1;
+  h1_bars_.clear();
+  if (max_dim_ == 0)
+    h0_.compute(D_.data(), n, h0_bars_);
+  else
+    h1_.compute(D_.data(), n, h0_bars_, h1_bars_);
+  const LossTerms terms{h0_term(), h1_term()};
+  if (grad_x) {
+    scatter_.clear();
+    add_slopes();
+    scatter_.write(x, n, d, grad_x, isa_);
+    multiply_by(scale_, n * d, grad_x);
+  }
+  return terms;
+}
+
+template class PersistenceLoss<float>;
+template class PersistenceLoss<double>;
+
+}  // namespace tsl

@@ -1,0 +1,56 @@
+// TSLoss by equations 1 to 6 of arXiv 2602.16500v1 for one cloud, with its gradient.
+#pragma once
+
+#include <vector>
+
+#include "aligned.hpp"
+#include "centred_cloud.hpp"
+#include "isa.hpp"
+#include "losses.hpp"
+
+namespace tsl {
+
+struct SurrogateOptions {
+  double tau = 1;
+  double alpha = 10;
+  double lambda_repel = 1;
+  double lambda_attract = 1;
+  bool self_pairs = false;
+  bool detach_scales = false;
+};
+
+// What the passes over the distances write to, kept from cloud to cloud.
+template <class T>
+struct SurrogateMemory {
+  // The distances, and later the weights of the differences, [n, n].
+  std::vector<T> D;
+  // What the distances were multiplied by.
+  double scale = 1;
+  // For each point: the distance to the nearest other one, the sum of exp((nearest - D) / tau) over its
+  // row, and the slope of the loss by its soft minimum over that sum. Padded to whole vectors.
+  AlignedVector<T> nearest;
+  AlignedVector<T> row_sums;
+  AlignedVector<T> row_slopes;
+  // For the pairs of a row: 1 for those that count and 0 for others; 0 and infinity.
+  AlignedVector<T> counts;
+  AlignedVector<T> hidden;
+};
+
+template <class T>
+class SurrogateLoss {
+ public:
+  SurrogateLoss(LossWeights weights, SurrogateOptions options, Isa isa)
+      : weights_(weights), options_(options), isa_(isa), cloud_(isa) {}
+
+  // The terms of x [n, d]; writes the gradient of the weighted sum where grad_x is given.
+  LossTerms compute(const T* x, std::size_t n, std::size_t d, T* grad_x);
+
+ private:
+  LossWeights weights_;
+  SurrogateOptions options_;
+  Isa isa_;
+  CentredCloud<T> cloud_;
+  SurrogateMemory<T> memory_;
+};
+
+}  // namespace tsl
