@@ -269,7 +269,7 @@ def test_unknown_instruction_set_is_named(isa_name):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda x: _C.distances(x[0]), ValueError, "x: expected a contiguous array of rank 3"),
+        (lambda x: _C.distances(x[0, 0]), ValueError, "x: expected a contiguous array of rank 2"),
         (lambda x: _C.distances(x[:, ::2]), ValueError, "x: expected a contiguous array"),
         (lambda x: _C.distances(x.astype(np.int32)), TypeError, "x: expected float32 or float64"),
         (lambda x: _C.h1(x), ValueError, "D: expected square matrices"),
@@ -278,6 +278,11 @@ def test_unknown_instruction_set_is_named(isa_name):
             lambda x: _C.edge_lengths(x, np.array([[[0, 4]]])),
             ValueError,
             "edges: expected vertices from 0 to 3 or padding -1, got 4",
+        ),
+        (
+            lambda x: _C.edge_lengths(x, np.array([[0, 1]])),
+            ValueError,
+            r"edges: expected int64 \[..., K, 2\], got int64 \[1, 2\]",
         ),
         (
             lambda x: _C.edge_lengths(x, np.array([[[0, 1]]], dtype=np.int32)),

@@ -26,11 +26,10 @@ __all__ = [
     "_C",
     "batch_of",
     "clouds",
-    "flat",
+    "host_array",
     "require_distance_matrix",
     "require_finite",
     "require_finite_points",
-    "unflat",
 ]
 
 
@@ -46,14 +45,9 @@ def clouds(x: Tensor, trailing: int = 2) -> Tensor:
     return x.detach().reshape(lead, *x.shape[x.ndim - trailing :])
 
 
-def flat(x: Tensor, trailing: int = 2) -> Any:
-    """The NumPy view [B, ...] of a tensor [..., ...] that the compiled module reads."""
-    return clouds(x, trailing).contiguous().cpu().numpy()
-
-
-def unflat(array: Any, batch: tuple[int, ...]) -> Tensor:
-    """An array [B, ...] as a tensor [..., ...] that shares its memory."""
-    return torch.from_numpy(array).reshape((*batch, *array.shape[1:]))
+def host_array(x: Tensor) -> Any:
+    """The contiguous NumPy array that the compiled module reads, the memory of a CPU tensor."""
+    return x.detach().contiguous().cpu().numpy()
 
 
 def require_finite(result: Any, x: Tensor, name: str) -> None:
@@ -73,7 +67,7 @@ def require_finite(result: Any, x: Tensor, name: str) -> None:
 
 def require_finite_points(x: Tensor, name: str = "x") -> None:
     """Raise a ValueError that names the first NaN or infinity of `x` [..., n, d]."""
-    values = flat(x)
+    values = host_array(x)
     index = _C.first_nonfinite(values)
     if index < 0:
         return
@@ -84,11 +78,12 @@ def require_finite_points(x: Tensor, name: str = "x") -> None:
 
 def require_distance_matrix(D: Tensor) -> None:
     """Raise a ValueError that names the first entry of ``D`` [..., n, n] that is at fault."""
-    entries = flat(D)
+    entries = host_array(D)
     fault = _C.first_matrix_fault(entries)
     if fault is None:
         return
     what, b, i, j = fault
+    entries = entries.reshape(-1, *entries.shape[-2:])
     lead = "".join(f"{int(k)}, " for k in torch.unravel_index(torch.tensor(b), batch_of(D)))
     raise ValueError(
         f"x: expected a symmetric, finite, non-negative matrix with zero diagonal, got one that is "

@@ -13,7 +13,7 @@ from threading import Thread
 import torch
 from torch import Tensor
 
-from tsloss_fast.engine import _C, batch_of, flat, require_finite, unflat
+from tsloss_fast.engine import _C, host_array, require_finite
 
 
 class PendingBars:
@@ -39,10 +39,10 @@ class PendingBars:
         try:
             if copied is not None:
                 copied.synchronize()
-            matrices = flat(D)
+            matrices = host_array(D)
             require_finite(matrices, self._points, self._name)
             h0, h1 = _C.h1(matrices, threads)
-            self._bars.set_result((unflat(h0, batch_of(D)), unflat(h1, batch_of(D))))
+            self._bars.set_result((torch.from_numpy(h0), torch.from_numpy(h1)))
         except BaseException as error:
             self._bars.set_exception(error)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tsloss_fast import cuda
-from tsloss_fast.engine import _C, batch_of, flat, require_finite, unflat
+from tsloss_fast.engine import _C, batch_of, host_array, require_finite
 
 custom_op = torch.library.custom_op
 
@@ -34,8 +34,8 @@ def fuses_persistence_loss(x: Tensor) -> bool:
 @custom_op("tsloss_fast::scatter_differences", mutates_args=(), device_types="cpu")
 def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
     """``out_i = sum_j weights_ij (x_i - x_j)``: the gradient of a function of the distances."""
-    out = _C.scatter_differences(flat(x), flat(weights), torch.get_num_threads())
-    return unflat(out, batch_of(x))
+    out = _C.scatter_differences(host_array(x), host_array(weights), torch.get_num_threads())
+    return torch.from_numpy(out)
 
 
 @scatter_differences.register_fake
@@ -64,9 +64,14 @@ scatter_differences.register_autograd(
 @custom_op("tsloss_fast::pairwise_distances", mutates_args=(), device_types="cpu")
 def pairwise_distances(x: Tensor) -> Tensor:
     """Euclidean distances [..., n, n] of the rows of ``x`` [..., n, d]."""
-    D = _C.distances(flat(x), torch.get_num_threads())
+    return eager_distances(x)
+
+
+def eager_distances(x: Tensor) -> Tensor:
+    """`pairwise_distances` of a plain ``x``, out of its graph and without the operator."""
+    D = _C.distances(host_array(x), torch.get_num_threads())
     require_finite(D, x, "x")
-    return unflat(D, batch_of(x))
+    return torch.from_numpy(D)
 
 
 @pairwise_distances.register_fake
@@ -98,8 +103,15 @@ pairwise_distances.register_autograd(
 @custom_op("tsloss_fast::scatter_edges", mutates_args=(), device_types="cpu")
 def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     """Add ``weights_k (x_i - x_j)`` to row i and take it from row j, for each edge (i, j)."""
-    out = _C.scatter_edges(flat(x), flat(edges), flat(weights, 1), torch.get_num_threads())
-    return unflat(out, batch_of(x))
+    return eager_scatter_edges(x, edges, weights)
+
+
+def eager_scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
+    """`scatter_edges` of plain tensors, without the operator."""
+    out = _C.scatter_edges(
+        host_array(x), host_array(edges), host_array(weights), torch.get_num_threads()
+    )
+    return torch.from_numpy(out)
 
 
 @scatter_edges.register_fake
@@ -129,8 +141,8 @@ scatter_edges.register_autograd(_scatter_edges_backward, setup_context=_scatter_
 @custom_op("tsloss_fast::edge_lengths", mutates_args=(), device_types="cpu")
 def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     """``||x_i - x_j||`` for the edges (i, j) [..., K, 2]; padding -1 gives 0. Shape [..., K]."""
-    lengths = _C.edge_lengths(flat(x), flat(edges), torch.get_num_threads())
-    return unflat(lengths, batch_of(x))
+    lengths = _C.edge_lengths(host_array(x), host_array(edges), torch.get_num_threads())
+    return torch.from_numpy(lengths)
 
 
 @edge_lengths.register_fake
@@ -144,7 +156,10 @@ def _edge_lengths_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tenso
 
 def _edge_lengths_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     x, edges, lengths = ctx.saved_tensors
-    return scatter_edges(x, edges, _divide_or_zero(grad, lengths)), None
+    weights = _divide_or_zero(grad, lengths)
+    # Only create_graph=True leaves gradients on here, and needs the operator's own.
+    scatter = eager_scatter_edges if is_plain(x) and not torch.is_grad_enabled() else scatter_edges
+    return scatter(x, edges, weights), None
 
 
 edge_lengths.register_autograd(_edge_lengths_backward, setup_context=_edge_lengths_context)
@@ -153,7 +168,7 @@ edge_lengths.register_autograd(_edge_lengths_backward, setup_context=_edge_lengt
 @custom_op("tsloss_fast::h0_critical_edges", mutates_args=(), device_types="cpu")
 def h0_critical_edges(D: Tensor) -> Tensor:
     """The bars of H0 in filtration order, int64 [..., n-1, 3]: the dying vertex v, and (i, j)."""
-    return unflat(_C.h0(flat(D), torch.get_num_threads()), batch_of(D))
+    return torch.from_numpy(_C.h0(host_array(D), torch.get_num_threads()))
 
 
 @h0_critical_edges.register_fake
@@ -167,8 +182,8 @@ def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
 
     H1 is ordered by death, then birth; zero-length bars are left out; -1 pads to the longest.
     """
-    h0, h1 = _C.h1(flat(D), torch.get_num_threads())
-    return unflat(h0, batch_of(D)), unflat(h1, batch_of(D))
+    h0, h1 = _C.h1(host_array(D), torch.get_num_threads())
+    return torch.from_numpy(h0), torch.from_numpy(h1)
 
 
 @h1_critical_edges.register_fake
@@ -192,7 +207,7 @@ def persistence_loss(
     With ``max_dim=0`` H1 is not computed and its term is 0.
     """
     results = _C.persistence_loss(
-        flat(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
+        host_array(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
         torch.get_num_threads(),
     )  # fmt: skip
     return _loss_outputs(prompt, results)
@@ -213,7 +228,7 @@ def surrogate_loss(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """TSLoss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's slope."""
     results = _C.surrogate_loss(
-        flat(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
+        host_array(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
         scale_by_mean, self_pairs, detach_scales, True, torch.get_num_threads(),
     )  # fmt: skip
     return _loss_outputs(prompt, results)
@@ -222,10 +237,14 @@ def surrogate_loss(
 def _loss_outputs(
     prompt: Tensor, results: tuple[Any, ...]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    require_finite(results[0], prompt, "prompt")
-    batch = batch_of(prompt)
-    loss, h0, h1 = (unflat(array, batch) for array in results[:3])
-    return loss, h0, h1, None if results[3] is None else unflat(results[3], batch)
+    losses, h0, h1, slope = results
+    require_finite(losses, prompt, "prompt")
+    return (
+        torch.from_numpy(losses),
+        torch.from_numpy(h0),
+        torch.from_numpy(h1),
+        None if slope is None else torch.from_numpy(slope),
+    )
 
 
 def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -256,15 +275,15 @@ class _EagerLoss(torch.autograd.Function):
     """A loss of the engine without the operator around it, which takes longer than 20 points do."""
 
     @staticmethod
-    def forward(ctx: Any, prompt: Tensor, kernel: Any, *options: Any) -> tuple[Tensor, ...]:
-        results = kernel(flat(prompt), *options, True, torch.get_num_threads())
-        output = _loss_outputs(prompt, results)
-        _loss_context(ctx, (prompt, kernel, *options), output)
-        return output
+    def forward(ctx: Any, prompt: Tensor, results: tuple[Tensor, ...]) -> Tensor:
+        loss, _, _, slope = results
+        ctx.save_for_backward(slope)
+        ctx.options = 1
+        return loss
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return _loss_backward(ctx, *grads)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _loss_backward(ctx, grad)
 
 
 def is_transformed() -> bool:
@@ -272,10 +291,15 @@ def is_transformed() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
-def _is_plain(x: Tensor) -> bool:
+def is_plain(x: Tensor) -> bool:
     """Whether `x` is an ordinary CPU tensor that nothing traces, maps over or wraps."""
     is_ordinary = type(x) in (Tensor, torch.nn.Parameter)
     return is_ordinary and x.device.type == "cpu" and not is_transformed()
+
+
+def wants_gradient(x: Tensor) -> bool:
+    """Whether what is computed from `x` belongs to an autograd graph."""
+    return x.requires_grad and torch.is_grad_enabled()
 
 
 def loss_terms(mode: str, prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -283,16 +307,39 @@ def loss_terms(mode: str, prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor
 
     Without need of a gradient none is computed.
     """
-    operator, kernel = {
-        "persistence": (persistence_loss, _C.persistence_loss),
-        "surrogate": (surrogate_loss, _C.surrogate_loss),
-    }[mode]
-    if not _is_plain(prompt):
+    if not is_plain(prompt):
+        operator = persistence_loss if mode == "persistence" else surrogate_loss
         return operator(prompt, *options)[:3]
-    if prompt.requires_grad and torch.is_grad_enabled():
-        return _EagerLoss.apply(prompt, kernel, *options)[:3]
-    results = kernel(flat(prompt), *options, False, torch.get_num_threads())
-    return _loss_outputs(prompt, results)[:3]
+    with_grad = wants_gradient(prompt)
+    kernel = _C.persistence_loss if mode == "persistence" else _C.surrogate_loss
+    arrays = kernel(host_array(prompt), *options, with_grad, torch.get_num_threads())
+    results = _loss_outputs(prompt, arrays)
+    loss = _EagerLoss.apply(prompt, results) if with_grad else results[0]
+    return loss, results[1], results[2]
+
+
+class _EagerEdgeLengths(torch.autograd.Function):
+    """`edge_lengths`, whose values are known, without the operator around it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, edges: Tensor, lengths: tuple[Tensor]) -> Tensor:
+        ctx.save_for_backward(x, edges, lengths[0])
+        return lengths[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return *_edge_lengths_backward(ctx, grad), None
+
+
+def measured_edges(x: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:
+    """``lengths`` of ``edges`` as `edge_lengths` of ``x``, for a plain ``x`` with a gradient."""
+    return _EagerEdgeLengths.apply(x, edges, (lengths,))
+
+
+def eager_diagrams(D: Tensor, max_dim: int) -> list[list[Tensor]]:
+    """The fields of each dimension's `PersistenceDiagram`, out of the graph of a plain ``D``."""
+    diagrams = _C.diagrams(host_array(D), max_dim, torch.get_num_threads())
+    return [[torch.from_numpy(field) for field in fields] for fields in diagrams]
 
 
 for _loss in (persistence_loss, surrogate_loss):

@@ -59,7 +59,9 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     check_cloud(x)
     check_choice(metric, "metric", ("euclidean", "cosine"))
     points = _metric_points(x, metric)
-    return _metric_lengths(ops.pairwise_distances(points), metric)
+    is_simple = ops.is_plain(points) and not ops.wants_gradient(points)
+    D = ops.eager_distances(points) if is_simple else ops.pairwise_distances(points)
+    return _metric_lengths(D, metric)
 
 
 def rips_persistence(
@@ -126,6 +128,9 @@ def rips_persistence(
     if metric == "precomputed":
         check_square(x)
         D, valid = _checked_matrix(ops.at_least_float32(x), max_dim)
+        if ops.is_plain(D):
+            in_graph = (lambda edges, _: _gather_edges(D, edges)) if ops.wants_gradient(D) else None
+            return _eager_diagrams(D, max_dim, in_graph)
 
         def lengths(edges: Tensor) -> Tensor:
             entries = _gather_edges(D, edges)
@@ -134,6 +139,10 @@ def rips_persistence(
     else:
         check_cloud(x)
         points = _metric_points(x, metric)
+        if ops.is_plain(points):
+            return _eager_diagrams(
+                ops.eager_distances(points), max_dim, _lengths_in_graph(points, metric)
+            )
         D = ops.pairwise_distances(points.detach())
 
         def lengths(edges: Tensor) -> Tensor:
@@ -143,6 +152,39 @@ def rips_persistence(
         return (_h0_diagram(ops.h0_critical_edges(D.detach()), lengths),)
     h0, h1 = ops.h1_critical_edges(D.detach())
     return _h0_diagram(h0, lengths), _h1_diagram(h1, lengths)
+
+
+# From edges [..., M, 2] and their Euclidean lengths [..., M] to their lengths in the graph.
+Lengths = Callable[[Tensor, Tensor], Tensor]
+
+# Which fields of which dimension's diagram are lengths of edges: births (0) and deaths (1). The
+# edges stand two fields further on. H0 is born with vertices, at 0.
+MEASURED = ((0, 1), (1, 0), (1, 1))
+
+
+def _lengths_in_graph(points: Tensor, metric: str) -> Lengths | None:
+    """None where the lengths are the Euclidean ones, without a graph."""
+    if ops.wants_gradient(points):
+        return lambda edges, lengths: _metric_lengths(
+            ops.measured_edges(points, edges, lengths), metric
+        )
+    return None if metric == "euclidean" else lambda _, lengths: _metric_lengths(lengths, metric)
+
+
+def _eager_diagrams(
+    D: Tensor, max_dim: int, in_graph: Lengths | None
+) -> tuple[PersistenceDiagram, ...]:
+    """The diagrams of plain matrices by one call of the engine, and one of `in_graph`."""
+    fields = ops.eager_diagrams(D, max_dim)
+    if in_graph is not None:
+        measured = [(dim, end) for dim, end in MEASURED if dim <= max_dim]
+        edges = torch.cat([fields[dim][end + 2] for dim, end in measured], dim=-2)
+        known = [fields[dim][end] for dim, end in measured]
+        lengths = in_graph(edges, torch.cat(known, dim=-1))
+        parts = lengths.split([part.shape[-1] for part in known], dim=-1)
+        for (dim, end), part in zip(measured, parts, strict=True):
+            fields[dim][end] = part
+    return tuple(PersistenceDiagram(*each) for each in fields)
 
 
 def _metric_points(x: Tensor, metric: str) -> Tensor:
