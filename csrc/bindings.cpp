@@ -16,6 +16,7 @@
 #include "h0.hpp"
 #include "h1.hpp"
 #include "isa.hpp"
+#include "kept.hpp"
 #include "losses.hpp"
 #include "persistence_loss.hpp"
 #include "surrogate_loss.hpp"
@@ -264,7 +265,7 @@ template <class T>
 H0Bars bars_of_h0(const T* D, const Batch& batch, std::size_t threads) {
   H0Bars bars(batch.B);
   for_each_cloud_without_gil(batch.B, threads, [&] {
-    auto engine = std::make_shared<tsl::H0<T>>();
+    auto engine = tsl::kept_engine<tsl::H0<T>>(batch.n);
     return [&, engine](std::size_t b) {
       engine->compute(D + b * batch.n * batch.n, batch.n, bars[b]);
     };
@@ -277,9 +278,9 @@ std::pair<H0Bars, H1Bars> bars_of_h1(const T* D, const Batch& batch, std::size_t
   H0Bars h0(batch.B);
   H1Bars h1(batch.B);
   for_each_cloud_without_gil(batch.B, threads, [&] {
-    auto engine = std::make_shared<tsl::H1<T>>(isa);
+    auto engine = tsl::kept_engine<tsl::H1<T>>(batch.n);
     return [&, engine](std::size_t b) {
-      engine->compute(D + b * batch.n * batch.n, batch.n, h0[b], h1[b]);
+      engine->compute(D + b * batch.n * batch.n, batch.n, isa, h0[b], h1[b]);
     };
   });
   return {std::move(h0), std::move(h1)};
@@ -368,7 +369,7 @@ py::array scatter_edges(const py::array& x, const py::array& edges, const py::ar
     const Index* index = data<Index>(edges);
     T* out = grad.mutable_data();
     for_each_cloud_without_gil(batch.B, threads, [&] {
-      auto scatter = std::make_shared<tsl::EdgeScatter<T>>();
+      auto scatter = tsl::kept_engine<tsl::EdgeScatter<T>>(batch.n);
       return [&, scatter](std::size_t b) {
         scatter->clear();
         for (std::size_t k = b * K; k < (b + 1) * K; ++k) {
@@ -388,9 +389,9 @@ py::array scatter_edges(const py::array& x, const py::array& edges, const py::ar
 
 // Runs one loss over a batch of clouds: (loss [...], L_H0 [...], L_H1 [...], the loss's gradient
 // [..., n, d] or None). A cloud whose distances are not all finite gets NaN for its loss and its terms.
-template <class T, class MakeLoss>
-py::tuple loss_of_batch(const py::array& x, const Batch& batch, tsl::LossWeights weights,
-                        bool with_grad, std::size_t threads, MakeLoss make_loss) {
+template <class Loss, class T, class Options>
+py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Options& options,
+                        bool with_grad, std::size_t threads, Isa isa) {
   py::array_t<T> losses(batch.lead);
   py::array_t<T> h0_terms(batch.lead);
   py::array_t<T> h1_terms(batch.lead);
@@ -406,12 +407,13 @@ py::tuple loss_of_batch(const py::array& x, const Batch& batch, tsl::LossWeights
   T* h0_out = h0_terms.mutable_data();
   T* h1_out = h1_terms.mutable_data();
   for_each_cloud_without_gil(batch.B, threads, [&] {
-    auto loss = std::make_shared<decltype(make_loss())>(make_loss());
+    auto loss = tsl::kept_engine<Loss>(batch.n);
     return [&, loss](std::size_t b) {
       const std::size_t at = b * batch.n * batch.d;
       const tsl::LossTerms terms =
-          loss->compute(in + at, batch.n, batch.d, grad_out ? grad_out + at : nullptr);
-      loss_out[b] = static_cast<T>(weights.h0 * terms.h0 + weights.h1 * terms.h1);
+          loss->compute(options, in + at, batch.n, batch.d, isa, grad_out ? grad_out + at : nullptr);
+      loss_out[b] =
+          static_cast<T>(options.weights.h0 * terms.h0 + options.weights.h1 * terms.h1);
       h0_out[b] = static_cast<T>(terms.h0);
       h1_out[b] = static_cast<T>(terms.h1);
     };
@@ -424,12 +426,10 @@ py::tuple persistence_loss(const py::array& x, double h0_weight, double h1_weigh
                            const std::string& isa_text) {
   const Batch batch = check_batch(x, "x", false);
   const Isa isa = tsl::parse_isa(isa_text);
-  const tsl::LossWeights weights{h0_weight, h1_weight, scale_by_mean};
+  const tsl::PersistenceOptions options{{h0_weight, h1_weight, scale_by_mean}, h1_power, max_dim};
   return with_float_type(x, "x", [&](auto zero) {
     using T = decltype(zero);
-    return loss_of_batch<T>(x, batch, weights, with_grad, threads, [&] {
-      return tsl::PersistenceLoss<T>(weights, h1_power, max_dim, isa);
-    });
+    return loss_of_batch<tsl::PersistenceLoss<T>, T>(x, batch, options, with_grad, threads, isa);
   });
 }
 
@@ -439,13 +439,16 @@ py::tuple surrogate_loss(const py::array& x, double h0_weight, double h1_weight,
                          std::size_t threads, const std::string& isa_text) {
   const Batch batch = check_batch(x, "x", false);
   const Isa isa = tsl::parse_isa(isa_text);
-  const tsl::LossWeights weights{h0_weight, h1_weight, scale_by_mean};
-  const tsl::SurrogateOptions options{tau,        alpha,         lambda_repel, lambda_attract,
-                                      self_pairs, detach_scales};
+  const tsl::SurrogateOptions options{{h0_weight, h1_weight, scale_by_mean},
+                                      tau,
+                                      alpha,
+                                      lambda_repel,
+                                      lambda_attract,
+                                      self_pairs,
+                                      detach_scales};
   return with_float_type(x, "x", [&](auto zero) {
     using T = decltype(zero);
-    return loss_of_batch<T>(x, batch, weights, with_grad, threads,
-                            [&] { return tsl::SurrogateLoss<T>(weights, options, isa); });
+    return loss_of_batch<tsl::SurrogateLoss<T>, T>(x, batch, options, with_grad, threads, isa);
   });
 }
 

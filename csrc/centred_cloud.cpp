@@ -15,8 +15,9 @@
 namespace tsl {
 
 template <class T>
-void CentredCloud<T>::set(const T* x, std::size_t n, std::size_t d) {
+void CentredCloud<T>::set(const T* x, std::size_t n, std::size_t d, Isa isa) {
   constexpr std::size_t kLine = 64 / sizeof(T);
+  isa_ = isa;
   x_ = x;
   n_ = n;
   d_ = d;

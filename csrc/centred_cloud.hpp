@@ -16,10 +16,8 @@ namespace tsl {
 template <class T>
 class CentredCloud {
  public:
-  explicit CentredCloud(Isa isa) : isa_(isa) {}
-
   // Takes the cloud x [n, d], which must stay where it is.
-  void set(const T* x, std::size_t n, std::size_t d);
+  void set(const T* x, std::size_t n, std::size_t d, Isa isa);
 
   // Writes the distances D [n, n]: each within a few roundings, not the bits of pairwise_distances.
   void distances(T* D);
@@ -33,7 +31,7 @@ class CentredCloud {
   // Then its error is at most 8 times that of a squared norm.
   static constexpr T kLeastShare = T{0.25};
 
-  Isa isa_;
+  Isa isa_ = Isa::kPlain;
   const T* x_ = nullptr;
   std::size_t n_ = 0;
   std::size_t d_ = 0;

@@ -19,20 +19,18 @@ namespace tsl {
 template <class T>
 class H1 {
  public:
-  explicit H1(Isa isa) : isa_(isa) {}
-
   // D is a symmetric [n, n] matrix; writes both diagrams, zero-length bars of H1 left out.
-  void compute(const T* D, std::size_t n, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1) {
+  void compute(const T* D, std::size_t n, Isa isa, std::vector<H0Bar>& h0,
+               std::vector<H1Bar>& h1) {
     h0.clear();
     h1.clear();
     if (n < 2) return;
-    extent_.measure(D, n, isa_);
+    extent_.measure(D, n, isa);
     const T radius = extent_.enclosing_radius();
-    sweep_lunes(D, n, extent_.shortest(), radius, extent_.from_centre(), memory_, isa_, h0, h1);
+    sweep_lunes(D, n, extent_.shortest(), radius, extent_.from_centre(), memory_, isa, h0, h1);
   }
 
  private:
-  Isa isa_;
   Extent<T> extent_;
   SweepMemory<T> memory_;
 };

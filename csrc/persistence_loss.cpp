@@ -28,10 +28,10 @@ double PersistenceLoss<T>::h0_term() {
 }
 
 template <class T>
-double PersistenceLoss<T>::h1_term() const {
+double PersistenceLoss<T>::h1_term(double h1_power) const {
   double sum = 0;
   for (const H1Bar& bar : h1_bars_)
-    sum += std::pow(scale_ * (length_of(bar.death) - length_of(bar.birth)), h1_power_);
+    sum += std::pow(scale_ * (length_of(bar.death) - length_of(bar.birth)), h1_power);
   return sum / static_cast<double>(n_);
 }
 
@@ -44,40 +44,41 @@ void PersistenceLoss<T>::add_edge(Edge e, double slope) {
 }
 
 template <class T>
-void PersistenceLoss<T>::add_slopes() {
-  const double h0_slope = weights_.h0 * 2 / static_cast<double>(n_ - 1);
+void PersistenceLoss<T>::add_slopes(const PersistenceOptions& options) {
+  const double h0_slope = options.weights.h0 * 2 / static_cast<double>(n_ - 1);
   for (const H0Bar& bar : h0_bars_)
     add_edge(bar.death, h0_slope * (scale_ * length_of(bar.death) - mean_lifetime_));
-  const double h1_slope = weights_.h1 * h1_power_ / static_cast<double>(n_);
+  const double h1_slope = options.weights.h1 * options.h1_power / static_cast<double>(n_);
   for (const H1Bar& bar : h1_bars_) {
     const double lifetime = scale_ * (length_of(bar.death) - length_of(bar.birth));
-    const double slope = h1_slope * std::pow(lifetime, h1_power_ - 1);
+    const double slope = h1_slope * std::pow(lifetime, options.h1_power - 1);
     add_edge(bar.death, slope);
     add_edge(bar.birth, -slope);
   }
 }
 
 template <class T>
-LossTerms PersistenceLoss<T>::compute(const T* x, std::size_t n, std::size_t d, T* grad_x) {
+LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T* x, std::size_t n,
+                                      std::size_t d, Isa isa, T* grad_x) {
   n_ = n;
   D_.resize(n * n);
-  pairwise_distances(x, n, d, D_.data(), isa_);
+  pairwise_distances(x, n, d, D_.data(), isa);
   if (!all_finite(D_.data(), n * n)) return no_terms();
   if (n < 2) {
     if (grad_x) std::fill_n(grad_x, n * d, T{0});
     return {};
   }
-  scale_ = weights_.scale_by_mean ? inverse_mean(D_.data(), n) : 1;
+  scale_ = options.weights.scale_by_mean ? inverse_mean(D_.data(), n) : 1;
   h1_bars_.clear();
-  if (max_dim_ == 0)
+  if (options.max_dim == 0)
     h0_.compute(D_.data(), n, h0_bars_);
   else
-    h1_.compute(D_.data(), n, h0_bars_, h1_bars_);
-  const LossTerms terms{h0_term(), h1_term()};
+    h1_.compute(D_.data(), n, isa, h0_bars_, h1_bars_);
+  const LossTerms terms{h0_term(), h1_term(options.h1_power)};
   if (grad_x) {
     scatter_.clear();
-    add_slopes();
-    scatter_.write(x, n, d, grad_x, isa_);
+    add_slopes(options);
+    scatter_.write(x, n, d, grad_x, isa);
     multiply_by(scale_, n * d, grad_x);
   }
   return terms;

@@ -11,27 +11,27 @@
 
 namespace tsl {
 
+struct PersistenceOptions {
+  LossWeights weights;
+  double h1_power = 2;
+  int max_dim = 1;
+};
+
 // L_H0 = variance of the finite H0 lifetimes; L_H1 = (1/n) sum of H1 lifetimes to the power.
 template <class T>
 class PersistenceLoss {
  public:
-  PersistenceLoss(LossWeights weights, double h1_power, int max_dim, Isa isa)
-      : weights_(weights), h1_power_(h1_power), max_dim_(max_dim), isa_(isa), h1_(isa) {}
-
   // The terms of x [n, d]; writes the gradient of the weighted sum where grad_x is given.
-  LossTerms compute(const T* x, std::size_t n, std::size_t d, T* grad_x);
+  LossTerms compute(const PersistenceOptions& options, const T* x, std::size_t n, std::size_t d,
+                    Isa isa, T* grad_x);
 
  private:
   double length_of(Edge e) const;
   double h0_term();
-  double h1_term() const;
-  void add_slopes();
+  double h1_term(double h1_power) const;
+  void add_slopes(const PersistenceOptions& options);
   void add_edge(Edge e, double slope);
 
-  LossWeights weights_;
-  double h1_power_;
-  int max_dim_;
-  Isa isa_;
   H0<T> h0_;
   H1<T> h1_;
   EdgeScatter<T> scatter_;

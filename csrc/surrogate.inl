@@ -15,9 +15,8 @@ struct ScaleSums {
 template <class T>
 class Surrogate {
  public:
-  Surrogate(std::size_t n, LossWeights weights, SurrogateOptions options,
-            SurrogateMemory<T>& memory)
-      : n_(n), weights_(weights), options_(options), memory_(memory) {
+  Surrogate(std::size_t n, const SurrogateOptions& options, SurrogateMemory<T>& memory)
+      : n_(n), options_(options), memory_(memory) {
     const std::size_t padded = (n + L - 1) / L * L;
     for (auto* row : {&memory.nearest, &memory.row_sums, &memory.row_slopes, &memory.counts})
       row->assign(padded, T{0});
@@ -28,7 +27,7 @@ class Surrogate {
 
   LossTerms terms() {
     memory_.scale = 1;
-    if (weights_.scale_by_mean) divide_by_mean();
+    if (options_.weights.scale_by_mean) divide_by_mean();
     find_extremes();
     sum_exponentials();
     delta_ = low_.scale();
@@ -186,8 +185,7 @@ class Surrogate {
   double pairs() const { return static_cast<double>(n_) * static_cast<double>(n_); }
 
   std::size_t n_;
-  LossWeights weights_;
-  SurrogateOptions options_;
+  const SurrogateOptions& options_;
   SurrogateMemory<T>& memory_;
   T shortest_ = 0;
   T farthest_ = 0;
@@ -201,12 +199,12 @@ class Surrogate {
 
 template <class T>
 void Surrogate<T>::find_weights() {
-  const double by_minimum = weights_.h0 * 2 / static_cast<double>(n_);
+  const double by_minimum = options_.weights.h0 * 2 / static_cast<double>(n_);
   for (std::size_t i = 0; i < n_; ++i)
     memory_.row_slopes[i] = static_cast<T>(by_minimum * (soft_minimum(i) - soft_minimum_mean_) /
                                            static_cast<double>(memory_.row_sums[i]));
   // A pair's distance stands twice among the n * n.
-  const double by_pair = 2 * weights_.h1 * 2 / pairs();
+  const double by_pair = 2 * options_.weights.h1 * 2 / pairs();
   const double through = options_.detach_scales ? 0 : by_pair;
   const auto by_near = static_cast<T>(by_pair * options_.lambda_repel);
   const auto by_far = static_cast<T>(by_pair * options_.lambda_attract);
@@ -233,9 +231,9 @@ void Surrogate<T>::find_weights() {
 }
 
 template <class T>
-void run_surrogate(std::size_t n, LossWeights weights, SurrogateOptions options, bool with_weights,
+void run_surrogate(std::size_t n, const SurrogateOptions& options, bool with_weights,
                    SurrogateMemory<T>& memory, LossTerms& terms) {
-  Surrogate<T> surrogate(n, weights, options, memory);
+  Surrogate<T> surrogate(n, options, memory);
   terms = surrogate.terms();
   if (with_weights) surrogate.find_weights();
 }

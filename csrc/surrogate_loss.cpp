@@ -16,8 +16,9 @@
 namespace tsl {
 
 template <class T>
-LossTerms SurrogateLoss<T>::compute(const T* x, std::size_t n, std::size_t d, T* grad_x) {
-  cloud_.set(x, n, d);
+LossTerms SurrogateLoss<T>::compute(const SurrogateOptions& options, const T* x, std::size_t n,
+                                    std::size_t d, Isa isa, T* grad_x) {
+  cloud_.set(x, n, d, isa);
   memory_.D.resize(n * n);
   cloud_.distances(memory_.D.data());
   if (!all_finite(memory_.D.data(), n * n)) return no_terms();
@@ -26,7 +27,7 @@ LossTerms SurrogateLoss<T>::compute(const T* x, std::size_t n, std::size_t d, T*
     return {};
   }
   LossTerms terms;
-  TSL_DISPATCH(isa_, run_surrogate, n, weights_, options_, grad_x != nullptr, memory_, terms);
+  TSL_DISPATCH(isa, run_surrogate, n, options, grad_x != nullptr, memory_, terms);
   if (grad_x) {
     cloud_.sum_differences(memory_.D.data(), grad_x);
     multiply_by(memory_.scale, n * d, grad_x);

@@ -11,6 +11,7 @@
 namespace tsl {
 
 struct SurrogateOptions {
+  LossWeights weights;
   double tau = 1;
   double alpha = 10;
   double lambda_repel = 1;
@@ -39,16 +40,11 @@ struct SurrogateMemory {
 template <class T>
 class SurrogateLoss {
  public:
-  SurrogateLoss(LossWeights weights, SurrogateOptions options, Isa isa)
-      : weights_(weights), options_(options), isa_(isa), cloud_(isa) {}
-
   // The terms of x [n, d]; writes the gradient of the weighted sum where grad_x is given.
-  LossTerms compute(const T* x, std::size_t n, std::size_t d, T* grad_x);
+  LossTerms compute(const SurrogateOptions& options, const T* x, std::size_t n, std::size_t d,
+                    Isa isa, T* grad_x);
 
  private:
-  LossWeights weights_;
-  SurrogateOptions options_;
-  Isa isa_;
   CentredCloud<T> cloud_;
   SurrogateMemory<T> memory_;
 };

@@ -185,6 +185,20 @@ def test_many_edges_against_the_reference(tsl, kind, n):
     assert edges(h1_of(tsl, D)) == edges(h1_of(reference, D))
 
 
+@pytest.mark.parametrize("far", [1, 8, 24])
+@pytest.mark.parametrize("seed", range(3))
+def test_far_points_whose_edges_come_when_all_loops_died(tsl, far, seed):
+    """The core has become a simplex long before the next edge with an empty lune: all edges between,
+    of which there are thousands, bear on what comes later."""
+    from tsloss_fast import reference
+
+    core = cloud("gaussian", 80, 3, seed=seed)
+    direction = cloud("unit", far, 3, seed=100 + seed)
+    x = torch.cat((core, torch.linspace(4, 12, far, dtype=core.dtype).unsqueeze(-1) * direction))
+    D = tsl.pairwise_distances(x)
+    assert edges(h1_of(tsl, D)) == edges(h1_of(reference, D))
+
+
 @pytest.mark.parametrize(
     ("family", "n", "d"), [("gaussian", 40, 3), ("unit", 65, 8), ("circle", 90, 3)]
 )
