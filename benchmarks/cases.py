@@ -128,9 +128,22 @@ def why_unavailable(family: str) -> str | None:
     return None
 
 
-def points(family: str, n: int, d: int, batch: int = 1) -> np.ndarray:
+# A prompt is another one in every step, and a processor learns the branches of a small cloud by
+# heart if it meets that cloud again and again. So the calls of a row take inputs in turn, fewer
+# where the branches of one are too many to be learnt: up to so many points, so many clouds.
+CLOUDS_IN_TURN = ((20, 32), (50, 16), (100, 8), (300, 2))
+
+
+def inputs_in_turn(n: int, batch: int) -> int:
+    """How many inputs, each a batch of clouds, the calls of a row take in turn."""
+    clouds = next((clouds for most, clouds in CLOUDS_IN_TURN if n <= most), 1)
+    return max(1, clouds // batch)
+
+
+def points(family: str, n: int, d: int, batch: int = 1, turn: int = 0) -> np.ndarray:
     """Clouds [batch, n, d], float32; the same numbers for the same arguments, anywhere."""
-    seed = int.from_bytes(hashlib.sha256(f"{family} {n} {d} {batch}".encode()).digest()[:8], "big")
+    text = f"{family} {n} {d} {batch}" + (f" {turn}" if turn else "")
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     return np.stack([FAMILIES[family](n, d, rng) for _ in range(batch)]).astype(np.float32)
 
@@ -146,10 +159,10 @@ def exact_distances(x: np.ndarray) -> np.ndarray:
     return D
 
 
-@functools.lru_cache(maxsize=2)
-def inputs(family: str, n: int, d: int, batch: int) -> dict[str, np.ndarray]:
+@functools.lru_cache(maxsize=64)
+def inputs(family: str, n: int, d: int, batch: int, turn: int = 0) -> dict[str, np.ndarray]:
     """Points ``x`` [B, n, d] and distances ``D`` [B, n, n] of a case, both rounded to float32."""
-    x = points(family, n, d, batch)
+    x = points(family, n, d, batch, turn)
     return {"x": x, "D": exact_distances(x).astype(np.float32)}
 
 

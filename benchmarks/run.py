@@ -12,7 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,8 @@ class Side:
 
     name: str
     row: dict[str, Any]
-    result: Any = None
+    # One result an input; none where the provider failed.
+    results: list[Any] = field(default_factory=list)
     call_s: float = 0.0
     repeats: int = 1
     samples: int = 0
@@ -139,15 +140,15 @@ class Bench:
         base = {"what": "time", **case.as_dict()}
         if reason := cases.why_unavailable(case.family):
             return [base | {"provider": n, "status": "no data", "reason": reason} for n in names]
-        array = _input(case)
-        truth, why_not = self._truth(case, array)
-        sides = [self._prepare(name, case, array, base, limit_s) for name in names]
-        self._check(case, array, sides, truth, why_not)
+        arrays = _inputs(case)
+        truths, why_not = self._truths_of(case, arrays)
+        sides = [self._prepare(name, case, arrays, base, limit_s) for name in names]
+        self._check(case, arrays, sides, truths, why_not)
         self._sample([side for side in sides if side.row["status"] == "ok"], case, limit_s)
         return [side.row for side in sides]
 
-    def _truth(self, case: Case, array: np.ndarray) -> tuple[Any, str | None]:
-        """gudhi's result, or None and why there is none; the same for a loss with backward."""
+    def _truths_of(self, case: Case, arrays: Sequence[np.ndarray]) -> tuple[list[Any], str | None]:
+        """gudhi's results, or none and why; the same for a loss with backward."""
         phase = case.phase.removesuffix("_backward")
         key = (phase, case.family, case.n, case.d, case.batch)
         if key not in self._truths:
@@ -155,14 +156,24 @@ class Bench:
                 self._truths.pop(next(iter(self._truths)))
             limit_s = self.suite.truth_limit_s
             try:
-                answer = self.pool.ask(TRUTH, 1, "prepare", phase, array, limit_s=limit_s)
-                self._truths[key] = answer["result"], None
+                self._truths[key] = (
+                    [
+                        self.pool.ask(TRUTH, 1, "prepare", phase, array, limit_s=limit_s)["result"]
+                        for array in arrays
+                    ],
+                    None,
+                )
             except (ProviderFailed, ProviderStopped, Unavailable) as error:
-                self._truths[key] = None, f"gudhi: {error}"
+                self._truths[key] = [], f"gudhi: {error}"
         return self._truths[key]
 
     def _prepare(
-        self, name: str, case: Case, array: np.ndarray, base: dict[str, Any], limit_s: float
+        self,
+        name: str,
+        case: Case,
+        arrays: Sequence[np.ndarray],
+        base: dict[str, Any],
+        limit_s: float,
     ) -> Side:
         row = base | {"provider": name, "status": "ok", "reason": None}
         row["edges"] = provider_class(name).edges
@@ -176,8 +187,16 @@ class Bench:
         try:
             small = _input(replace(case, n=SMALL_N))
             answer = self.pool.prepare(
-                name, case.threads, case.phase, array, small, limit_s=first_limit_s
+                name, case.threads, case.phase, arrays[0], small, limit_s=first_limit_s
             )
+            side.results, side.call_s = [answer["result"]], answer["seconds"]
+            row["first_call_s"] = side.call_s
+            if not is_timed_once(name, side.call_s, limit_s):
+                others = (case.phase, arrays[1:])
+                wait_s = first_limit_s * len(arrays)
+                side.results += self.pool.ask(
+                    name, case.threads, "prepare_others", *others, limit_s=wait_s
+                )
         except Unavailable as error:
             row |= {"status": "unavailable", "reason": str(error)}
         except ProviderFailed as error:
@@ -186,37 +205,44 @@ class Bench:
             status = "exceeded its time" if isinstance(error, TimeExceeded) else "crashed"
             row |= {"status": status, "reason": str(error)}
         else:
-            side.result, side.call_s = answer["result"], answer["seconds"]
-            row["first_call_s"] = answer["seconds"]
+            row["inputs"] = len(side.results)
             return side
+        side.results = []
         if row["status"] != "unavailable":
             self._gave_up[key] = size, f"{row['status']} at {_size(case)}: {row['reason']}"
         return side
 
     def _check(
-        self, case: Case, array: np.ndarray, sides: list[Side], truth: Any, why_not: str | None
+        self,
+        case: Case,
+        arrays: Sequence[np.ndarray],
+        sides: list[Side],
+        truths: list[Any],
+        why_not: str | None,
     ) -> None:
         """Set the status of every side whose result is wrong, or that nothing could check."""
-        results_of = {side.name: side.result for side in sides if side.result is not None}
+        results_of = {side.name: side.results for side in sides}
         for side in sides:
-            if side.result is None:
+            if not side.results:
                 continue
-            expected, against = truth, "gudhi"
-            if truth is None:
+            expected, against = truths, "gudhi"
+            if not truths:
                 against = STAND_IN_FOR_IT if side.name == STAND_IN else STAND_IN
-                expected = results_of.get(against) if case.phase in ("h0", "h1") else None
+                expected = results_of.get(against, []) if case.phase in ("h0", "h1") else []
                 side.row["why_not_gudhi"] = why_not
-            if expected is None:
+            if len(expected) < len(side.results):
                 side.row |= {"status": "not checked", "reason": why_not}
                 continue
             checked = agreement.what_is_checked(case.phase, side.row["edges"])
             side.row |= {"checked": checked, "against": against}
-            why = agreement.disagreement(case.phase, side.result, expected, side.row["edges"])
-            if why and case.phase == "loss_backward":
-                why = self._disagreement_nearby(case, array, side.result, expected)
-                side.row["checked_nearby"] = True
-            if why:
-                side.row |= {"status": "disagrees", "reason": why}
+            for array, result, true in zip(arrays, side.results, expected, strict=False):
+                why = agreement.disagreement(case.phase, result, true, side.row["edges"])
+                if why and case.phase == "loss_backward":
+                    why = self._disagreement_nearby(case, array, result, true)
+                    side.row["checked_nearby"] = True
+                if why:
+                    side.row |= {"status": "disagrees", "reason": why}
+                    break
 
     def _disagreement_nearby(
         self, case: Case, x: np.ndarray, result: Any, truth: Any
@@ -246,8 +272,7 @@ class Bench:
                 return None
 
         for side in sides:
-            if side.call_s > limit_s / 3 and provider_class(side.name).first_call_limit_s == 0:
-                # Once is what such a call can be afforded.
+            if is_timed_once(side.name, side.call_s, limit_s):
                 times[side.name].append(side.call_s)
                 continue
             probe_s = ask(side, 1, True)
@@ -313,14 +338,24 @@ def samples_for(cost_s: float, budget_s: float) -> int:
     return max(FEWEST_SAMPLES, min(MOST_SAMPLES, math.floor(budget_s / cost_s)))
 
 
+def is_timed_once(name: str, call_s: float, limit_s: float) -> bool:
+    """Whether one call, the first, is all that a provider as slow as that can be afforded."""
+    return call_s > limit_s / 3 and provider_class(name).first_call_limit_s == 0
+
+
 def takes_part(round_: int, rounds: int, samples: int) -> bool:
     """Whether a side with `samples` of `rounds` samples runs in this round: evenly spread."""
     return (round_ + 1) * samples // rounds > round_ * samples // rounds
 
 
-def _input(case: Case) -> np.ndarray:
-    arrays = cases.inputs(case.family, case.n, case.d, case.batch)
+def _input(case: Case, turn: int = 0) -> np.ndarray:
+    arrays = cases.inputs(case.family, case.n, case.d, case.batch, turn)
     return arrays["D" if case.phase in cases.FROM_DISTANCES else "x"]
+
+
+def _inputs(case: Case) -> list[np.ndarray]:
+    """What the calls of a row take in turn."""
+    return [_input(case, turn) for turn in range(cases.inputs_in_turn(case.n, case.batch))]
 
 
 def _size(case: Case) -> str:

@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -158,20 +158,29 @@ class _Server:
 
     def prepare(self, phase: str, array: np.ndarray) -> dict[str, Any]:
         """Make the phase's call and run it once: its seconds, and its result for the check."""
-        self._call = getattr(self._provider, phase)(array)
+        call = getattr(self._provider, phase)(array)
         started = time.perf_counter()
-        result = self._call.run()
+        result = call.run()
         seconds = time.perf_counter() - started
-        return {"seconds": seconds, "result": self._call.read(result)}
+        self._runs = [call.run]
+        self._turn = 0
+        return {"seconds": seconds, "result": call.read(result)}
+
+    def prepare_others(self, phase: str, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """Make the calls that `sample` takes in turn with the first; their results."""
+        calls = [getattr(self._provider, phase)(array) for array in arrays]
+        self._runs += [call.run for call in calls]
+        return [call.read(call.run()) for call in calls]
 
     def sample(self, repeats: int, warm_up: bool) -> float:
         """Seconds of one call, the mean over `repeats`, after one that is not timed."""
-        run = self._call.run
+        runs = [self._runs[(self._turn + k) % len(self._runs)] for k in range(repeats + warm_up)]
+        self._turn += len(runs)
         if warm_up:
-            run()
+            runs.pop()()
         # Not tsloss_fast.timing's: a peer's process need not load torch.
         started = time.perf_counter()
-        for _ in range(repeats):
+        for run in runs:
             run()
         return (time.perf_counter() - started) / repeats
 

@@ -117,15 +117,19 @@ std::size_t most_bars(const H1Bars& bars) {
   return K;
 }
 
+// Pads with -1, though only a matrix that holds NaN lacks bars.
 py::array_t<Index> pack_h0(const H0Bars& bars, const Batch& batch) {
-  py::array_t<Index> packed(batch.with({batch.n > 0 ? batch.n - 1 : 0, 3}));
+  const std::size_t K = batch.n > 0 ? batch.n - 1 : 0;
+  py::array_t<Index> packed(batch.with({K, 3}));
   Index* out = packed.mutable_data();
-  for (const auto& cloud : bars)
+  for (const auto& cloud : bars) {
     for (const H0Bar& bar : cloud) {
       *out++ = bar.birth;
       *out++ = tsl::first(bar.death);
       *out++ = tsl::second(bar.death);
     }
+    out = std::fill_n(out, 3 * (K - cloud.size()), Index{-1});
+  }
   return packed;
 }
 
@@ -192,13 +196,16 @@ class DiagramArrays {
 
 template <class T>
 py::tuple h0_arrays(const H0Bars& bars, const T* D, const Batch& batch) {
-  DiagramArrays<T> diagram(batch, batch.n > 0 ? batch.n - 1 : 0);
-  for (std::size_t b = 0; b < batch.B; ++b, D += batch.n * batch.n)
+  const std::size_t K = batch.n > 0 ? batch.n - 1 : 0;
+  DiagramArrays<T> diagram(batch, K);
+  for (std::size_t b = 0; b < batch.B; ++b, D += batch.n * batch.n) {
     for (const H0Bar& bar : bars[b]) {
       const tsl::Vertex i = tsl::first(bar.death);
       const tsl::Vertex j = tsl::second(bar.death);
       diagram.append(0, D[i * batch.n + j], bar.birth, bar.birth, i, j);
     }
+    diagram.pad(K - bars[b].size());
+  }
   return diagram.arrays();
 }
 

@@ -43,7 +43,8 @@ std::size_t H0<T>::nearest_outside(std::size_t count) const {
         make_edge(outside_[s], nearest_[s]) < make_edge(outside_[best], nearest_[best]))
       best = s;
   }
-  return best;
+  // NaN, which a matrix that nobody checked may hold, equals nothing.
+  return best < count ? best : 0;
 }
 
 template <class T>

@@ -26,10 +26,43 @@ class Wrong(Right):
 
         def read(result):
             diagrams = call.read(result)
-            diagrams[0][1][0, 1] *= 1 + 1e-5
+            diagrams[0][0][0, 1] *= 1 + 1e-5
             return diagrams
 
         return Call(call.run, read)
+
+
+class WrongOnOneInput(Right):
+    """One bar is missing from the diagrams of the third input."""
+
+    inputs = 0
+
+    def h1(self, D):
+        call = super().h1(D)
+        self.inputs += D.shape[-1] > 5
+        which = self.inputs
+
+        def read(result):
+            diagrams = call.read(result)
+            if which == 3:
+                diagrams[0][0] = diagrams[0][0][1:]
+            return diagrams
+
+        return Call(call.run, read)
+
+
+class Counting(Provider):
+    """Its result is the sizes of all inputs that it was called with so far."""
+
+    name = package = "fake"
+    modules = ()
+
+    def __init__(self, threads=1):
+        super().__init__(threads)
+        self.calls = []
+
+    def h1(self, D):
+        return Call(lambda: self.calls.append(D.shape[-1]), lambda result: list(self.calls))
 
 
 class Misbehaving(Provider):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks import plans, results, run
+from benchmarks import cases, plans, results, run
 from benchmarks.cases import Case, points
 from benchmarks.providers import NAMES
 from benchmarks.run import Bench, Side, choose, samples_for, takes_part
@@ -19,7 +19,16 @@ SMALL = Case("h1", "gaussian", 12, 8)
 
 @pytest.fixture
 def fakes(monkeypatch):
-    for name in ("Right", "Wrong", "Slow", "Crashing", "Hungry", "Eating", "Missing"):
+    for name in (
+        "Right",
+        "Wrong",
+        "WrongOnOneInput",
+        "Slow",
+        "Crashing",
+        "Hungry",
+        "Eating",
+        "Missing",
+    ):
         monkeypatch.setitem(NAMES, name, f"fake_providers:{name}")
 
 
@@ -54,6 +63,29 @@ def test_who_is_wrong_slow_crashing_or_missing_gets_no_figure(fakes):
     assert all("median_s" not in row for row in rows.values() if row["status"] != "ok")
 
 
+def test_calls_take_different_inputs_in_turn_and_all_are_checked(fakes):
+    rows = measure(SMALL, ["Right", "WrongOnOneInput"])
+    assert rows["Right"]["inputs"] == cases.inputs_in_turn(12, 1) > 1
+    assert rows["WrongOnOneInput"]["status"] == "disagrees"
+
+
+def test_a_worker_takes_its_inputs_in_turn():
+    """The calls of a sample go on where those of the last one stopped, warm-up included."""
+    worker = Worker("fake_providers:Counting")
+    try:
+        worker.ask("start", limit_s=60)
+        sizes = [np.zeros((1, n, n), dtype=np.float32) for n in (6, 7, 8)]
+        worker.ask("prepare", "h1", sizes[0], limit_s=60)
+        assert worker.ask("prepare_others", "h1", sizes[1:], limit_s=60) == [[6, 7], [6, 7, 8]]
+        for repeats, warm_up in ((2, True), (4, False), (1, False)):
+            worker.ask("sample", repeats, warm_up, limit_s=60)
+        last = worker.ask("prepare", "h1", sizes[0], limit_s=60)["result"]
+    finally:
+        worker.stop()
+    calls = last[3:-1]  # without those of the preparations
+    assert sorted(calls) == [6] * 3 + [7] * 3 + [8] * 2
+
+
 def test_who_gave_up_is_not_asked_for_more(fakes):
     bench = Bench(suite(limit_s=1.0), ["Slow"], 0.0)
     try:
@@ -81,8 +113,8 @@ def test_a_wrong_gradient_is_no_matter_of_rounding():
     truth = bench.pool.ask("truth", 1, "prepare", "loss", x, limit_s=1)["result"]
     for factor, status in ((1.0, "ok"), (1.1, "disagrees")):
         row = {"provider": "x", "status": "ok", "edges": True}
-        side = Side("x", row, result=(truth[0], factor * truth[1]))
-        bench._check(case, x, [side], truth, None)
+        side = Side("x", row, results=[(truth[0], factor * truth[1])])
+        bench._check(case, [x], [side], [truth], None)
         assert row["status"] == status
 
 

@@ -214,6 +214,50 @@ def test_edges_depend_on_the_order_of_the_lengths_alone(isa, n, spacing):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0])
+@pytest.mark.parametrize("n", [2, 5, 70])
+def test_a_matrix_that_nobody_checked_gives_vertices_or_padding(isa, n, value):
+    """Its bars mean nothing, but nothing is read or written where it should not be."""
+    D = np.full((2, n, n), value, np.float32)
+    D[1] = _C.distances(cloud((1, n, 3)))
+    D[1, 0, 1:] = D[1, 1:, 0] = value
+    rows = [_C.h0(D), *_C.h1(D, isa=isa)]
+    rows += [field for fields in _C.diagrams(D, 1, isa=isa) for field in fields[2:4]]
+    for edges in rows:
+        assert ((edges >= -1) & (edges < n)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 40), (2, 2, 17), (1, 1), (0, 9), (70,)], ids=shape_id)
+def test_diagrams_are_the_critical_edges_with_their_lengths(isa, shape, dtype):
+    D = _C.distances(cloud((*shape, 4), dtype))
+    lead, n = shape[:-1], shape[-1]
+    h0, h1 = _C.h1(D, isa=isa)
+    assert h0.shape == (*lead, n - 1, 3)
+    assert h1.shape[:-2] == lead
+    # Padding -1 reads the last entry, which is 0.
+    padded = np.pad(D, [(0, 0)] * len(lead) + [(0, 1)] * 2)
+
+    def of(edges):
+        at = np.indices(edges.shape[:-1])[:-1]
+        return padded[(*at, edges[..., 0], edges[..., 1])]
+
+    both = _C.diagrams(D, 1, isa=isa)
+    (only,) = _C.diagrams(D, 0, isa=isa)
+    for births, deaths, birth_edges, death_edges, mask in (both[0], only):
+        np.testing.assert_array_equal(birth_edges, h0[..., [0, 0]])
+        np.testing.assert_array_equal(death_edges, h0[..., 1:])
+        np.testing.assert_array_equal(deaths, of(death_edges))
+        assert (births == 0).all()
+        assert mask.all()
+    births, deaths, birth_edges, death_edges, mask = both[1]
+    np.testing.assert_array_equal(np.concatenate([birth_edges, death_edges], -1), h1)
+    np.testing.assert_array_equal(births, of(birth_edges))
+    np.testing.assert_array_equal(deaths, of(death_edges))
+    np.testing.assert_array_equal(mask, h1[..., 0] >= 0)
+    assert births.dtype == deaths.dtype == dtype
+
+
 @pytest.mark.parametrize("n", [7, 65, 150])
 def test_word_counts_agree_on_a_cloud_and_its_padding_by_far_points(n):
     """Far points add no loop and change no edge, but widen the rows of vertex bits."""

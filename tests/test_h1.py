@@ -185,18 +185,27 @@ def test_many_edges_against_the_reference(tsl, kind, n):
     assert edges(h1_of(tsl, D)) == edges(h1_of(reference, D))
 
 
-@pytest.mark.parametrize("far", [1, 8, 24])
 @pytest.mark.parametrize("seed", range(3))
-def test_far_points_whose_edges_come_when_all_loops_died(tsl, far, seed):
-    """The core has become a simplex long before the next edge with an empty lune: all edges between,
-    of which there are thousands, bear on what comes later."""
+@pytest.mark.parametrize(("core", "ring"), [(30, 5), (70, 8), (110, 12)])
+def test_a_ring_far_from_a_core_that_has_long_become_a_simplex(tsl, core, ring, seed):
+    """The hub sees all of the core at once, so no loop is alive and no lune empty while the core's
+    edges come, thousands of them; but all of them bear on the loop of the ring."""
     from tsloss_fast import reference
 
-    core = cloud("gaussian", 80, 3, seed=seed)
-    direction = cloud("unit", far, 3, seed=100 + seed)
-    x = torch.cat((core, torch.linspace(4, 12, far, dtype=core.dtype).unsqueeze(-1) * direction))
-    D = tsl.pairwise_distances(x)
-    assert edges(h1_of(tsl, D)) == edges(h1_of(reference, D))
+    generator = torch.Generator().manual_seed(seed)
+    n = core + ring
+    lengths = torch.rand(n, n, generator=generator)
+    D = 1 + lengths  # within the core
+    D[0, :] = 0.1 + 0.1 * lengths[0]  # from the hub
+    D[:, core:] = 12 + lengths[:, core:]  # from the core to the ring
+    D[core:, core:] = 13 + lengths[core:, core:]  # across the ring
+    for k in range(ring):
+        i, j = sorted((core + k, core + (k + 1) % ring))
+        D[i, j] = 10 + lengths[i, j]  # along the ring
+    D = D.triu(1) + D.triu(1).mT
+    expected = edges(h1_of(reference, D))
+    assert len(expected) > 0
+    assert edges(h1_of(tsl, D)) == expected
 
 
 @pytest.mark.parametrize(
