@@ -96,11 +96,27 @@ auto with_float_type(const py::array& a, const char* name, Run run) {
   throw py::type_error(std::string(name) + ": expected float32 or float64, got " + describe(a));
 }
 
+// About how many nanoseconds a cloud takes, measured on one core with AVX2: enough to tell whether another
+// thread is worth its start.
+struct Nanoseconds {
+  double n, d;
+
+  explicit Nanoseconds(const Batch& batch)
+      : n(static_cast<double>(batch.n)), d(static_cast<double>(batch.d)) {}
+
+  double distances() const { return 0.01 * n * n * d; }
+  double differences() const { return 0.02 * n * n * d; }
+  double h0() const { return n * n; }
+  double h1() const { return 5 * n * n; }
+  double edges(std::size_t K) const { return 0.1 * static_cast<double>(K) * d; }
+};
+
 // One thread per cloud, without the GIL: the workers touch no Python object.
 template <class MakeWorker>
-void for_each_cloud_without_gil(std::size_t B, std::size_t threads, MakeWorker make_worker) {
+void for_each_cloud_without_gil(const Batch& batch, double nanoseconds, std::size_t threads,
+                                MakeWorker make_worker) {
   const py::gil_scoped_release released;
-  tsl::for_each_cloud(B, threads, make_worker);
+  tsl::for_each_cloud(batch.B, nanoseconds, threads, make_worker);
 }
 
 template <class T>
@@ -232,7 +248,7 @@ py::array distances(const py::array& x, std::size_t threads, const std::string& 
     py::array_t<T> D(batch.with({batch.n, batch.n}));
     const T* in = data<T>(x);
     T* out = D.mutable_data();
-    for_each_cloud_without_gil(batch.B, threads, [&] {
+    for_each_cloud_without_gil(batch, Nanoseconds(batch).distances(), threads, [&] {
       return [&](std::size_t b) {
         tsl::pairwise_distances(in + b * batch.n * batch.d, batch.n, batch.d,
                                 out + b * batch.n * batch.n, isa);
@@ -257,7 +273,7 @@ py::array scatter_differences(const py::array& x, const py::array& weights, std:
     const T* in = data<T>(x);
     const T* w = data<T>(weights);
     T* out = grad.mutable_data();
-    for_each_cloud_without_gil(batch.B, threads, [&] {
+    for_each_cloud_without_gil(batch, Nanoseconds(batch).differences(), threads, [&] {
       return [&](std::size_t b) {
         const std::size_t at = b * batch.n * batch.d;
         tsl::scatter_differences(in + at, w + b * batch.n * batch.n, batch.n, batch.d, out + at,
@@ -271,7 +287,7 @@ py::array scatter_differences(const py::array& x, const py::array& weights, std:
 template <class T>
 H0Bars bars_of_h0(const T* D, const Batch& batch, std::size_t threads) {
   H0Bars bars(batch.B);
-  for_each_cloud_without_gil(batch.B, threads, [&] {
+  for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, [&] {
     auto engine = tsl::kept_engine<tsl::H0<T>>(batch.n);
     return [&, engine](std::size_t b) {
       engine->compute(D + b * batch.n * batch.n, batch.n, bars[b]);
@@ -284,7 +300,7 @@ template <class T>
 std::pair<H0Bars, H1Bars> bars_of_h1(const T* D, const Batch& batch, std::size_t threads, Isa isa) {
   H0Bars h0(batch.B);
   H1Bars h1(batch.B);
-  for_each_cloud_without_gil(batch.B, threads, [&] {
+  for_each_cloud_without_gil(batch, Nanoseconds(batch).h1(), threads, [&] {
     auto engine = tsl::kept_engine<tsl::H1<T>>(batch.n);
     return [&, engine](std::size_t b) {
       engine->compute(D + b * batch.n * batch.n, batch.n, isa, h0[b], h1[b]);
@@ -349,7 +365,7 @@ py::array edge_lengths(const py::array& x, const py::array& edges, std::size_t t
     const T* in = data<T>(x);
     const Index* index = data<Index>(edges);
     T* out = lengths.mutable_data();
-    for_each_cloud_without_gil(batch.B, threads, [&] {
+    for_each_cloud_without_gil(batch, Nanoseconds(batch).edges(K), threads, [&] {
       return [&](std::size_t b) {
         tsl::edge_lengths(in + b * batch.n * batch.d, index + b * K * 2, K, batch.d, out + b * K,
                           isa);
@@ -375,7 +391,7 @@ py::array scatter_edges(const py::array& x, const py::array& edges, const py::ar
     const T* w = data<T>(weights);
     const Index* index = data<Index>(edges);
     T* out = grad.mutable_data();
-    for_each_cloud_without_gil(batch.B, threads, [&] {
+    for_each_cloud_without_gil(batch, Nanoseconds(batch).edges(K), threads, [&] {
       auto scatter = tsl::kept_engine<tsl::EdgeScatter<T>>(batch.n);
       return [&, scatter](std::size_t b) {
         scatter->clear();
@@ -409,11 +425,13 @@ py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Options& o
     grad_out = array.mutable_data();
     grad = array;
   }
+  const Nanoseconds each(batch);
+  const double nanoseconds = each.distances() + each.differences() + each.h1();
   const T* in = data<T>(x);
   T* loss_out = losses.mutable_data();
   T* h0_out = h0_terms.mutable_data();
   T* h1_out = h1_terms.mutable_data();
-  for_each_cloud_without_gil(batch.B, threads, [&] {
+  for_each_cloud_without_gil(batch, nanoseconds, threads, [&] {
     auto loss = tsl::kept_engine<Loss>(batch.n);
     return [&, loss](std::size_t b) {
       const std::size_t at = b * batch.n * batch.d;

@@ -12,10 +12,17 @@
 
 namespace tsl {
 
-// Calls work(b) for b in 0..B-1 on up to `threads` threads. make_worker() gives each thread a worker
-// of its own, so that scratch memory is reused from cloud to cloud and never shared.
+// A thread that has less to do than this takes longer to start than to work.
+constexpr double kLeastNanoseconds = 50e3;
+
+// Calls work(b) for b in 0..B-1 on up to `threads` threads, fewer where the work, of about so many
+// nanoseconds a cloud, is too little for them. make_worker() gives each thread a worker of its own, so
+// that scratch memory is reused from cloud to cloud and never shared.
 template <class MakeWorker>
-void for_each_cloud(std::size_t B, std::size_t threads, MakeWorker make_worker) {
+void for_each_cloud(std::size_t B, double nanoseconds, std::size_t threads,
+                    MakeWorker make_worker) {
+  const double useful = static_cast<double>(B) * nanoseconds / kLeastNanoseconds;
+  if (useful < static_cast<double>(threads)) threads = static_cast<std::size_t>(useful);
   threads = std::max<std::size_t>(1, std::min(threads, B));
   if (threads == 1) {
     auto work = make_worker();

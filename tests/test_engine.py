@@ -272,7 +272,8 @@ def test_word_counts_agree_on_a_cloud_and_its_padding_by_far_points(n):
 
 @pytest.mark.parametrize("threads", [1, 2, 5, 100])
 def test_threads_change_nothing(threads):
-    x = cloud((7, 40, 9))
+    """Enough work for as many threads as there are clouds: those of less than 50 us start none."""
+    x = cloud((24, 120, 60))
     D = _C.distances(x, threads=threads)
     np.testing.assert_array_equal(D, _C.distances(x))
     for got, expected in zip(_C.h1(D, threads=threads), _C.h1(D), strict=True):

@@ -450,7 +450,8 @@ def test_an_expanded_cloud_sums_its_gradients(impl, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_thread_count_changes_nothing(tsl, mode):
-    x = torch.stack([cloud("circle", 30, 3, seed) for seed in range(7)]).requires_grad_()
+    # Large enough for a thread a cloud: little work starts none.
+    x = torch.stack([cloud("circle", 120, 3, seed) for seed in range(7)]).requires_grad_()
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)

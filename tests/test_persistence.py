@@ -216,7 +216,8 @@ def test_a_batch_without_loops_has_no_column(impl):
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_thread_count_changes_nothing(tsl, metric):
-    x = input_for(tsl, metric, batch_of_points("circle", B=9, n=40))
+    # Large enough for a thread a cloud: little work starts none.
+    x = input_for(tsl, metric, batch_of_points("circle", B=9, n=120))
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
