@@ -8,6 +8,8 @@
 #include <limits>
 #include <vector>
 
+#include "aligned.hpp"
+
 namespace tsl {
 namespace {
 

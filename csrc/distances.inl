@@ -11,40 +11,43 @@ constexpr std::size_t kTile = 2;
 constexpr std::size_t kTile = 1;
 #endif
 
-// Adds the squared differences of one block of coordinates, which `read` loads at an offset.
+// Adds the squared differences of one block of coordinates, which `read` loads at an offset. Register by
+// register, for all columns of a block do not fit beside the sums.
 template <class T, std::size_t R, std::size_t C, class Read>
 inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
                         Vector<T> (&sums)[R * C]) {
+  Vector<T> rows[R];
   Vector<T> columns[C];
+  for (std::size_t r = 0; r < R; ++r) rows[r] = read(a + r * d);
   for (std::size_t c = 0; c < C; ++c) columns[c] = read(b + c * d);
-  for (std::size_t r = 0; r < R; ++r) {
-    const Vector<T> row = read(a + r * d);
-    for (std::size_t c = 0; c < C; ++c) {
-      const Vector<T> difference = row - columns[c];
-      add_product(sums[r * C + c], difference, difference);
-    }
-  }
+  for (std::size_t k = 0; k < Vector<T>::kRegisters; ++k)
+    for (std::size_t r = 0; r < R; ++r)
+      for (std::size_t c = 0; c < C; ++c) {
+        const auto difference = rows[r].part[k] - columns[c].part[k];
+        sums[r * C + c].part[k] += difference * difference;
+      }
 }
 
-// Squared distances between R rows from a and C rows from b, each d apart. The last block is padded
+// Adds to the sums of squares between R rows from a and C rows from b, each d apart, those of the
+// coordinates from `from` to `to`, where a multiple of the lanes or the last. The last block is padded
 // with zeros rather than summed apart, so that every pair is summed in the same order everywhere.
 template <class T, std::size_t R, std::size_t C>
-inline void tile_squares(const T* a, const T* b, std::size_t d, T (&squares)[R * C]) {
+inline void add_tile(const T* a, const T* b, std::size_t d, std::size_t from, std::size_t to,
+                     Vector<T> (&sums)[R * C]) {
   constexpr std::size_t L = Vector<T>::kLanes;
-  Vector<T> sums[R * C] = {};
-  std::size_t t = 0;
-  for (; t + L <= d; t += L)
+  std::size_t t = from;
+  for (; t + L <= to; t += L)
     add_squares<T, R, C>(a, b, d, [t](const T* p) { return load(p + t); }, sums);
-  if (t < d)
-    add_squares<T, R, C>(a, b, d, [t, d](const T* p) { return load_part(p + t, d - t); }, sums);
-  sum_lanes_of(sums, squares);
+  if (t < to)
+    add_squares<T, R, C>(a, b, d, [t, to](const T* p) { return load_part(p + t, to - t); }, sums);
 }
 
+// Writes the distances of a tile whose sums are complete.
 template <class T, std::size_t R, std::size_t C>
-inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t j,
-                          T* D) {
+inline void finish_tile(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t j,
+                        const Vector<T> (&sums)[R * C], T* D) {
   T squares[R * C];
-  tile_squares<T, R, C>(x + i * d, x + j * d, d, squares);
+  sum_lanes_of(sums, squares);
   for (std::size_t r = 0; r < R; ++r)
     for (std::size_t c = 0; c < C; ++c) {
       const T length = length_of(squares[r * C + c], x + (i + r) * d, x + (j + c) * d, d);
@@ -53,12 +56,50 @@ inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t 
     }
 }
 
+template <class T, std::size_t R, std::size_t C>
+inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t j,
+                          T* D) {
+  Vector<T> sums[R * C] = {};
+  add_tile<T, R, C>(x + i * d, x + j * d, d, 0, d, sums);
+  finish_tile<T, R, C>(x, n, d, i, j, sums, D);
+}
+
+// So many coordinates of a tile's rows stay in the first cache while tile after tile takes them.
+constexpr std::size_t kChunk = 768;
+
+// The tiles of rows from i on, `whole` rows in all, chunk by chunk of the coordinates.
+template <class T>
+void fill_row_of_tiles(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t whole,
+                       AlignedVector<T>& memory, T* D) {
+  constexpr std::size_t kSums = kTile * kTile;
+  constexpr std::size_t L = Vector<T>::kLanes;
+  memory.assign((whole - i) * kTile * L, T{0});
+  for (std::size_t from = 0; from < d; from += kChunk) {
+    const std::size_t to = std::min(d, from + kChunk);
+    for (std::size_t j = i; j < whole; j += kTile) {
+      T* const kept = memory.data() + (j - i) * kTile * L;
+      Vector<T> sums[kSums];
+      for (std::size_t k = 0; k < kSums; ++k) sums[k] = load(kept + k * L);
+      add_tile<T, kTile, kTile>(x + i * d, x + j * d, d, from, to, sums);
+      if (to == d) {
+        finish_tile<T, kTile, kTile>(x, n, d, i, j, sums, D);
+        continue;
+      }
+      for (std::size_t k = 0; k < kSums; ++k) store(kept + k * L, sums[k]);
+    }
+  }
+}
+
 template <class T>
 void fill_distances(const T* x, std::size_t n, std::size_t d, T* D) {
   const std::size_t whole = n / kTile * kTile;
+  AlignedVector<T> memory;
   for (std::size_t i = 0; i < whole; i += kTile) {
-    for (std::size_t j = i; j < whole; j += kTile)
-      distance_tile<T, kTile, kTile>(x, n, d, i, j, D);
+    if (TSL_ISA == 512 && d > kChunk)
+      fill_row_of_tiles(x, n, d, i, whole, memory, D);
+    else
+      for (std::size_t j = i; j < whole; j += kTile)
+        distance_tile<T, kTile, kTile>(x, n, d, i, j, D);
     for (std::size_t j = whole; j < n; ++j) distance_tile<T, kTile, 1>(x, n, d, i, j, D);
   }
   for (std::size_t i = whole; i < n; ++i)
@@ -127,8 +168,8 @@ void fill_edge_lengths(const T* x, const std::int64_t* edges, std::size_t count,
     if (i < 0 || j < 0 || i == j) continue;
     const T* a = x + static_cast<std::size_t>(i) * d;
     const T* b = x + static_cast<std::size_t>(j) * d;
-    T square[1];
-    tile_squares<T, 1, 1>(a, b, d, square);
-    lengths[k] = length_of(square[0], a, b, d);
+    Vector<T> sums[1] = {};
+    add_tile<T, 1, 1>(a, b, d, 0, d, sums);
+    lengths[k] = length_of(sum_lanes<T>(sums[0]), a, b, d);
   }
 }

@@ -15,6 +15,7 @@ template <class T>
 class EdgeScatter {
  public:
   void clear() { edges_.clear(); }
+  bool empty() const { return edges_.empty(); }
 
   void add(Vertex i, Vertex j, T weight) { edges_.push_back({i, j, weight}); }
 

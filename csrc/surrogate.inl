@@ -35,8 +35,7 @@ class Surrogate {
     return {h0_term(), h1_term()};
   }
 
-  // Replaces D by the weights of the differences x_i - x_j in the gradient, all but a factor of
-  // memory.scale.
+  // Writes the weights of the differences x_i - x_j in the gradient, all but a factor of memory.scale.
   void find_weights();
 
  private:
@@ -199,6 +198,7 @@ class Surrogate {
 
 template <class T>
 void Surrogate<T>::find_weights() {
+  memory_.weights.resize(n_ * n_);
   const double by_minimum = options_.weights.h0 * 2 / static_cast<double>(n_);
   for (std::size_t i = 0; i < n_; ++i)
     memory_.row_slopes[i] = static_cast<T>(by_minimum * (soft_minimum(i) - soft_minimum_mean_) /
@@ -226,7 +226,7 @@ void Surrogate<T>::find_weights() {
       const Vector<T> theirs =
           exp_lanes(least(Vector<T>{}, rate() * (load(memory_.nearest.data() + j) - visible(D, j))));
       add_product(slope, load(memory_.row_slopes.data() + j), theirs);
-      store_part(memory_.D.data() + i * n_ + j, by_length * divided_or_zero(slope, D), width);
+      store_part(memory_.weights.data() + i * n_ + j, by_length * divided_or_zero(slope, D), width);
     });
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "distances.hpp"
 #include "finite.hpp"
 
 #define TSL_KERNELS "surrogate.inl"
@@ -18,9 +19,8 @@ namespace tsl {
 template <class T>
 LossTerms SurrogateLoss<T>::compute(const SurrogateOptions& options, const T* x, std::size_t n,
                                     std::size_t d, Isa isa, T* grad_x) {
-  cloud_.set(x, n, d, isa);
   memory_.D.resize(n * n);
-  cloud_.distances(memory_.D.data());
+  pairwise_distances(x, n, d, memory_.D.data(), isa);
   if (!all_finite(memory_.D.data(), n * n)) return no_terms();
   if (n < 2) {
     if (grad_x) std::fill_n(grad_x, n * d, T{0});
@@ -29,7 +29,7 @@ LossTerms SurrogateLoss<T>::compute(const SurrogateOptions& options, const T* x,
   LossTerms terms;
   TSL_DISPATCH(isa, run_surrogate, n, options, grad_x != nullptr, memory_, terms);
   if (grad_x) {
-    cloud_.sum_differences(memory_.D.data(), grad_x);
+    sums_.write(x, memory_.D.data(), memory_.weights.data(), n, d, grad_x, isa);
     multiply_by(memory_.scale, n * d, grad_x);
   }
   return terms;

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "aligned.hpp"
-#include "centred_cloud.hpp"
+#include "difference_sums.hpp"
 #include "isa.hpp"
 #include "losses.hpp"
 
@@ -23,8 +23,9 @@ struct SurrogateOptions {
 // What the passes over the distances write to, kept from cloud to cloud.
 template <class T>
 struct SurrogateMemory {
-  // The distances, and later the weights of the differences, [n, n].
+  // The distances, and the weights of the differences, [n, n].
   std::vector<T> D;
+  std::vector<T> weights;
   // What the distances were multiplied by.
   double scale = 1;
   // For each point: the distance to the nearest other one, the sum of exp((nearest - D) / tau) over its
@@ -45,8 +46,8 @@ class SurrogateLoss {
                     Isa isa, T* grad_x);
 
  private:
-  CentredCloud<T> cloud_;
   SurrogateMemory<T> memory_;
+  DifferenceSums<T> sums_;
 };
 
 }  // namespace tsl

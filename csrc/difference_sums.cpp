@@ -1,0 +1,79 @@
+#include "difference_sums.hpp"
+
+#include "intrinsics.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+namespace tsl {
+namespace {
+
+// 0 or less for a near pair, coincident points among them: its square in units, over the share of the sum of
+// those from the mean.
+template <class T>
+T excess(T length, T squares, T unit, T share) {
+  const T scaled = length * unit;
+  return scaled * scaled - share * squares;
+}
+
+}  // namespace
+}  // namespace tsl
+
+#define TSL_KERNELS "difference_sums.inl"
+#include "foreach_isa.inl"
+
+namespace tsl {
+
+// Moves the weights of near pairs to near_; returns whether other pairs are left.
+template <class T>
+bool DifferenceSums<T>::take_near_pairs(const T* D, T* w, std::size_t n, Isa isa) {
+  near_.clear();
+  // Relative to the longest, squares do not leave the range of T.
+  const T longest = *std::max_element(D, D + n * n);
+  const T unit = longest >= std::numeric_limits<T>::min() ? 1 / longest : 0;
+  squares_.resize(n);
+  TSL_DISPATCH(isa, squares_from_mean, D, n, unit, squares_.data());
+  bool has_others = false;
+  for (std::size_t i = 0; i < n; ++i) {
+    // By how much pairs of the row (i, j), i < j, miss being near: at least and at most.
+    T least = std::numeric_limits<T>::infinity();
+    T most = -least;
+    TSL_DISPATCH(isa, find_excess, D + i * n, squares_.data(), i, n, unit, kLeastShare, least, most);
+    has_others |= most > 0;
+    if (least > 0) continue;
+    for (std::size_t j = i + 1; j < n; ++j) {
+      if (excess(D[i * n + j], squares_[i] + squares_[j], unit, kLeastShare) > 0) continue;
+      T& weight = w[i * n + j];
+      if (weight != 0) near_.add(static_cast<Vertex>(i), static_cast<Vertex>(j), weight);
+      weight = w[j * n + i] = 0;
+    }
+  }
+  return has_others;
+}
+
+template <class T>
+void DifferenceSums<T>::write(const T* x, const T* D, T* w, std::size_t n, std::size_t d, T* grad_x,
+                              Isa isa) {
+  const bool has_others = take_near_pairs(D, w, n, isa);
+  if (near_.empty())
+    std::fill_n(grad_x, n * d, T{0});
+  else
+    near_.write(x, n, d, grad_x, isa);
+  if (!has_others) return;
+  for (std::size_t i = 0; i < n; ++i) {
+    T* const row = w + i * n;
+    double sum = 0;
+    for (std::size_t j = 0; j < n; ++j) {
+      sum += static_cast<double>(row[j]);
+      row[j] = -row[j];
+    }
+    row[i] = static_cast<T>(sum);
+  }
+  TSL_DISPATCH(isa, add_product_with_centred, w, x, n, d, strip_, grad_x);
+}
+
+template class DifferenceSums<float>;
+template class DifferenceSums<double>;
+
+}  // namespace tsl

@@ -1,0 +1,137 @@
+// Included by difference_sums.cpp once per instruction set.
+
+#include "lanes.inl"
+
+// |x_i - mean|^2 = mean_j D_ij^2 - (1/2) mean_kl D_kl^2, where D is multiplied by `unit` first.
+template <class T>
+void squares_from_mean(const T* D, std::size_t n, T unit, T* squares) {
+  constexpr std::size_t L = Vector<T>::kLanes;
+  const T share = T{1} / static_cast<T>(n);
+  T half_mean = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    Vector<T> sums = {};
+    for (std::size_t j = 0; j < n; j += L) {
+      const Vector<T> lengths = unit * load_part(D + i * n + j, std::min(L, n - j));
+      add_product(sums, lengths, lengths);
+    }
+    squares[i] = share * sum_lanes<T>(sums);
+    half_mean += share / 2 * squares[i];
+  }
+  for (std::size_t i = 0; i < n; ++i) squares[i] = std::max(T{0}, squares[i] - half_mean);
+}
+
+// The least and the most excess of the pairs (i, j), i < j, of a row of D.
+template <class T>
+void find_excess(const T* row, const T* squares, std::size_t i, std::size_t n, T unit, T share,
+                 T& least_excess, T& most_excess) {
+  constexpr std::size_t L = Vector<T>::kLanes;
+  Vector<T> lowest = every(least_excess);
+  Vector<T> highest = every(most_excess);
+  std::size_t j = i + 1;
+  for (; j + L <= n; j += L) {
+    const Vector<T> lengths = unit * load(row + j);
+    const Vector<T> over = lengths * lengths - share * (every(squares[i]) + load(squares + j));
+    lowest = least(lowest, over);
+    highest = most(highest, over);
+  }
+  T lanes[2 * L];
+  store(lanes, lowest);
+  store(lanes + L, highest);
+  least_excess = *std::min_element(lanes, lanes + L);
+  most_excess = *std::max_element(lanes + L, lanes + 2 * L);
+  for (; j < n; ++j) {
+    const T over = excess(row[j], squares[i] + squares[j], unit, share);
+    least_excess = std::min(least_excess, over);
+    most_excess = std::max(most_excess, over);
+  }
+}
+
+// Rows that share a pass over the points.
+constexpr std::size_t kRows = TSL_ISA >= 2 ? 6 : 2;
+
+// Numbers in vector v of a strip of `width` coordinates.
+template <class T>
+std::size_t count_in(std::size_t width, std::size_t v) {
+  constexpr std::size_t L = Vector<T>::kLanes;
+  return std::min(L, width - std::min(width, v * L));
+}
+
+// Copies one strip of coordinates, V vectors, of all points side by side, minus their mean. Points a power
+// of two apart share their cache sets; a strip does not.
+template <std::size_t V, class T>
+void copy_centred(const T* x, std::size_t n, std::size_t d, std::size_t width, T* strip) {
+  constexpr std::size_t L = Vector<T>::kLanes;
+  const T share = T{1} / static_cast<T>(n);
+  Vector<T> mean[V] = {};
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t v = 0; v < V; ++v) {
+      const Vector<T> point = load_part(x + i * d + v * L, count_in<T>(width, v));
+      store(strip + (i * V + v) * L, point);
+      // Divided before they are summed, for the sum could overflow.
+      add_product(mean[v], share, point);
+    }
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t v = 0; v < V; ++v) {
+      T* const point = strip + (i * V + v) * L;
+      store(point, load(point) - mean[v]);
+    }
+}
+
+// Adds R rows from i of matrix * strip to the rows of `out`, which stand d apart.
+template <std::size_t V, std::size_t R, class T>
+[[gnu::noinline]] void multiply_rows(const T* matrix, const T* strip, std::size_t i, std::size_t n,
+                                     std::size_t d, std::size_t width, T* out) {
+  constexpr std::size_t L = Vector<T>::kLanes;
+  Vector<T> sums[R][V];
+  for (std::size_t r = 0; r < R; ++r)
+    for (std::size_t v = 0; v < V; ++v)
+      sums[r][v] = load_part(out + (i + r) * d + v * L, count_in<T>(width, v));
+  for (std::size_t j = 0; j < n; ++j)
+    for (std::size_t v = 0; v < V; ++v) {
+      const Vector<T> point = load(strip + (j * V + v) * L);
+      for (std::size_t r = 0; r < R; ++r) add_product(sums[r][v], matrix[(i + r) * n + j], point);
+    }
+  for (std::size_t r = 0; r < R; ++r)
+    for (std::size_t v = 0; v < V; ++v)
+      store_part(out + (i + r) * d + v * L, sums[r][v], count_in<T>(width, v));
+}
+
+// The rows from i to the last, R at the most.
+template <std::size_t V, std::size_t R, class T>
+inline void multiply_last(const T* matrix, const T* strip, std::size_t i, std::size_t n,
+                          std::size_t d, std::size_t width, T* out) {
+  if constexpr (R > 0) {
+    if (n - i == R) return multiply_rows<V, R>(matrix, strip, i, n, d, width, out);
+    multiply_last<V, R - 1>(matrix, strip, i, n, d, width, out);
+  }
+}
+
+// V vectors of coordinates at a time.
+template <std::size_t V, class T>
+void add_product_in_strips(const T* matrix, const T* x, std::size_t n, std::size_t d,
+                           AlignedVector<T>& strip, T* out) {
+  constexpr std::size_t kWidth = V * Vector<T>::kLanes;
+  strip.resize(n * kWidth);
+  for (std::size_t t = 0; t < d; t += kWidth) {
+    const std::size_t width = std::min(kWidth, d - t);
+    copy_centred<V>(x + t, n, d, width, strip.data());
+    std::size_t i = 0;
+    for (; i + kRows <= n; i += kRows)
+      multiply_rows<V, kRows>(matrix, strip.data(), i, n, d, width, out + t);
+    multiply_last<V, kRows - 1>(matrix, strip.data(), i, n, d, width, out + t);
+  }
+}
+
+// out [n, d] += matrix [n, n] * (x - mean).
+template <class T>
+void add_product_with_centred(const T* matrix, const T* x, std::size_t n, std::size_t d,
+                              AlignedVector<T>& strip, T* out) {
+#if TSL_ISA == 512
+  // The wider strip, whose sums fill the registers, as long as it fits the first cache.
+  constexpr std::size_t kMostPoints = 128;
+  if (n <= kMostPoints) return add_product_in_strips<4>(matrix, x, n, d, strip, out);
+  return add_product_in_strips<2>(matrix, x, n, d, strip, out);
+#else
+  add_product_in_strips<1>(matrix, x, n, d, strip, out);
+#endif
+}
