@@ -153,8 +153,8 @@ class LuneSweep {
     return true;
   }
 
-  // Lists all edges with an empty lune that were not swept yet; false where that would take longer than
-  // to sweep on.
+  // Lists all edges with an empty lune that were not swept yet, and perhaps some whose lune ties alone fill:
+  // a stop too many costs little. Returns false where the list would take longer than to sweep on.
   bool list_empty_lunes() {
     next_listing_ = 2 * swept_;
     const std::size_t to_come = n_ * (n_ - 1) / 2 - swept_;
@@ -174,7 +174,7 @@ class LuneSweep {
     const Vertex a = order_[i];
     const Vertex b = order_[j];
     const auto e = filtration_edge(D_[a * n_ + b], make_edge(a, b));
-    if (e.length <= radius_ && lune_is_empty(D_, n_, e)) memory_.empty_lunes.push_back(e);
+    if (e.length <= radius_ && !any_nearer_than(D_, n_, e)) memory_.empty_lunes.push_back(e);
   }
 
   // Marks the pairs that may have an empty lune, and returns how many they are.
