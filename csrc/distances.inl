@@ -67,21 +67,21 @@ inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t 
 // So many coordinates of a tile's rows stay in the first cache while tile after tile takes them.
 constexpr std::size_t kChunk = 768;
 
-// The tiles of rows from i on, `whole` rows in all, chunk by chunk of the coordinates.
+// The tiles of the rows from i on and the columns from `from` to `to`, chunk by chunk of the coordinates.
 template <class T>
-void fill_row_of_tiles(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t whole,
-                       AlignedVector<T>& memory, T* D) {
+void fill_tiles_in_chunks(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t from,
+                          std::size_t to, AlignedVector<T>& memory, T* D) {
   constexpr std::size_t kSums = kTile * kTile;
   constexpr std::size_t L = Vector<T>::kLanes;
-  memory.assign((whole - i) * kTile * L, T{0});
-  for (std::size_t from = 0; from < d; from += kChunk) {
-    const std::size_t to = std::min(d, from + kChunk);
-    for (std::size_t j = i; j < whole; j += kTile) {
-      T* const kept = memory.data() + (j - i) * kTile * L;
+  memory.assign((to - from) * kTile * L, T{0});
+  for (std::size_t begin = 0; begin < d; begin += kChunk) {
+    const std::size_t end = std::min(d, begin + kChunk);
+    for (std::size_t j = from; j < to; j += kTile) {
+      T* const kept = memory.data() + (j - from) * kTile * L;
       Vector<T> sums[kSums];
       for (std::size_t k = 0; k < kSums; ++k) sums[k] = load(kept + k * L);
-      add_tile<T, kTile, kTile>(x + i * d, x + j * d, d, from, to, sums);
-      if (to == d) {
+      add_tile<T, kTile, kTile>(x + i * d, x + j * d, d, begin, end, sums);
+      if (end == d) {
         finish_tile<T, kTile, kTile>(x, n, d, i, j, sums, D);
         continue;
       }
@@ -90,18 +90,27 @@ void fill_row_of_tiles(const T* x, std::size_t n, std::size_t d, std::size_t i, 
   }
 }
 
+// Points of a block: the rows of two blocks stay in the second cache, and so do the entries of D, which are
+// written across its rows as well.
+constexpr std::size_t kBlock = 64;
+
 template <class T>
 void fill_distances(const T* x, std::size_t n, std::size_t d, T* D) {
   const std::size_t whole = n / kTile * kTile;
   AlignedVector<T> memory;
-  for (std::size_t i = 0; i < whole; i += kTile) {
-    if (TSL_ISA == 512 && d > kChunk)
-      fill_row_of_tiles(x, n, d, i, whole, memory, D);
-    else
-      for (std::size_t j = i; j < whole; j += kTile)
-        distance_tile<T, kTile, kTile>(x, n, d, i, j, D);
+  for (std::size_t block = 0; block < whole; block += kBlock)
+    for (std::size_t other = block; other < whole; other += kBlock)
+      for (std::size_t i = block; i < std::min(whole, block + kBlock); i += kTile) {
+        const std::size_t from = std::max(i, other);
+        const std::size_t to = std::min(whole, other + kBlock);
+        if (TSL_ISA == 512 && d > kChunk)
+          fill_tiles_in_chunks(x, n, d, i, from, to, memory, D);
+        else
+          for (std::size_t j = from; j < to; j += kTile)
+            distance_tile<T, kTile, kTile>(x, n, d, i, j, D);
+      }
+  for (std::size_t i = 0; i < whole; i += kTile)
     for (std::size_t j = whole; j < n; ++j) distance_tile<T, kTile, 1>(x, n, d, i, j, D);
-  }
   for (std::size_t i = whole; i < n; ++i)
     for (std::size_t j = i; j < n; ++j) distance_tile<T, 1, 1>(x, n, d, i, j, D);
 }
