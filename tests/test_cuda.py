@@ -18,7 +18,7 @@ MODES = ["persistence", "surrogate"]
 OPTIONS = [{}, {"scale": "mean"}, {"reduction": "none"}, {"lambda_ts": 0.3, "beta_h1": 2.5}]
 KERNELS = ops._CUDA_KERNELS
 ENGINE = {op: op._backend_fns["cpu"] for op in KERNELS}
-FUSES, IS_PLAIN = ops.fuses_persistence_loss, ops._is_plain
+FUSES, IS_PLAIN = ops.fuses_persistence_loss, ops.is_plain
 
 
 @pytest.fixture
@@ -29,8 +29,8 @@ def through_kernels(monkeypatch):
     for op, kernel in KERNELS.items():
         monkeypatch.setitem(op._backend_fns, "cpu", kernel)
     monkeypatch.setattr(ops, "fuses_persistence_loss", lambda x: False)
-    # Nor may the eager loss go to the engine without its operator.
-    monkeypatch.setattr(ops, "_is_plain", lambda x: False)
+    # Nor may eager calls go to the engine without its operators.
+    monkeypatch.setattr(ops, "is_plain", lambda x: False)
 
 
 def points(family="gaussian", n=17, d=5, B=2, dtype=torch.float32):
@@ -68,7 +68,7 @@ def engine():
             for op in KERNELS:
                 patch.setitem(op._backend_fns, "cpu", ENGINE[op])
             patch.setattr(ops, "fuses_persistence_loss", FUSES)
-            patch.setattr(ops, "_is_plain", IS_PLAIN)
+            patch.setattr(ops, "is_plain", IS_PLAIN)
             return call_on_engine(call, x)
 
     return compute
