@@ -142,6 +142,13 @@ class TestReading:
             assert torch.equal(read_prompt(file, layer), prefix.reshape(4, 3, 10)[:, layer])
         with pytest.raises(UnreadablePrompt, match="expected --layer from 0 to 2, got none"):
             read_prompt(file)
+        # The configuration is the adapter's; a prompt that lies beside it has one cloud.
+        assert torch.equal(read_prompt(save(prefix, tmp_path / "p.pt")), prefix)
+        with pytest.raises(UnreadablePrompt, match="holds one cloud: expected no --layer, got 1"):
+            read_prompt(tmp_path / "p.pt", 1)
+        (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"num_layers": 4}))
+        with pytest.raises(UnreadablePrompt, match="got 30 columns and num_layers 4"):
+            read_prompt(file, 0)
 
 
 class TestFinding:

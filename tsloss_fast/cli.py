@@ -135,7 +135,13 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV or JSONL with epoch and accuracy, such as the metrics.jsonl of tune: adds the "
         "table of features against accuracy",
     )
-    add("--layer", type=int, metavar="N", help="the layer to look at, for prefix tuning")
+    add(
+        "--layer",
+        type=int,
+        metavar="N",
+        help="which cloud to look at: a layer of prefix tuning, or of an encoder-decoder the "
+        "encoder's prompt (0) or the decoder's (1)",
+    )
     add("--overwrite", action="store_true", help="replace the analysis in --out")
     add("--quiet", action="store_true", help="no progress bar")
 

@@ -95,7 +95,7 @@ def analyze(
     accuracy : str or Path, optional
         See `read_accuracy`; gives the table and the picture of features against accuracy.
     layer : int, optional
-        The layer to look at, for prefix tuning alone.
+        Which cloud to look at, for an adapter with several; see `read_prompt`.
     overwrite : bool, default False
         Replace an analysis in `out`. Its files go once the new ones are complete.
     progress : bool, default True
