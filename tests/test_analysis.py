@@ -1,15 +1,21 @@
 """analyze: the files that it writes, what it skips, and the command's messages."""
 
 import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from clouds import cloud
 
+import tsloss_fast
 from tsloss_fast import cli
 from tsloss_fast.analysis.run import OUTPUTS, analyze
 from tsloss_fast.summaries import topology_summary
 
+ROOT = Path(tsloss_fast.__file__).parents[1]
 ROWS = cloud("gaussian", 8, 5, dtype=torch.float32)
 
 
@@ -42,7 +48,7 @@ def test_files_and_numbers(capsys, caplog, tmp_path):
     accuracy.write_text("epoch,accuracy\n0,0.1\n1,0.2\n4,0.9\n")
     status, out, _ = run(capsys, folder, "--accuracy", accuracy, "--epochs", "0,4")
     assert status == 0
-    assert "5 checkpoints analysed, 1 files skipped" in out
+    assert "5 checkpoints analysed, 1 file skipped" in out
     assert "soft_prompt_epoch_9.pt: empty file" in caplog.text
     made = folder / "analysis"
     assert {file.name for file in made.iterdir()} == set(OUTPUTS)
@@ -109,6 +115,39 @@ def test_other_shapes_one_checkpoint_and_one_row(tmp_path):
     assert [(one.n, one.d) for one in result.topologies] == [(8, 5), (3, 5), (1, 5), (8, 2)]
     single = analyze(tmp_path / "soft_prompt_epoch_2.pt", tmp_path / "one", progress=False)
     assert len(single.checkpoints) == 1
+
+
+def test_one_prompt_that_is_too_large_does_not_end_the_rest(capsys, caplog, tmp_path):
+    folder = write_run(tmp_path / "run")
+    save(3e38 * ROWS.sign(), folder / "soft_prompt_epoch_9.pt")
+    status, out, _ = run(capsys, folder)
+    assert status == 0
+    assert "5 checkpoints analysed, 1 file skipped" in out
+    assert "soft_prompt_epoch_9.pt: expected values of at most 1e+30" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("\x1b[2J\nr\u202eun", r"\x1b[2J\nr\u202eun"), (os.fsdecode(b"r\xffun"), r"r\udcffun")],
+    ids=["control-characters", "not-utf8"],
+)
+def test_names_that_a_terminal_must_not_get(tmp_path, name, shown):
+    """In a process, for its output has to be encoded."""
+    folder = write_run(tmp_path / name, epochs=1)
+    file = save(ROWS, folder / f"{name}.pt")
+    (folder / "soft_prompt_epoch_7.pt").touch()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8:strict"}
+    for path, out in ((folder, "a"), (file, "b"), (tmp_path / f"none{name}", "c")):
+        command = [sys.executable, "-m", "tsloss_fast.cli", "analyze", path, "--quiet"]
+        done = subprocess.run(
+            [*command, "--out", folder / out], env=environment, capture_output=True, check=False
+        )
+        text = (done.stdout + done.stderr).decode()
+        assert done.returncode == (2 if out == "c" else 0), text
+        assert shown in text
+        assert all(character.isprintable() or character == "\n" for character in text)
+        assert "Traceback" not in text
+    assert f"{shown}.pt" in (folder / "b" / "features.csv").read_text()
 
 
 def test_output_is_the_same_on_every_run(tmp_path):

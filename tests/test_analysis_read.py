@@ -9,6 +9,7 @@ import torch
 from clouds import cloud
 
 from tsloss_fast.analysis.read import UnreadablePrompt, read_prompt
+from tsloss_fast.persistence import pairwise_distances
 
 ROWS = cloud("gaussian", 8, 5, dtype=torch.float32)
 
@@ -39,10 +40,11 @@ def save(value, file):
         lambda x: x,
         lambda x: x[None],
         lambda x: {"prompt": x, "epoch": 3},
+        lambda x: {"prompt": x, "step": torch.tensor(3)},
         lambda x: {"state": {"weight": x}},
         lambda x: torch.nn.Parameter(x),
     ],
-    ids=["rows", "batch-of-one", "dict", "nested", "parameter"],
+    ids=["rows", "batch-of-one", "dict", "dict-with-a-step", "nested", "parameter"],
 )
 def test_forms_and_dtypes(tmp_path, dtype, wrap):
     x = ROWS.to(dtype)
@@ -71,8 +73,12 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
         (torch.zeros(3, 2, dtype=torch.int64), r"got int64 \[3, 2\]"),
         (torch.zeros(0, 4), r"got float32 \[0, 4\]"),
         (torch.full((2, 2), float("nan")), "holds NaN or infinity"),
-        ({"a": ROWS, "b": ROWS}, "expected one tensor, got a dict with 2"),
+        ({"a": ROWS, "b": ROWS}, "expected one tensor, got a dict with 2 of them"),
         ([1, 2], "expected one tensor, got a list with none"),
+        (3, "expected one tensor, got an int with none"),
+        # Their distances would be more than float32, or a page's script, can hold.
+        (1e31 * torch.eye(3), "expected values of at most 1e\\+30, got 1e\\+31"),
+        (1e300 * torch.eye(3, dtype=torch.float64), "expected values of at most"),
         (torch.zeros(1).expand(5000, 4), "expected a prompt of at most 4096 rows"),
         (ROWS.to_sparse(), "expected a plain tensor"),
         (torch.nn.Linear(2, 2), "holds Python objects, not tensors alone"),
@@ -81,6 +87,13 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
 def test_what_is_refused(tmp_path, value, words):
     with pytest.raises(UnreadablePrompt, match=words):
         read_prompt(save(value, tmp_path / "p.pt"))
+
+
+def test_the_largest_values_that_are_read_have_distances(tmp_path):
+    for dtype in (torch.float32, torch.float64):
+        x = torch.full((1, 4096), 9e29, dtype=dtype)
+        rows = read_prompt(save(torch.cat([x, -x]), tmp_path / "p.pt"))
+        assert pairwise_distances(rows)[0, 1].item() == pytest.approx(128 * 9e29, rel=1e-6)
 
 
 def test_damaged_files(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tsloss_fast import __version__
+from tsloss_fast.analysis.names import printable
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -176,13 +177,17 @@ def _run_analyze(args: dict[str, Any]) -> int:
         overwrite=args["overwrite"],
         progress=not args["quiet"],
     )
-    say = sys.stdout.write
-    say(f"{len(result.checkpoints)} checkpoints analysed, {len(result.skipped)} files skipped\n")
+    read, skipped = len(result.checkpoints), len(result.skipped)
+    _say(f"{_count(read, 'checkpoint')} analysed, {_count(skipped, 'file')} skipped")
     if args["accuracy"] is None and (hint := metrics_hint(Path(args["path"]))):
-        say(f"features against accuracy: add --accuracy {hint}\n")
-    say(f"{', '.join(file.name for file in result.files[:-1])} and the page are in\n")
-    say(f"{result.files[-1]}\n")
+        _say(f"features against accuracy: add --accuracy {hint}")
+    _say(f"{', '.join(file.name for file in result.files[:-1])} and the page are in")
+    _say(str(result.files[-1]))
     return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _whole_numbers(text: str | None, name: str) -> list[int] | None:
@@ -237,7 +242,7 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
     )
     for epoch, accuracy in sorted(result.accuracies().items()):
         sys.stdout.write(f"held-out accuracy after epoch {epoch}: {accuracy:.3f}\n")
-    sys.stdout.write(f"prompt: {result.file}\n")
+    _say(f"prompt: {result.file}")
     return 0
 
 
@@ -307,8 +312,13 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{printable(line)}\n")
+
+
 def _fail(status: int, message: str) -> int:
-    sys.stderr.write(f"tsloss-fast: {message}\n")
+    # One line, whatever a name or a value in it holds.
+    sys.stderr.write(f"tsloss-fast: {printable(message)}\n")
     return status
 
 

@@ -17,6 +17,8 @@ PEFT_KEY = "prompt_embeddings"
 # A wrong file, such as a whole table of embeddings, must not fill the memory.
 MAX_ROWS = 4096
 MAX_COLUMNS = 65536
+# Distances of the largest rows stay far below float32's end, and below what a page can draw.
+MAX_VALUE = 1e30
 
 
 class UnreadablePrompt(Exception):
@@ -30,7 +32,7 @@ def read_prompt(file: Path, layer: int | None = None) -> Tensor:
     ----------
     file : Path
         From ``torch.save``: a tensor or Parameter [n, d] or [1, n, d] of any floating dtype, or a
-        dict that holds one. Or PEFT's ``adapter_model.safetensors``.
+        dict that holds one, beside 0-d tensors at most. Or PEFT's ``adapter_model.safetensors``.
     layer : int, optional
         For an adapter with several clouds, which of them: prefix tuning has one a layer, whose rows
         are [key, value] side by side; an encoder-decoder has the encoder's prompt, 0, and the
@@ -66,10 +68,16 @@ def _pickled(file: Path) -> tuple[Tensor, bool]:
     tensors = dict(_tensors("", content))
     if PEFT_KEY in tensors:
         return tensors[PEFT_KEY], True
-    if len(tensors) != 1:
-        kind = type(content).__name__
-        raise UnreadablePrompt(f"expected one tensor, got a {kind} with {len(tensors) or 'none'}")
-    return next(iter(tensors.values())), False
+    # A step or a loss beside the prompt is no cloud.
+    candidates = [x for x in tensors.values() if x.ndim or len(tensors) == 1]
+    if len(candidates) != 1:
+        got = f"{_a(type(content).__name__)} with {len(candidates) or 'none'}"
+        raise UnreadablePrompt(f"expected one tensor, got {got}{' of them' * bool(candidates)}")
+    return candidates[0], False
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _tensors(name: str, content: Any) -> Iterator[tuple[str, Tensor]]:
@@ -111,6 +119,8 @@ def _checked(rows: Tensor) -> Tensor:
         rows = rows.to(torch.float32)
     if not rows.isfinite().all():
         raise UnreadablePrompt("holds NaN or infinity")
+    if (largest := rows.abs().amax().item()) > MAX_VALUE:
+        raise UnreadablePrompt(f"expected values of at most {MAX_VALUE:g}, got {largest:g}")
     return rows
 
 

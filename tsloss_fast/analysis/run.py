@@ -22,6 +22,7 @@ from tsloss_fast.analysis.find import (
     find_checkpoints,
     folders_with_checkpoints,
 )
+from tsloss_fast.analysis.names import printable
 from tsloss_fast.analysis.page import PageContent, render_page
 from tsloss_fast.analysis.read import UnreadablePrompt, read_prompt
 from tsloss_fast.analysis.statistics import LEAST_POINTS, Table, associations
@@ -131,7 +132,7 @@ def analyze(
     scores = [accuracies[positions[index]] for index in scored]
     table = _table(scored, positions, results, scores, unit)
     content = PageContent(
-        title=path.resolve().name,
+        title=printable(path.resolve().name),
         unit=unit,
         checkpoints=checkpoints,
         topologies=results,
@@ -179,7 +180,7 @@ def _read_all(
 
 def _name_skipped(skipped: Sequence[Skipped]) -> None:
     for one in skipped:
-        log.warning("skipped %s: %s", one.file, one.reason)
+        log.warning("skipped %s: %s", printable(one.file), one.reason)
 
 
 def _nothing_found(path: Path, skipped: Sequence[Skipped]) -> str:
