@@ -14,7 +14,7 @@ from tsloss_fast.analysis.features import DISTANCE, FEATURES, Topology
 from tsloss_fast.analysis.figures import PANELS
 from tsloss_fast.analysis.find import Checkpoint, Skipped
 from tsloss_fast.analysis.names import printable
-from tsloss_fast.analysis.statistics import Table, caution
+from tsloss_fast.analysis.statistics import EXACT_POINTS, Table, caution
 from tsloss_fast.diagram import PersistenceDiagram
 
 TEMPLATE = "page.html"
@@ -119,4 +119,10 @@ def _table(table: Table | None) -> dict[str, Any] | None:
     if table is None:
         return None
     rows = [list(astuple(row)) for row in table.rows]
-    return {"rows": rows, "low": table.low, "high": table.high, "threshold": table.threshold}
+    return {
+        "rows": rows,
+        "low": table.low,
+        "high": table.high,
+        "threshold": table.threshold,
+        "p": "exact" if table.low + table.high <= EXACT_POINTS else "t approximation",
+    }
