@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from clouds import cloud
+from failures import full_disk
 
 import tsloss_fast
 from tsloss_fast import cli
@@ -75,6 +76,42 @@ def test_old_output_stays_unless_it_is_to_go(capsys, tmp_path):
     assert run(capsys, folder, "--out", out, "--overwrite")[0] == 0
     assert not (out / "accuracy.svg").exists()
     assert (out / "mine.txt").read_text() == "mine"
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_full_disk_leaves_the_old_analysis_whole(capsys, tmp_path):
+    folder, out = write_run(tmp_path / "run"), tmp_path / "out"
+    assert run(capsys, folder, "--out", out)[0] == 0
+    before = contents(out)
+    save(2 * ROWS, folder / "soft_prompt_epoch_7.pt")
+    # The table fits, the pictures do not.
+    assert len(before["features.csv"]) < 4000 < len(before["features.png"])
+    with full_disk(4000):
+        status, _, err = run(capsys, folder, "--out", out, "--overwrite")
+    assert status == 1
+    assert err == (
+        f"tsloss-fast: error: [Errno 27] File too large: cannot write to {out}; its files are as "
+        "they were\n"
+    )
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("where", ["topologies", "render_figure", "render_page"])
+def test_ctrl_c_leaves_the_old_analysis_whole(capsys, monkeypatch, tmp_path, where):
+    folder, out = write_run(tmp_path / "run"), tmp_path / "out"
+    assert run(capsys, folder, "--out", out)[0] == 0
+    before = contents(out)
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"tsloss_fast.analysis.run.{where}", interrupt)
+    status, _, err = run(capsys, folder, "--out", out, "--overwrite")
+    assert (status, err) == (130, "tsloss-fast: stopped; no file is half written\n")
+    assert contents(out) == before
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tsloss_fast.analysis.page import PageContent, render_page
 from tsloss_fast.analysis.read import UnreadablePrompt, read_prompt
 from tsloss_fast.analysis.statistics import LEAST_POINTS, Table, associations
 from tsloss_fast.plots import render_figure
-from tsloss_fast.tuning.checkpoints import METRICS_FILE, RunError, RunFolder, write_atomically
+from tsloss_fast.tuning.checkpoints import METRICS_FILE, RunError, RunFolder, write_together
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def analyze(
     AnalysisError, RunError
         For arguments that cannot be used, with `out` as it was.
     OSError
-        When a file cannot be written; the one it would have replaced is left as it is.
+        When a file cannot be written; all that they would have replaced is left as it is.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
@@ -287,8 +287,11 @@ def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
 
 
 def _write(out: Path, outputs: dict[str, bytes]) -> list[Path]:
-    for name, data in outputs.items():
-        write_atomically(out / name, data)
+    try:
+        write_together(out, outputs)
+    except OSError as error:
+        why = f"{error.strerror or error}: cannot write to {out}; its files are as they were"
+        raise OSError(error.errno, why) from error
     for name in OUTPUTS:
         if name not in outputs:
             (out / name).unlink(missing_ok=True)
