@@ -10,10 +10,14 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tsloss_fast import __version__
 from tsloss_fast.analysis.names import printable
+
+# Those whose versions decide what works.
+INFO_PACKAGES = ("triton", "transformers", "accelerate", "peft", "gguf", "matplotlib", "scipy")
+INFO_PACKAGES += ("safetensors", "gudhi")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -32,10 +36,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return {"tune": _tune, "analyze": _analyze, "bench": _bench, "info": _info}[command](args)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line; argparse's own print the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {printable(message)}; try {self.prog} -h\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tsloss-fast", description="Soft prompt tuning with the topological loss TSLoss."
+    parser = _Parser(
+        prog="tsloss-fast",
+        description="Soft prompt tuning with the topological loss TSLoss.",
+        epilog="Exit status: 0 done, 1 failed on the way, 2 wrong arguments or data, 130 stopped "
+        "by Ctrl-C.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tune = commands.add_parser(
         "tune",
@@ -61,10 +76,18 @@ def _parser() -> argparse.ArgumentParser:
         "checked against gudhi where it is installed; status 1 if one differs.",
     )
     add = bench.add_argument
-    add("--sizes", type=int, nargs="+", default=[20, 50, 100], metavar="N", help="(20 50 100)")
+    add(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[20, 50, 100],
+        metavar="N",
+        help="numbers of points (20 50 100)",
+    )
     add("--dim", type=int, default=768, metavar="D", help="dimension of the points (768)")
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (1)")
-    commands.add_parser("info", help="show versions, the compiled module and the default model")
+    shown = "versions, the compiled module and the default model"
+    commands.add_parser("info", help=f"show {shown}", description=f"Show {shown}.")
     return parser
 
 
@@ -81,12 +104,12 @@ def _add_tune_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="NAME", help="a torch device (cpu)")
     add("--threads", type=int, metavar="N", help="CPU threads (torch's own choice)")
     add("--n-tokens", type=int, metavar="N", help="rows of the prompt (20)")
-    add("--init", metavar="NAME", help="normal, vocab (random rows of the vocabulary) or text")
+    add("--init", metavar="NAME", help="normal, vocab (rows of the vocabulary) or text (normal)")
     add("--init-text", metavar="TEXT", help="the text, repeated or cut to --n-tokens tokens")
     add("--init-std", type=float, metavar="X", help="standard deviation of --init normal (0.02)")
 
     add = parser.add_argument_group("loss").add_argument
-    add("--loss", metavar="NAME", help="ce, tsloss, surrogate, or l2 (the mean of ||row||^2)")
+    add("--loss", metavar="NAME", help="ce, tsloss, surrogate, or l2: mean of ||row||^2 (tsloss)")
     add("--lambda-ts", type=float, metavar="X", help="weight of what is added to the CE loss (1)")
     add(
         "--balance",
@@ -264,6 +287,12 @@ def _bench(args: dict[str, Any]) -> int:
         return _fail(EXIT_USAGE, f"error: {error}")
     except KeyboardInterrupt:
         return _fail(EXIT_INTERRUPTED, "stopped")
+    except (MemoryError, RuntimeError) as error:
+        # torch's own allocator raises a plain RuntimeError.
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        too_large = "error: too large for the memory; try smaller --sizes or --dim"
+        return _fail(EXIT_FAILED, too_large)
     finally:
         torch.set_num_threads(threads)
     title = f"{args['threads']} thread(s), gaussian points of dimension {args['dim']}, medians"
@@ -294,10 +323,7 @@ def _info(args: dict[str, Any]) -> int:
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "CUDA devices": ", ".join(devices) or "none",
-        **{
-            name: _version(name)
-            for name in ("triton", "transformers", "accelerate", "gguf", "gudhi")
-        },
+        **{name: _version(name) for name in INFO_PACKAGES},
         "default model": model,
     }
     for name, value in rows.items():
