@@ -63,8 +63,9 @@ def features_figure(
 
 
 def diagrams_figure(panels: Mapping[str, Topology]) -> Figure:
-    """Persistence diagrams side by side, by title."""
-    return plot_diagrams({title: topology.diagrams for title, topology in panels.items()})
+    """Persistence diagrams side by side, by title, and their loops alone below."""
+    diagrams = {title: topology.diagrams for title, topology in panels.items()}
+    return plot_diagrams(diagrams, loops=True)
 
 
 def barcodes_figure(panels: Mapping[str, Topology]) -> Figure:
