@@ -26,3 +26,9 @@ def test_shapes_and_dtypes_are_mixed_and_order_is_kept():
         mean = pairwise_distances(x)[i, j].mean().item()
         assert result.features["mean_distance"] == pytest.approx(mean, nan_ok=True)
         assert result.features["loops_per_row"] * result.n == result.features["h1_count"]
+
+
+def test_loops_per_row_is_not_rounded_to_float32():
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [9.0, 9.0]])
+    (result,) = topologies([x])
+    assert result.features["loops_per_row"] == 1 / 5
