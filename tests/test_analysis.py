@@ -145,6 +145,11 @@ def test_nothing_readable(capsys, tmp_path):
     assert "there are some in its folders ce" in err
 
 
+def test_an_empty_folder_gives_one_line(capsys, tmp_path):
+    assert cli.main(["analyze", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_other_shapes_one_checkpoint_and_one_row(tmp_path):
     for epoch, shape in enumerate([(8, 5), (3, 5), (1, 5), (8, 2)]):
         save(torch.randn(shape), tmp_path / f"soft_prompt_epoch_{epoch}.pt")

@@ -302,7 +302,9 @@ def _write(out: Path, outputs: dict[str, bytes]) -> list[Path]:
 def _bar(total: int, what: str, progress: bool) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=what, disable=not progress, dynamic_ncols=True) as bar:
+    # A bar of nothing would stand before the error that says so.
+    off = not progress or not total
+    with tqdm(total=total, desc=what, disable=off, dynamic_ncols=True) as bar:
         yield bar
 
 
