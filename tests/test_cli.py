@@ -182,6 +182,17 @@ def test_too_long_an_example_is_found_before_the_model_is_loaded(
     assert f"{data}:1: expected at most 7 tokens (--max-length), got 8" in stderr
 
 
+def test_a_model_that_is_nowhere(capsys, monkeypatch, data, tmp_path):
+    """transformers says why in several lines."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    args = ["tune", "--data", data, "--model", "no/where", "--out", tmp_path / "run"]
+    status, _, stderr = run(capsys, *args)
+    assert status == 2
+    assert "tsloss-fast: error: model: cannot load the tokenizer of no/where: " in stderr
+    assert stderr.count("\n") == 1
+    assert "\\n" not in stderr
+
+
 def test_divergence(capsys, model, data, tmp_path):
     out = tmp_path / "run"
     args = ["--model", model, "--out", out, "--epochs", 2, *SETTINGS, "--lr", "1e30", "--quiet"]
