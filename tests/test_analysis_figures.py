@@ -1,5 +1,7 @@
 """The pictures of a run: every feature is drawn, with its unit, and no legend covers data."""
 
+import itertools
+
 import pytest
 import torch
 from clouds import cloud
@@ -58,14 +60,39 @@ def test_no_legend_covers_an_axis_or_a_title():
 )
 def test_runs_with_little_to_show(results):
     epochs = EPOCHS[: len(results)]
-    panels = {f"epoch {k}": one for k, one in zip(epochs, results, strict=True)}
-    for figure in (
-        figures.features_figure(epochs, results),
-        figures.diagrams_figure(panels),
-        figures.barcodes_figure(panels),
-        figures.accuracy_figure(epochs, results, [0.5] * len(results), None),
-    ):
+    for figure in figures_of(epochs, results):
         figure.draw_without_rendering()
+
+
+def figures_of(epochs, results):
+    panels = {f"epoch {k}": one for k, one in zip(epochs, results, strict=True)}
+    accuracy = [0.1 + 0.1 * k for k in range(len(epochs))]
+    yield figures.features_figure(epochs, results)
+    yield figures.diagrams_figure(panels)
+    yield figures.barcodes_figure(panels)
+    yield figures.accuracy_figure(epochs, results, accuracy, None)
+
+
+@pytest.mark.parametrize("count", [2, 4, 6])
+@pytest.mark.parametrize("scale", [1e-6, 0.01, 1e5], ids=str)
+def test_numbers_of_an_axis_do_not_touch(count, scale):
+    """Clouds that differ a little: all their features lie in narrow ranges far from 0."""
+    x = cloud("unit", 40, 64, 0)
+    results = topologies([scale * (x + 0.003 * k * cloud("unit", 40, 64, k)) for k in range(count)])
+    for figure in figures_of([20 * k for k in range(count)], results):
+        figure.draw_without_rendering()
+        for axis in figure.axes:
+            low, high = axis.get_xlim()
+            shown = [tick for tick in axis.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+            boxes = [tick.label1.get_window_extent() for tick in shown]
+            for left, right in itertools.pairwise(boxes):
+                assert left.x1 + 2 < right.x0, [tick.label1.get_text() for tick in shown]
+
+
+def test_counts_have_whole_ticks():
+    figure = figures.accuracy_figure(EPOCHS, RESULTS, [0.1, 0.2, 0.3], None)
+    (axis,) = (axis for axis in figure.axes if axis.get_xlabel().startswith("H1 count"))
+    assert all(tick == int(tick) for tick in axis.get_xticks())
 
 
 def test_accuracy_stands_over_each_feature_and_says_what_it_is_worth():
@@ -80,8 +107,8 @@ def test_accuracy_stands_over_each_feature_and_says_what_it_is_worth():
     for axis, name in zip(scatters, figures.SCATTERED, strict=True):
         points = axis.collections[0].get_offsets().data.tolist()
         assert points == [list(pair) for pair in zip(columns[name], accuracy, strict=True)]
-        assert axis.get_xlabel().startswith(FEATURES[name].label)
-        assert ("lifetime" in name or "distance" in name) == (DISTANCE in axis.get_xlabel())
+        unit = {"h1_count": "", "entropy": "\n(nats)"}.get(name, f"\n({DISTANCE})")
+        assert axis.get_xlabel() == FEATURES[name].label + unit
         said = "rho undefined" if rho[name] is None else f"Spearman's rho {rho[name]:+.2f}"
         assert axis.get_title() == said
     assert "not independent samples" in figure.get_supxlabel()

@@ -78,6 +78,7 @@ def _diagram_row(axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]]) -> No
             axis.scatter(*points, label=NAMES[dim], **_style(dim, len(bar)))
         axis.set(title=title, xlabel="birth (distance in embedding space)")
         axis.set(xlim=(-0.06 * right, right), ylim=(bottom, top))
+        few_ticks(axis.xaxis, 4)
     axes[0].set_ylabel("death (distance in embedding space)")
 
 
@@ -90,7 +91,7 @@ def _lifetime_row(axes: Sequence[Any], drawn: Sequence[list[Bar]]) -> None:
         axis.scatter(births, lifetimes, **_style(1, len(bar)))
         axis.set(xlabel="birth (distance in embedding space)")
         axis.set(xlim=_around(births), ylim=(-0.06 * longest, 1.08 * longest))
-        _few_ticks(axis.xaxis)
+        few_ticks(axis.xaxis)
         if not bar:
             _say_none(axis)
     axes[0].set_ylabel("H1 lifetime (distance\nin embedding space)")
@@ -130,9 +131,10 @@ def plot_barcodes(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
     for axis, title in zip(grid[0], bars, strict=True):
         axis.set_title(title)
         axis.set_xlim(-0.04 * last, 1.04 * last)
+        few_ticks(axis.xaxis, 4)
     for axis, dgms in zip(grid[1], bars.values(), strict=True):
         axis.set_xlim(_around([value for bar in dgms[1:] for pair in bar for value in pair]))
-        _few_ticks(axis.xaxis)
+        few_ticks(axis.xaxis)
     figure.get_layout_engine().set(w_pad=0.08)
     figure.supxlabel("distance in embedding space; in H1 each panel has an axis of its own")
     return figure
@@ -176,9 +178,9 @@ def _around(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _few_ticks(axis: Any) -> None:
+def few_ticks(axis: Any, most: int = 3) -> None:
     """So few that long numbers, as a narrow range far from 0 has them, do not touch."""
-    axis.get_major_locator().set_params(nbins=3)
+    axis.get_major_locator().set_params(nbins=most)
     axis.get_major_formatter().set_useOffset(False)
 
 
