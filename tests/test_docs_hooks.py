@@ -68,3 +68,11 @@ def test_formulas_become_mathml(monkeypatch):
         '<div class="maths"><math>\\sum x</math></div><code>\\(not\\)</code>'
     )
     assert shown == [("a < b", "inline"), ("\\sum x", "block")]
+
+
+def test_a_function_stands_apart_from_its_argument(monkeypatch):
+    stand_in = {"convert": lambda latex, display: "<mi>p</mi><mi>log</mi><mi>p</mi>"}
+    hook = load("mathml", monkeypatch, **{"latex2mathml.converter": stand_in})
+    page = hook.on_page_content('<span class="arithmatex">\\(p \\log p\\)</span>')
+    gap = '<mspace width="0.17em"/>'
+    assert f"<mi>p</mi>{gap}<mi>log</mi>{gap}<mi>p</mi>" in page
