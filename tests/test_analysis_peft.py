@@ -8,6 +8,7 @@ import torch
 import transformers
 from tiny_lm import DIM, WORDS, tiny_model
 
+from tsloss_fast import cli
 from tsloss_fast.analysis.find import find_checkpoints
 from tsloss_fast.analysis.read import UnreadablePrompt, read_prompt
 from tsloss_fast.analysis.run import analyze
@@ -76,6 +77,19 @@ def test_a_layer_of_a_prefix_is_that_of_virtual_tokens(kind, tmp_path):
         torch.testing.assert_close(read_prompt(found.file, layer), cloud, rtol=0, atol=0)
     with pytest.raises(UnreadablePrompt, match="expected --layer from 0 to 1, got none"):
         read_prompt(found.file)
+
+
+def test_the_layer_is_asked_for_and_named(tmp_path, capsys):
+    for step in (1, 2):
+        peft_model("prefix").save_pretrained(tmp_path / f"checkpoint-{step}")
+    assert cli.main(["analyze", str(tmp_path), "--quiet"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    last = tmp_path / "checkpoint-2" / "adapter_model.safetensors"
+    assert f"2 skipped, the last one, {last}: holds 2 clouds, one for each layer" in error
+    assert "expected --layer from 0 to 1, got none" in error
+    assert "in its folders" not in error
+    result = analyze(tmp_path, layer=1, progress=False)
+    assert f'"title":"{tmp_path.name}, layer 1"' in result.files[-1].read_text()
 
 
 def test_an_encoder_decoder_has_two_prompts(tmp_path):

@@ -120,7 +120,7 @@ def analyze(
     skipped += unread
     _name_skipped(skipped)
     if not checkpoints:
-        raise AnalysisError(_nothing_found(path, skipped))
+        raise AnalysisError(_nothing_found(path, skipped, looked_at=bool(found)))
     positions = [checkpoint.position for checkpoint in checkpoints]
     shown = _shown(positions, epochs, unit)
     scored = [index for index, position in enumerate(positions) if position in accuracies]
@@ -132,7 +132,7 @@ def analyze(
     scores = [accuracies[positions[index]] for index in scored]
     table = _table(scored, positions, results, scores, unit)
     content = PageContent(
-        title=printable(path.resolve().name),
+        title=printable(path.resolve().name) + ("" if layer is None else f", layer {layer}"),
         unit=unit,
         checkpoints=checkpoints,
         topologies=results,
@@ -183,11 +183,12 @@ def _name_skipped(skipped: Sequence[Skipped]) -> None:
         log.warning("skipped %s: %s", printable(one.file), one.reason)
 
 
-def _nothing_found(path: Path, skipped: Sequence[Skipped]) -> str:
+def _nothing_found(path: Path, skipped: Sequence[Skipped], looked_at: bool) -> str:
     text = f"path: expected {EXPECTED}, got none that can be read: {path}"
     if skipped:
-        text += f" ({len(skipped)} skipped)"
-    if inner := folders_with_checkpoints(path):
+        last = skipped[-1]
+        text += f"; {len(skipped)} skipped, the last one, {last.file}: {last.reason}"
+    if not looked_at and (inner := folders_with_checkpoints(path)):
         text += f"; there are some in its folders {', '.join(inner[:5])}"
     return text
 
