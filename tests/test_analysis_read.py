@@ -74,6 +74,8 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
         (torch.zeros(0, 4), r"got float32 \[0, 4\]"),
         (torch.full((2, 2), float("nan")), "holds NaN or infinity"),
         ({"a": ROWS, "b": ROWS}, "expected one tensor, got a dict with 2 of them"),
+        # The same name twice must not hide one of them.
+        ({"a": {"w": ROWS}, "b": {"w": ROWS}}, "expected one tensor, got a dict with 2 of them"),
         ([1, 2], "expected one tensor, got a list with none"),
         (3, "expected one tensor, got an int with none"),
         # Their distances would be more than float32, or a page's script, can hold.

@@ -65,11 +65,12 @@ def _pickled(file: Path) -> tuple[Tensor, bool]:
     if file.stat().st_size == 0:
         raise UnreadablePrompt("empty file")
     content = torch.load(file, weights_only=True, map_location="cpu")
-    tensors = dict(_tensors("", content))
-    if PEFT_KEY in tensors:
-        return tensors[PEFT_KEY], True
+    tensors = list(_tensors("", content))
+    adapters = [x for name, x in tensors if name == PEFT_KEY]
+    if len(adapters) == 1:
+        return adapters[0], True
     # A step or a loss beside the prompt is no cloud.
-    candidates = [x for x in tensors.values() if x.ndim or len(tensors) == 1]
+    candidates = [x for _, x in tensors if x.ndim or len(tensors) == 1]
     if len(candidates) != 1:
         got = f"{_a(type(content).__name__)} with {len(candidates) or 'none'}"
         raise UnreadablePrompt(f"expected one tensor, got {got}{' of them' * bool(candidates)}")
