@@ -177,3 +177,123 @@ def test_the_address_opens_one_epoch_and_play_runs_to_the_end(page, run):
     WebDriverWait(page, 20).until(lambda p: find(p, "#where")[0].text == "epoch 4")
     WebDriverWait(page, 20).until(lambda p: find(p, "#play")[0].text == "Play")
     assert page.get_log("browser") == []
+
+
+def write(folder, prompts):
+    folder.mkdir()
+    for epoch, x in prompts.items():
+        torch.save(x, folder / f"soft_prompt_epoch_{epoch}.pt")
+    return folder
+
+
+def near_square(side=3.0, rest=1e-3):
+    """Its one loop lives for a moment: between the sides and a diagonal hardly longer."""
+    x = side / 2**0.5 * torch.eye(4)
+    x[0, 0] += rest
+    x[2, 2] += rest
+    return x
+
+
+CROWDED = {
+    "a-short-loop": {0: near_square(), 1: near_square(), 2: torch.eye(4)},
+    "one-checkpoint": {7: near_square()},
+    "one-row": {0: torch.ones(1, 4), 1: torch.ones(1, 4)},
+    "equal-rows": {0: torch.ones(5, 4), 1: torch.ones(5, 4)},
+    "huge": {0: 1e29 * torch.randn(9, 4), 10**15 - 1: 9e29 * near_square(1.0)},
+    "tiny": {0: 1e-20 * torch.randn(9, 4), 3: 1e-19 * torch.randn(9, 4)},
+    "many-rows": {k: torch.randn(150, 8) for k in range(0, 3000, 100)},
+}
+
+OVERLAPS = """
+const found = [];
+for (const picture of document.querySelectorAll("figure > svg")) {
+  const frame = picture.getBoundingClientRect();
+  const texts = [...picture.querySelectorAll("text")];
+  const boxes = texts.map((text) => [text.textContent, text.getBoundingClientRect()]);
+  boxes.forEach(([name, a], i) => {
+    const across = a.left < frame.left - 1 || a.right > frame.right + 1;
+    if (across || a.top < frame.top - 1 || a.bottom > frame.bottom + 1)
+      found.push(`${name} is cut off`);
+    for (const [other, b] of boxes.slice(i + 1))
+      if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+          && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2)
+        found.push(`${name} | ${other}`);
+  });
+}
+return found;
+"""
+
+TICKS = """
+const texts = document.querySelectorAll(".charts svg text:not(.soft)");
+const titleOf = (text) => text.closest("figure").querySelector("h2").textContent;
+const anchorOf = (text) => text.getAttribute("text-anchor");
+return [...texts].map((text) => [text.textContent, titleOf(text), anchorOf(text)]);
+"""
+
+
+@pytest.mark.parametrize("width", [380, 800, 1280])
+@pytest.mark.parametrize("name", CROWDED)
+def test_no_letters_lie_on_others_or_are_cut_off(browser, tmp_path, name, width):
+    folder = write(tmp_path / name, CROWDED[name])
+    page_file = analyze(folder, progress=False).files[-1]
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        browser.get_log("browser")
+        browser.get(page_file.as_uri())
+        for upwards in ("death", "lifetime"):
+            browser.execute_script(f"byId('upwards').value = '{upwards}'; byId('fit').click()")
+            for k in range(min(3, len(CROWDED[name]))):
+                browser.execute_script(f"goTo({k})")
+                assert browser.execute_script(OVERLAPS) == []
+        assert browser.get_log("browser") == []
+        scrolls = "return document.documentElement.scrollWidth > window.innerWidth"
+        assert not browser.execute_script(scrolls)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_narrow_window_keeps_its_letters_and_a_resize_draws_anew(page):
+    def letter():
+        return page.execute_script(
+            "const s = byId('diagram'); return 13 * s.getBoundingClientRect().width "
+            "/ s.viewBox.baseVal.width"
+        )
+
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    wide = picture(page, "diagram")
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
+        assert letter() >= 9
+        assert picture(page, "diagram") != wide
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_epochs_and_counts_have_whole_ticks(browser, tmp_path):
+    folder = write(tmp_path / "run", {0: torch.eye(4), 1: torch.eye(4)})
+    browser.get(analyze(folder, progress=False).files[-1].as_uri())
+    texts = browser.execute_script(TICKS)
+    epochs = [text for text, _, anchor in texts if anchor == "middle"]
+    counts = [text for text, title, anchor in texts if (title, anchor) == ("feature counts", "end")]
+    assert set(epochs) == {"0", "1"}
+    assert all(count.isdigit() for count in counts)
+    assert counts
+
+
+def test_the_diagonal_is_one(page):
+    page.execute_script("goTo(4)")
+    line = "const l = document.querySelector('#diagram .diagonal'); return ['x1', 'y1', 'x2', 'y2']"
+    x1, y1, x2, y2 = page.execute_script(f"{line}.map(a => Number(l.getAttribute(a)))")
+    marks = page.execute_script(
+        "return marks.filter(m => m.dim).map(m => [m.diagram.x, m.diagram.y, ...m.bar])"
+    )
+    for x, y, birth, death, *_ in marks:
+        # Where the diagonal has this birth, upwards by the lifetime in the same unit.
+        share = (x - x1) / (x2 - x1)
+        on_diagonal = y1 + share * (y2 - y1)
+        start = page.execute_script("return wholeRun.births1[0]")
+        end = page.execute_script("return wholeRun.deaths1[1]")
+        unit = (y1 - y2) / ((end - start) * 1.12)
+        assert on_diagonal - y == pytest.approx((death - birth) * unit, rel=1e-3)

@@ -63,7 +63,7 @@ def test_a_wrong_loss_is_told(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--sizes", 1), "sizes: expected at least 2 points, got 1"),
+        (("--sizes", 1), "sizes: expected 2 to 65535 points, got 1"),
         (("--dim", 0), "dim: expected at least 1, got 0"),
         (("--threads", 0), "threads: expected at least 1, got 0"),
     ],

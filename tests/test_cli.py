@@ -114,6 +114,55 @@ def test_wrong_arguments_are_found_before_anything_is_loaded(
     assert file.read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ([], "error: the following arguments are required: COMMAND"),
+        (["frob"], "invalid choice: 'frob'"),
+        (["tune"], "tsloss-fast tune: error: the following arguments are required: --out"),
+        (["analyze"], "tsloss-fast analyze: error: the following arguments are required: PATH"),
+        (["analyze", "run", "--layer", "x"], "argument --layer: invalid int value: 'x'"),
+        (["analyze", "run", "--bogus"], "unrecognized arguments: --bogus"),
+        (["bench", "--sizes", "x"], "argument --sizes: invalid int value: 'x'"),
+        (["bench", "--sizes", "1"], "sizes: expected 2 to 65535 points, got 1"),
+        (["bench", "--sizes", "65536"], "sizes: expected 2 to 65535 points, got 65536"),
+        (["bench", "--dim", "0"], "dim: expected at least 1, got 0"),
+        (["bench", "--threads", "0"], "threads: expected at least 1, got 0"),
+        (["info", "x\x1b[2J"], "unrecognized arguments: x\\x1b[2J"),
+    ],
+)
+def test_wrong_arguments_give_one_line(capsys, args, words):
+    status, stdout, stderr = run(capsys, *args)
+    assert (status, stdout) == (2, "")
+    assert words in stderr
+    assert stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["tune", "analyze", "bench", "info"])
+def test_help(capsys, command):
+    status, stdout, _ = run(capsys, command, "--help")
+    assert status == 0
+    assert f"usage: tsloss-fast {command}" in stdout
+    status, stdout, _ = run(capsys, "--help")
+    assert status == 0
+    assert command in stdout
+    assert "130 stopped by Ctrl-C" in " ".join(stdout.split())
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[:2] == (0, f"tsloss-fast {tsloss_fast.__version__}\n")
+
+
+def test_bench_that_does_not_fit_the_memory(capsys, monkeypatch):
+    def refuse(*args, **options):
+        raise RuntimeError("[enforce fail]\nDefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr("tsloss_fast.bench.rips_persistence", refuse)
+    status, _, stderr = run(capsys, "bench", "--sizes", 9)
+    assert status == 1
+    assert stderr == "tsloss-fast: error: too large for the memory; try smaller --sizes or --dim\n"
+
+
 def test_out_is_required(capsys, data):
     status, _, stderr = run(capsys, "tune", "--data", data)
     assert status == 2
@@ -131,6 +180,17 @@ def test_too_long_an_example_is_found_before_the_model_is_loaded(
     status, _, stderr = run(capsys, *args, "--max-length", 7)
     assert status == 2
     assert f"{data}:1: expected at most 7 tokens (--max-length), got 8" in stderr
+
+
+def test_a_model_that_is_nowhere(capsys, monkeypatch, data, tmp_path):
+    """transformers says why in several lines."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    args = ["tune", "--data", data, "--model", "no/where", "--out", tmp_path / "run"]
+    status, _, stderr = run(capsys, *args)
+    assert status == 2
+    assert "tsloss-fast: error: model: cannot load the tokenizer of no/where: " in stderr
+    assert stderr.count("\n") == 1
+    assert "\\n" not in stderr
 
 
 def test_divergence(capsys, model, data, tmp_path):

@@ -1,31 +1,13 @@
 """A run's folder: what is written, and what a failure leaves."""
 
-import contextlib
 import os
-import resource
-import signal
 import stat
 
 import pytest
 import torch
+from failures import full_disk
 
-from tsloss_fast.tuning.checkpoints import RunError, RunFolder, write_atomically
-
-
-@contextlib.contextmanager
-def full_disk(size):
-    """Make every write past `size` bytes fail, as on a full disk.
-
-    The limit holds for the whole process, pytest's own log included, so it is lifted at once.
-    """
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+from tsloss_fast.tuning.checkpoints import RunError, RunFolder, write_atomically, write_together
 
 
 def test_write_replaces_and_leaves_nothing_beside(tmp_path):
@@ -37,6 +19,19 @@ def test_write_replaces_and_leaves_nothing_beside(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert stat.S_IMODE(file.stat().st_mode) == 0o666 & ~umask
+
+
+def test_files_that_belong_together_change_together(tmp_path):
+    write_together(tmp_path, {"a": b"one", "b": b"one"})
+    with full_disk(2000), pytest.raises(OSError, match="File too large"):
+        write_together(tmp_path, {"a": b"two", "b": bytes(4000), "c": b"two"})
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        "a": b"one",
+        "b": b"one",
+    }
+    write_together(tmp_path, {"a": b"three", "c": b"three"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "c").read_bytes() == b"three"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
 
 
 def test_full_disk_leaves_the_old_file(tmp_path):

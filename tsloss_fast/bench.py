@@ -20,6 +20,7 @@ from tsloss_fast import reference
 from tsloss_fast.loss import TSLoss
 from tsloss_fast.persistence import rips_persistence
 from tsloss_fast.timing import Spread, repeats_for, sample, show_seconds, spread
+from tsloss_fast.validation import MAX_POINTS
 
 SAMPLES, SLOW_SAMPLES, SLOW_S = 9, 3, 0.2
 # Calls take so many clouds in turn: a processor learns the branches of a single one by heart.
@@ -59,7 +60,7 @@ def bench(sizes: Sequence[int], dim: int, seed: int = 0) -> Iterator[Row]:
 
     Parameters
     ----------
-    sizes : sequence of int, each at least 2
+    sizes : sequence of int, from 2 to 65535
         Numbers of points.
     dim : int, at least 1
         Their dimension. The points are the paper's start of a prompt, N(0, 0.02^2).
@@ -76,8 +77,8 @@ def bench(sizes: Sequence[int], dim: int, seed: int = 0) -> Iterator[Row]:
         For sizes or a dimension out of range.
     """
     for n in sizes:
-        if n < 2:
-            raise ValueError(f"sizes: expected at least 2 points, got {n}")
+        if not 2 <= n <= MAX_POINTS:
+            raise ValueError(f"sizes: expected 2 to {MAX_POINTS} points, got {n}")
     if dim < 1:
         raise ValueError(f"dim: expected at least 1, got {dim}")
     for n in sizes:

@@ -10,9 +10,14 @@ import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tsloss_fast import __version__
+from tsloss_fast.analysis.names import printable
+
+# Those whose versions decide what works.
+INFO_PACKAGES = ("triton", "transformers", "accelerate", "peft", "gguf", "matplotlib", "scipy")
+INFO_PACKAGES += ("safetensors", "gudhi")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -31,10 +36,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return {"tune": _tune, "analyze": _analyze, "bench": _bench, "info": _info}[command](args)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line; argparse's own print the usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: error: {printable(message)}; try {self.prog} -h\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tsloss-fast", description="Soft prompt tuning with the topological loss TSLoss."
+    parser = _Parser(
+        prog="tsloss-fast",
+        description="Soft prompt tuning with the topological loss TSLoss.",
+        epilog="Exit status: 0 done, 1 failed on the way, 2 wrong arguments or data, 130 stopped "
+        "by Ctrl-C.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     tune = commands.add_parser(
         "tune",
@@ -60,10 +76,18 @@ def _parser() -> argparse.ArgumentParser:
         "checked against gudhi where it is installed; status 1 if one differs.",
     )
     add = bench.add_argument
-    add("--sizes", type=int, nargs="+", default=[20, 50, 100], metavar="N", help="(20 50 100)")
+    add(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[20, 50, 100],
+        metavar="N",
+        help="numbers of points (20 50 100)",
+    )
     add("--dim", type=int, default=768, metavar="D", help="dimension of the points (768)")
     add("--threads", type=int, default=1, metavar="N", help="CPU threads (1)")
-    commands.add_parser("info", help="show versions, the compiled module and the default model")
+    shown = "versions, the compiled module and the default model"
+    commands.add_parser("info", help=f"show {shown}", description=f"Show {shown}.")
     return parser
 
 
@@ -80,12 +104,12 @@ def _add_tune_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="NAME", help="a torch device (cpu)")
     add("--threads", type=int, metavar="N", help="CPU threads (torch's own choice)")
     add("--n-tokens", type=int, metavar="N", help="rows of the prompt (20)")
-    add("--init", metavar="NAME", help="normal, vocab (random rows of the vocabulary) or text")
+    add("--init", metavar="NAME", help="normal, vocab (rows of the vocabulary) or text (normal)")
     add("--init-text", metavar="TEXT", help="the text, repeated or cut to --n-tokens tokens")
     add("--init-std", type=float, metavar="X", help="standard deviation of --init normal (0.02)")
 
     add = parser.add_argument_group("loss").add_argument
-    add("--loss", metavar="NAME", help="ce, tsloss, surrogate, or l2 (the mean of ||row||^2)")
+    add("--loss", metavar="NAME", help="ce, tsloss, surrogate, or l2: mean of ||row||^2 (tsloss)")
     add("--lambda-ts", type=float, metavar="X", help="weight of what is added to the CE loss (1)")
     add(
         "--balance",
@@ -135,7 +159,13 @@ def _add_analyze_arguments(parser: argparse.ArgumentParser) -> None:
         help="CSV or JSONL with epoch and accuracy, such as the metrics.jsonl of tune: adds the "
         "table of features against accuracy",
     )
-    add("--layer", type=int, metavar="N", help="the layer to look at, for prefix tuning")
+    add(
+        "--layer",
+        type=int,
+        metavar="N",
+        help="which cloud to look at: a layer of prefix tuning, or of an encoder-decoder the "
+        "encoder's prompt (0) or the decoder's (1)",
+    )
     add("--overwrite", action="store_true", help="replace the analysis in --out")
     add("--quiet", action="store_true", help="no progress bar")
 
@@ -170,13 +200,17 @@ def _run_analyze(args: dict[str, Any]) -> int:
         overwrite=args["overwrite"],
         progress=not args["quiet"],
     )
-    say = sys.stdout.write
-    say(f"{len(result.checkpoints)} checkpoints analysed, {len(result.skipped)} files skipped\n")
+    read, skipped = len(result.checkpoints), len(result.skipped)
+    _say(f"{_count(read, 'checkpoint')} analysed, {_count(skipped, 'file')} skipped")
     if args["accuracy"] is None and (hint := metrics_hint(Path(args["path"]))):
-        say(f"features against accuracy: add --accuracy {hint}\n")
-    say(f"{', '.join(file.name for file in result.files[:-1])} and the page are in\n")
-    say(f"{result.files[-1]}\n")
+        _say(f"features against accuracy: add --accuracy {hint}")
+    _say(f"{', '.join(file.name for file in result.files[:-1])} and the page are in")
+    _say(str(result.files[-1]))
     return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _whole_numbers(text: str | None, name: str) -> list[int] | None:
@@ -231,7 +265,7 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
     )
     for epoch, accuracy in sorted(result.accuracies().items()):
         sys.stdout.write(f"held-out accuracy after epoch {epoch}: {accuracy:.3f}\n")
-    sys.stdout.write(f"prompt: {result.file}\n")
+    _say(f"prompt: {result.file}")
     return 0
 
 
@@ -253,6 +287,12 @@ def _bench(args: dict[str, Any]) -> int:
         return _fail(EXIT_USAGE, f"error: {error}")
     except KeyboardInterrupt:
         return _fail(EXIT_INTERRUPTED, "stopped")
+    except (MemoryError, RuntimeError) as error:
+        # torch's own allocator raises a plain RuntimeError.
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):
+            raise
+        too_large = "error: too large for the memory; try smaller --sizes or --dim"
+        return _fail(EXIT_FAILED, too_large)
     finally:
         torch.set_num_threads(threads)
     title = f"{args['threads']} thread(s), gaussian points of dimension {args['dim']}, medians"
@@ -283,10 +323,7 @@ def _info(args: dict[str, Any]) -> int:
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "CUDA devices": ", ".join(devices) or "none",
-        **{
-            name: _version(name)
-            for name in ("triton", "transformers", "accelerate", "gguf", "gudhi")
-        },
+        **{name: _version(name) for name in INFO_PACKAGES},
         "default model": model,
     }
     for name, value in rows.items():
@@ -301,8 +338,13 @@ def _version(package: str) -> str:
         return "not installed"
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(f"{printable(line)}\n")
+
+
 def _fail(status: int, message: str) -> int:
-    sys.stderr.write(f"tsloss-fast: {message}\n")
+    # One line, whatever a name or a value in it holds.
+    sys.stderr.write(f"tsloss-fast: {printable(message)}\n")
     return status
 
 

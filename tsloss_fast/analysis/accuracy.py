@@ -19,8 +19,9 @@ def read_accuracy(file: Path, unit: str = "epoch") -> dict[int, float]:
     ----------
     file : Path
         CSV with a header that names the columns `unit` and ``accuracy``, or JSONL whose lines have
-        these keys: lines without an accuracy are passed over, so that the ``metrics.jsonl`` of
-        ``tsloss-fast tune`` serves. Shares or per cent: only their order matters.
+        these keys. Lines without an accuracy are passed over, so that the ``metrics.jsonl`` of
+        ``tsloss-fast tune`` serves, and ``features.csv`` of `analyze`. Shares or per cent: only
+        their order matters.
     unit : str
         "epoch" or "step".
 
@@ -55,8 +56,12 @@ def _csv(file: Path, text: str, unit: str) -> Iterator[tuple[str, dict[str, Any]
         raise AnalysisError(
             f"accuracy: {file}:1: expected columns {unit} and accuracy, got {got[:80]}"
         )
-    for record in reader:
-        yield f"{file}:{reader.line_num}", record
+    try:
+        for record in reader:
+            if (record["accuracy"] or "").strip():
+                yield f"{file}:{reader.line_num}", record
+    except csv.Error as error:
+        raise AnalysisError(f"accuracy: {file}:{reader.line_num + 1}: no CSV: {error}") from error
 
 
 def _jsonl(file: Path, text: str, unit: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -65,8 +70,10 @@ def _jsonl(file: Path, text: str, unit: str) -> Iterator[tuple[str, dict[str, An
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise AnalysisError(f"accuracy: {file}:{number}: not JSON: {error.msg}") from error
+        # RecursionError is for what is nested too deeply.
+        except (ValueError, RecursionError) as error:
+            reason = getattr(error, "msg", str(error))
+            raise AnalysisError(f"accuracy: {file}:{number}: not JSON: {reason}") from error
         if isinstance(record, dict) and record.get("accuracy") is not None:
             yield f"{file}:{number}", record
 
@@ -81,8 +88,8 @@ def _position(value: Any, where: str) -> int:
 def _number(value: Any, where: str) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise AnalysisError(f"accuracy: {where}: expected a number, got {value!r}")
+        raise AnalysisError(f"accuracy: {where}: expected a number, got {repr(value)[:80]}")
     return number

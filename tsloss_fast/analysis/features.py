@@ -107,7 +107,7 @@ def _topologies(batch: Tensor) -> list[Topology]:
     h0, h1 = rips_persistence(batch)
     pairs = n * (n - 1)
     columns = summarise_diagrams(h0, h1).as_dict()
-    columns["loops_per_row"] = columns["h1_count"] / n
+    columns["loops_per_row"] = columns["h1_count"].double() / n
     # Both halves of the matrix count each pair twice, and the diagonal is 0; 0 / 0 is NaN.
     columns["mean_distance"] = pairwise_distances(batch).double().sum((-1, -2)) / pairs
     # The entropy of no bars is -0.0, which adding 0 makes plain.

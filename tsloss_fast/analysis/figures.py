@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsloss_fast.analysis.features import DISTANCE, FEATURES, Topology
 from tsloss_fast.analysis.statistics import Table
-from tsloss_fast.plots import plot_barcodes, plot_diagrams
+from tsloss_fast.plots import few_ticks, plot_barcodes, plot_diagrams
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,7 +43,14 @@ PANELS = (
     Curves("mean distance", DISTANCE, {"mean_distance": "over all pairs of rows"}),
 )
 
-SCATTERED = ("h1_count", "h0_mean_lifetime", "h1_mean_lifetime", "entropy", "mean_distance")
+# What stands over accuracy, and the unit of its axis.
+SCATTERED = {
+    "h1_count": "",
+    "h0_mean_lifetime": f"\n({DISTANCE})",
+    "h1_mean_lifetime": f"\n({DISTANCE})",
+    "entropy": "\n(nats)",
+    "mean_distance": f"\n({DISTANCE})",
+}
 
 
 def features_figure(
@@ -63,8 +70,9 @@ def features_figure(
 
 
 def diagrams_figure(panels: Mapping[str, Topology]) -> Figure:
-    """Persistence diagrams side by side, by title."""
-    return plot_diagrams({title: topology.diagrams for title, topology in panels.items()})
+    """Persistence diagrams side by side, by title, and their loops alone below."""
+    diagrams = {title: topology.diagrams for title, topology in panels.items()}
+    return plot_diagrams(diagrams, loops=True)
 
 
 def barcodes_figure(panels: Mapping[str, Topology]) -> Figure:
@@ -91,15 +99,16 @@ def accuracy_figure(
         )
         rho = associations[name].spearman if name in associations else None
         title = f"Spearman's rho {rho:+.2f}" if rho is not None else "rho undefined"
-        label = FEATURES[name].label
-        unit_of = f"\n({DISTANCE})" if "lifetime" in name or "distance" in name else ""
-        axis.set(title=title, xlabel=label + unit_of, ylabel="accuracy")
+        axis.set(title=title, xlabel=FEATURES[name].label + SCATTERED[name], ylabel="accuracy")
+        few_ticks(axis.xaxis)
+        axis.xaxis.get_major_locator().set_params(integer=name == "h1_count")
     figure.supxlabel(
         f"{unit}s of one run are not independent samples: what drifts goes with what rises",
         fontsize="medium",
         color="0.3",
     )
-    figure.colorbar(dots, ax=axes, label=unit, aspect=40, pad=0.02)
+    colours = figure.colorbar(dots, ax=axes, label=unit, aspect=40, pad=0.02)
+    colours.locator.set_params(integer=True)
     return figure
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # As the paper's authors save them, and as `tsloss-fast tune` does.
-PROMPT_NAME = re.compile(r"soft_prompt_epoch_(\d+)\.pt")
+# No longer numbers, because JavaScript cannot tell them apart.
+PROMPT_NAME = re.compile(r"soft_prompt_epoch_(\d{1,15})\.pt")
 # As transformers' Trainer and accelerate name the folders of a run.
-FOLDER_NAME = re.compile(r"(checkpoint|step|epoch)[-_](\d+)")
+FOLDER_NAME = re.compile(r"(checkpoint|step|epoch)[-_](\d{1,15})")
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 
 # Files that could be prompts, but for their names.
-SUFFIXES = {".bin", ".ckpt", ".pkl", ".pt", ".pth", ".safetensors"}
+SUFFIXES = {".bin", ".ckpt", ".npy", ".npz", ".pkl", ".pt", ".pth", ".safetensors"}
 # Files that stand beside prompts and are none.
 COMPANIONS = re.compile(
     r"trainer_state\.pt|training_args\.bin|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state.*\.pth"
@@ -71,7 +72,10 @@ def find_checkpoints(path: Path) -> tuple[list[Checkpoint], list[Skipped]]:
         raise AnalysisError(f"path: expected {EXPECTED}, got {path}: {error.strerror}") from error
     found, skipped = [], []
     for entry in entries:
-        sort = _look_at(entry)
+        try:
+            sort = _look_at(entry)
+        except OSError as error:
+            sort = Skipped(entry, error.strerror or "cannot be looked at")
         if isinstance(sort, Checkpoint):
             found.append(sort)
         elif sort is not None:
@@ -105,7 +109,7 @@ def _look_at(entry: Path) -> Checkpoint | Skipped | None:
         return Skipped(entry, f"holds no {ADAPTER_NAMES[0]}")
     if entry.name in ADAPTER_NAMES:
         return _regular(entry, None, "checkpoint")
-    if entry.suffix in SUFFIXES and not COMPANIONS.fullmatch(entry.name):
+    if entry.suffix.lower() in SUFFIXES and not COMPANIONS.fullmatch(entry.name):
         return Skipped(entry, "its name gives no epoch; soft_prompt_epoch_N.pt would")
     return None
 

@@ -13,7 +13,8 @@ from typing import Any
 from tsloss_fast.analysis.features import DISTANCE, FEATURES, Topology
 from tsloss_fast.analysis.figures import PANELS
 from tsloss_fast.analysis.find import Checkpoint, Skipped
-from tsloss_fast.analysis.statistics import Table, caution
+from tsloss_fast.analysis.names import printable
+from tsloss_fast.analysis.statistics import EXACT_POINTS, Table, caution
 from tsloss_fast.diagram import PersistenceDiagram
 
 TEMPLATE = "page.html"
@@ -56,7 +57,8 @@ class PageContent:
 
     def name_of(self, file: Path) -> str:
         """A file's name as seen from the run's folder."""
-        return str(file.relative_to(self.root)) if file.is_relative_to(self.root) else file.name
+        inside = file.is_relative_to(self.root)
+        return printable(file.relative_to(self.root) if inside else file.name)
 
 
 def render_page(content: PageContent) -> bytes:
@@ -117,4 +119,10 @@ def _table(table: Table | None) -> dict[str, Any] | None:
     if table is None:
         return None
     rows = [list(astuple(row)) for row in table.rows]
-    return {"rows": rows, "low": table.low, "high": table.high, "threshold": table.threshold}
+    return {
+        "rows": rows,
+        "low": table.low,
+        "high": table.high,
+        "threshold": table.threshold,
+        "p": "exact" if table.low + table.high <= EXACT_POINTS else "t approximation",
+    }

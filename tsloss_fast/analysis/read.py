@@ -17,6 +17,8 @@ PEFT_KEY = "prompt_embeddings"
 # A wrong file, such as a whole table of embeddings, must not fill the memory.
 MAX_ROWS = 4096
 MAX_COLUMNS = 65536
+# Distances of the largest rows stay far below float32's end, and below what a page can draw.
+MAX_VALUE = 1e30
 
 
 class UnreadablePrompt(Exception):
@@ -30,10 +32,11 @@ def read_prompt(file: Path, layer: int | None = None) -> Tensor:
     ----------
     file : Path
         From ``torch.save``: a tensor or Parameter [n, d] or [1, n, d] of any floating dtype, or a
-        dict that holds one. Or PEFT's ``adapter_model.safetensors``.
+        dict that holds one, beside 0-d tensors at most. Or PEFT's ``adapter_model.safetensors``.
     layer : int, optional
-        For prefix tuning, which has one cloud a layer: the layer to take. Its rows are [key, value]
-        side by side.
+        For an adapter with several clouds, which of them: prefix tuning has one a layer, whose rows
+        are [key, value] side by side; an encoder-decoder has the encoder's prompt, 0, and the
+        decoder's, 1.
 
     Returns
     -------
@@ -47,32 +50,35 @@ def read_prompt(file: Path, layer: int | None = None) -> Tensor:
         tensors is refused, unread.
     """
     try:
-        rows = _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
+        rows, is_adapter = _safetensors(file) if file.suffix == ".safetensors" else _pickled(file)
     except UnreadablePrompt:
         raise
     # A damaged file can make a reader raise anything.
     except Exception as error:
         raise UnreadablePrompt(_reason(error, file)) from error
-    rows = _checked(rows)
-    layers = _prefix_layers(file)
-    if layers is not None:
-        rows = _prefix_layer(rows, layers, layer)
-    elif layer is not None:
-        raise UnreadablePrompt("no prefix-tuning adapter, so it has no layers to choose from")
-    return rows
+    clouds = _clouds(_checked(rows), _adapter_config(file) if is_adapter else {})
+    return _chosen(clouds, layer)
 
 
-def _pickled(file: Path) -> Tensor:
+def _pickled(file: Path) -> tuple[Tensor, bool]:
+    """The one tensor in the file, and whether PEFT has named it."""
     if file.stat().st_size == 0:
         raise UnreadablePrompt("empty file")
     content = torch.load(file, weights_only=True, map_location="cpu")
-    tensors = dict(_tensors("", content))
-    if PEFT_KEY in tensors:
-        return tensors[PEFT_KEY]
-    if len(tensors) != 1:
-        kind = type(content).__name__
-        raise UnreadablePrompt(f"expected one tensor, got a {kind} with {len(tensors) or 'none'}")
-    return next(iter(tensors.values()))
+    tensors = list(_tensors("", content))
+    adapters = [x for name, x in tensors if name == PEFT_KEY]
+    if len(adapters) == 1:
+        return adapters[0], True
+    # A step or a loss beside the prompt is no cloud.
+    candidates = [x for _, x in tensors if x.ndim or len(tensors) == 1]
+    if len(candidates) != 1:
+        got = f"{_a(type(content).__name__)} with {len(candidates) or 'none'}"
+        raise UnreadablePrompt(f"expected one tensor, got {got}{' of them' * bool(candidates)}")
+    return candidates[0], False
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _tensors(name: str, content: Any) -> Iterator[tuple[str, Tensor]]:
@@ -84,7 +90,7 @@ def _tensors(name: str, content: Any) -> Iterator[tuple[str, Tensor]]:
             yield from _tensors(str(key), value)
 
 
-def _safetensors(file: Path) -> Tensor:
+def _safetensors(file: Path) -> tuple[Tensor, bool]:
     from safetensors import safe_open
 
     if file.stat().st_size == 0:
@@ -94,7 +100,7 @@ def _safetensors(file: Path) -> Tensor:
         if PEFT_KEY not in names:
             shown = ", ".join(names[:2]) + (", ..." if len(names) > 2 else "")
             raise UnreadablePrompt(f"expected {PEFT_KEY}, got {shown or 'nothing'}")
-        return content.get_tensor(PEFT_KEY)
+        return content.get_tensor(PEFT_KEY), True
 
 
 def _checked(rows: Tensor) -> Tensor:
@@ -114,35 +120,50 @@ def _checked(rows: Tensor) -> Tensor:
         rows = rows.to(torch.float32)
     if not rows.isfinite().all():
         raise UnreadablePrompt("holds NaN or infinity")
+    if (largest := rows.abs().amax().item()) > MAX_VALUE:
+        raise UnreadablePrompt(f"expected values of at most {MAX_VALUE:g}, got {largest:g}")
     return rows
 
 
-def _prefix_layers(file: Path) -> int | None:
-    """The number of layers, if the adapter's configuration beside it says prefix tuning."""
+def _adapter_config(file: Path) -> dict[str, Any]:
+    """PEFT's configuration beside an adapter; empty if there is none that can be read."""
     try:
         config = json.loads((file.parent / "adapter_config.json").read_text())
-    except (OSError, ValueError):
-        return None
-    if not isinstance(config, dict) or config.get("peft_type") != "PREFIX_TUNING":
-        return None
-    layers = config.get("num_layers")
-    if not isinstance(layers, int) or layers < 1:
-        raise UnreadablePrompt("a prefix-tuning adapter whose configuration gives no num_layers")
-    return layers
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
-def _prefix_layer(rows: Tensor, layers: int, layer: int | None) -> Tensor:
-    """One layer [n, 2 * d] of PEFT's [n, layers * 2 * d]: its keys and values, side by side."""
-    if layer is None or not 0 <= layer < layers:
+def _clouds(rows: Tensor, config: dict[str, Any]) -> list[Tensor]:
+    """The clouds that an adapter's rows [rows, width] hold, as `virtual_tokens` gives them."""
+    if config.get("peft_type") == "PREFIX_TUNING":
+        layers = config.get("num_layers")
+        if not isinstance(layers, int) or layers < 1 or rows.shape[1] % (2 * layers):
+            raise UnreadablePrompt(
+                f"a prefix-tuning adapter: expected columns for keys and values of all layers, got "
+                f"{rows.shape[1]} columns and num_layers {layers!r}"
+            )
+        # A row holds layer 0's key and value, then layer 1's, and so on.
+        return list(rows.unflatten(1, (layers, -1)).unbind(1))  # L of [n, 2 * token_dim]
+    n = config.get("num_virtual_tokens")
+    if isinstance(n, int) and n > 0 and len(rows) % n == 0:
+        # One under the other, for an encoder and its decoder.
+        return list(rows.split(n))
+    return [rows]
+
+
+def _chosen(clouds: list[Tensor], layer: int | None) -> Tensor:
+    if len(clouds) == 1 and layer is None:
+        return clouds[0]
+    if len(clouds) == 1 and layer != 0:
+        raise UnreadablePrompt(f"holds one cloud: expected no --layer, got {layer}")
+    if layer is None or not 0 <= layer < len(clouds):
+        got = "none" if layer is None else layer
         raise UnreadablePrompt(
-            f"a prefix-tuning adapter has one cloud a layer: expected --layer from 0 to "
-            f"{layers - 1}, got {'none' if layer is None else layer}"
+            f"holds {len(clouds)} clouds, one for each layer, or the encoder's and the decoder's: "
+            f"expected --layer from 0 to {len(clouds) - 1}, got {got}"
         )
-    if rows.shape[1] % (2 * layers):
-        raise UnreadablePrompt(
-            f"expected columns for keys and values of {layers} layers, got {rows.shape[1]}"
-        )
-    return rows.unflatten(1, (layers, -1))[:, layer]
+    return clouds[layer]
 
 
 def _reason(error: Exception, file: Path) -> str:

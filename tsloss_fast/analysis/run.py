@@ -22,11 +22,12 @@ from tsloss_fast.analysis.find import (
     find_checkpoints,
     folders_with_checkpoints,
 )
+from tsloss_fast.analysis.names import printable
 from tsloss_fast.analysis.page import PageContent, render_page
 from tsloss_fast.analysis.read import UnreadablePrompt, read_prompt
 from tsloss_fast.analysis.statistics import LEAST_POINTS, Table, associations
 from tsloss_fast.plots import render_figure
-from tsloss_fast.tuning.checkpoints import METRICS_FILE, RunError, RunFolder, write_atomically
+from tsloss_fast.tuning.checkpoints import METRICS_FILE, RunError, RunFolder, write_together
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def analyze(
     accuracy : str or Path, optional
         See `read_accuracy`; gives the table and the picture of features against accuracy.
     layer : int, optional
-        The layer to look at, for prefix tuning alone.
+        Which cloud to look at, for an adapter with several; see `read_prompt`.
     overwrite : bool, default False
         Replace an analysis in `out`. Its files go once the new ones are complete.
     progress : bool, default True
@@ -106,7 +107,7 @@ def analyze(
     AnalysisError, RunError
         For arguments that cannot be used, with `out` as it was.
     OSError
-        When a file cannot be written; the one it would have replaced is left as it is.
+        When a file cannot be written; all that they would have replaced is left as it is.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
@@ -119,7 +120,7 @@ def analyze(
     skipped += unread
     _name_skipped(skipped)
     if not checkpoints:
-        raise AnalysisError(_nothing_found(path, skipped))
+        raise AnalysisError(_nothing_found(path, skipped, looked_at=bool(found)))
     positions = [checkpoint.position for checkpoint in checkpoints]
     shown = _shown(positions, epochs, unit)
     scored = [index for index, position in enumerate(positions) if position in accuracies]
@@ -131,7 +132,7 @@ def analyze(
     scores = [accuracies[positions[index]] for index in scored]
     table = _table(scored, positions, results, scores, unit)
     content = PageContent(
-        title=path.resolve().name,
+        title=printable(path.resolve().name) + ("" if layer is None else f", layer {layer}"),
         unit=unit,
         checkpoints=checkpoints,
         topologies=results,
@@ -179,14 +180,15 @@ def _read_all(
 
 def _name_skipped(skipped: Sequence[Skipped]) -> None:
     for one in skipped:
-        log.warning("skipped %s: %s", one.file, one.reason)
+        log.warning("skipped %s: %s", printable(one.file), one.reason)
 
 
-def _nothing_found(path: Path, skipped: Sequence[Skipped]) -> str:
+def _nothing_found(path: Path, skipped: Sequence[Skipped], looked_at: bool) -> str:
     text = f"path: expected {EXPECTED}, got none that can be read: {path}"
     if skipped:
-        text += f" ({len(skipped)} skipped)"
-    if inner := folders_with_checkpoints(path):
+        last = skipped[-1]
+        text += f"; {len(skipped)} skipped, the last one, {last.file}: {last.reason}"
+    if not looked_at and (inner := folders_with_checkpoints(path)):
         text += f"; there are some in its folders {', '.join(inner[:5])}"
     return text
 
@@ -286,8 +288,11 @@ def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
 
 
 def _write(out: Path, outputs: dict[str, bytes]) -> list[Path]:
-    for name, data in outputs.items():
-        write_atomically(out / name, data)
+    try:
+        write_together(out, outputs)
+    except OSError as error:
+        why = f"{error.strerror or error}: cannot write to {out}; its files are as they were"
+        raise OSError(error.errno, why) from error
     for name in OUTPUTS:
         if name not in outputs:
             (out / name).unlink(missing_ok=True)
@@ -298,7 +303,9 @@ def _write(out: Path, outputs: dict[str, bytes]) -> list[Path]:
 def _bar(total: int, what: str, progress: bool) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=what, disable=not progress, dynamic_ncols=True) as bar:
+    # A bar of nothing would stand before the error that says so.
+    off = not progress or not total
+    with tqdm(total=total, desc=what, disable=off, dynamic_ncols=True) as bar:
         yield bar
 
 

@@ -86,7 +86,8 @@ def load_tokenizer(source: ModelSource) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        raise ModelError(f"model: cannot load the tokenizer of {source.name}: {error}") from error
+        why = _one_line(error)
+        raise ModelError(f"model: cannot load the tokenizer of {source.name}: {why}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -105,5 +106,9 @@ def load_model(source: ModelSource, device: str = "cpu") -> Any:
     try:
         model = AutoModelForCausalLM.from_pretrained(source.name, dtype="auto", **source.options)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        raise ModelError(f"model: cannot load {source.name}: {error}") from error
+        raise ModelError(f"model: cannot load {source.name}: {_one_line(error)}") from error
     return model.to(device).eval()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
