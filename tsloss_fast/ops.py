@@ -283,8 +283,8 @@ class _EagerLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # A loss is mostly a summand, and then its slope is the gradient: no need to copy it. Who gets
-        # it and changes it in place is noticed by the next backward.
+        # A loss is mostly a summand, and then its slope is the gradient: no need to copy it. Who
+        # changes it in place is noticed by the next backward.
         if grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
             return ctx.saved_tensors[0], None
         return _loss_backward(ctx, grad)
