@@ -16,6 +16,7 @@ from benchmarks import results
 from benchmarks.cases import PHASES
 from benchmarks.goals import ENGINE, PUBLIC, goals_table
 from benchmarks.providers import NAMES
+from benchmarks.repeated import latest_table
 from benchmarks.rows import Row, cases_of, fastest_peer, good, ratio, select, timed
 from tsloss_fast.timing import show_seconds
 
@@ -299,6 +300,7 @@ def parts(folder: Path = results.FOLDER) -> dict[Path, dict[str, Callable[[], st
         readme: {"summary": lambda: summary(bench())},
         details: {
             "goals": lambda: goals_table(bench()),
+            "repeated": lambda: latest_table(folder),
             "everything": lambda: everything(bench()),
             "growth": lambda: _growth(folder),
         },
