@@ -82,6 +82,17 @@ class TestPublicFunctions:
         loss, x = TSLoss(mode, **options), points("circle", 23)
         close(value_and_gradient(loss, x), engine(loss, x), 2e-5)
 
+    @pytest.mark.parametrize("size", [1e-25, 1e25])
+    @pytest.mark.parametrize("mode", MODES)
+    def test_a_scaled_loss_has_a_gradient_at_any_size(self, mode, size):
+        loss, x = TSLoss(mode, scale="mean"), points("circle", 19)
+        value, gradient = value_and_gradient(loss, x)
+        scaled_value, scaled_gradient = value_and_gradient(loss, size * x)
+        torch.testing.assert_close(scaled_value, value, rtol=1e-5, atol=0)
+        assert gradient.norm() > 0
+        error = (scaled_gradient.double() * size - gradient).norm() / gradient.norm()
+        assert error < 1e-4
+
     @pytest.mark.parametrize("family", sorted(FAMILIES))
     @pytest.mark.parametrize("mode", MODES)
     def test_every_family(self, mode, family, engine):

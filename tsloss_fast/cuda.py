@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 from types import ModuleType
-from typing import Any
 
 from torch import Tensor
 
 from tsloss_fast.engine import batch_of, clouds
 from tsloss_fast.host_h1 import PendingBars
+from tsloss_fast.scaling import unit_of
 
 
 @functools.cache
@@ -77,12 +77,32 @@ def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
     return PendingBars(D, D, "x").result()
 
 
-def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `ops.surrogate_loss`, whose options the launcher takes in the same order."""
+def surrogate_loss(
+    prompt: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    tau: float,
+    alpha: float,
+    lambda_repel: float,
+    lambda_attract: float,
+    scale_by_mean: bool,
+    self_pairs: bool,
+    detach_scales: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See `ops.surrogate_loss`."""
     launch = kernels()
     x = clouds(prompt)
     D = launch.distances.pairwise_distances(x)
-    *terms, weights = launch.surrogate.surrogate_slopes(D, *options)
-    slope = launch.scatter_differences.scatter_differences(x, weights).reshape(prompt.shape)
+    # Weights of differences go as the square of the scale, which leaves the range of float32 for
+    # clouds that are tiny or huge.
+    unit = unit_of(D) if scale_by_mean else None  # [B, 1, 1]
+    if unit is not None:
+        x, D = x / unit, D / unit
+    *terms, weights = launch.surrogate.surrogate_slopes(
+        D, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean,
+        self_pairs, detach_scales,
+    )  # fmt: skip
+    slope = launch.scatter_differences.scatter_differences(x, weights)
+    slope = (slope if unit is None else slope / unit).reshape(prompt.shape)
     loss, h0, h1 = (term.reshape(batch_of(prompt)) for term in terms)
     return loss, h0, h1, slope

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, cat
 
 from tsloss_fast import ops
+from tsloss_fast.scaling import unit_of
 
 
 def persistence_terms(
@@ -17,6 +18,11 @@ def persistence_terms(
     """
     n, K = x.shape[-2], h1.shape[-2]
     edges = cat((h0[..., 1:], h1[..., :2], h1[..., 2:]), dim=-2)  # [..., n - 1 + 2 K, 2]
+    if scale_by_mean:
+        # The slope by a length, over the length, would leave the range of float32 for clouds that
+        # are tiny or huge.
+        unit = unit_of(D)  # [..., 1, 1]
+        x, D = x / unit, D / unit
     # Few numbers, so float64 costs nothing, and the variance keeps its digits.
     lengths = ops.edge_lengths(x, edges).double()
     if scale_by_mean:
