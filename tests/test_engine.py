@@ -11,7 +11,7 @@ from tsloss_fast.validation import MAX_POINTS
 
 ISAS = ["plain", "avx2", "avx512"]
 SHAPES = [(1, 1, 1), (2, 2, 3), (1, 3, 16), (2, 17, 5), (1, 63, 33), (1, 64, 64), (1, 65, 100)]
-SHAPES += [(2, 129, 7), (1, 257, 3), (1, 513, 2)]
+SHAPES += [(2, 129, 7), (1, 257, 3), (1, 513, 2), (1, 9, 769), (1, 67, 1600)]
 
 
 def shape_id(shape):
@@ -129,7 +129,7 @@ def crowd(shape, spread):
 # distance that its difference from delta is. In a product crowds would be off by up to 6e-4.
 SURROGATE_CLOUDS = {
     "generic": (lambda shape: cloud(shape, np.float64), 2e-5),
-    "far from the origin": (lambda shape: 30 + cloud(shape, np.float64), 1e-4),
+    "far from the origin": (lambda shape: 1000 + cloud(shape, np.float64), 2e-5),
     "crowds": (lambda shape: crowd(shape, 1e-4), 1e-5),
     "coincident": (lambda shape: crowd(shape, 0), 1e-4),
     "tiny": (lambda shape: 1e-25 * cloud(shape, np.float64), 2e-5),
@@ -153,6 +153,18 @@ def test_surrogate_by_products_is_that_by_differences_in_float64(isa, shape, kin
         np.testing.assert_allclose(loss, expected[0], rtol=close)
         norms = np.linalg.norm(expected[1], axis=(1, 2))
         assert (np.linalg.norm(grad - expected[1], axis=(1, 2)) <= close * norms).all()
+
+
+def test_surrogate_of_distances_whose_squares_float32_cannot_hold(isa):
+    """A simplex of size 3e19, but for a hundredth: the loss itself is no larger than 1e36."""
+    x = (3e19 * np.eye(7)[None] + 1e17 * cloud((1, 7, 7), np.float64)).astype(np.float32)
+    options = (1.0, 1.0, 1e17, 1e-17, 1.0, 1.0, False, False, False, True)
+    expected = _C.surrogate_loss(x.astype(np.float64), *options, isa="plain")
+    found = _C.surrogate_loss(x, *options, isa=isa)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-3)
+    norm = np.linalg.norm(expected[3])
+    assert norm > 0
+    assert np.linalg.norm(found[3] - expected[3]) < 1e-3 * norm
 
 
 def surrogate_in_float64(x, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract):
