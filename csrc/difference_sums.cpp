@@ -9,12 +9,11 @@
 namespace tsl {
 namespace {
 
-// 0 or less for a near pair, coincident points among them: its square in units, over the share of the sum of
-// those from the mean.
+// 0 or less for a near pair, coincident points among them: its square over the share of the sum of those
+// from the mean. Where squares leave the range of T, so does the loss.
 template <class T>
-T excess(T length, T squares, T unit, T share) {
-  const T scaled = length * unit;
-  return scaled * scaled - share * squares;
+T excess(T length, T squares, T share) {
+  return length * length - share * squares;
 }
 
 }  // namespace
@@ -29,21 +28,18 @@ namespace tsl {
 template <class T>
 bool DifferenceSums<T>::take_near_pairs(const T* D, T* w, std::size_t n, Isa isa) {
   near_.clear();
-  // Relative to the longest, squares do not leave the range of T.
-  const T longest = *std::max_element(D, D + n * n);
-  const T unit = longest >= std::numeric_limits<T>::min() ? 1 / longest : 0;
   squares_.resize(n);
-  TSL_DISPATCH(isa, squares_from_mean, D, n, unit, squares_.data());
+  TSL_DISPATCH(isa, squares_from_mean, D, n, squares_.data());
   bool has_others = false;
   for (std::size_t i = 0; i < n; ++i) {
     // By how much pairs of the row (i, j), i < j, miss being near: at least and at most.
     T least = std::numeric_limits<T>::infinity();
     T most = -least;
-    TSL_DISPATCH(isa, find_excess, D + i * n, squares_.data(), i, n, unit, kLeastShare, least, most);
+    TSL_DISPATCH(isa, find_excess, D + i * n, squares_.data(), i, n, kLeastShare, least, most);
     has_others |= most > 0;
     if (least > 0) continue;
     for (std::size_t j = i + 1; j < n; ++j) {
-      if (excess(D[i * n + j], squares_[i] + squares_[j], unit, kLeastShare) > 0) continue;
+      if (excess(D[i * n + j], squares_[i] + squares_[j], kLeastShare) > 0) continue;
       T& weight = w[i * n + j];
       if (weight != 0) near_.add(static_cast<Vertex>(i), static_cast<Vertex>(j), weight);
       weight = w[j * n + i] = 0;

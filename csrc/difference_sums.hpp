@@ -27,7 +27,7 @@ class DifferenceSums {
 
   bool take_near_pairs(const T* D, T* w, std::size_t n, Isa isa);
 
-  // Squared distances from the mean, in units of the longest.
+  // Squared distances from the mean.
   std::vector<T> squares_;
   EdgeScatter<T> near_;
   AlignedVector<T> strip_;

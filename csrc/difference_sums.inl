@@ -2,16 +2,16 @@
 
 #include "lanes.inl"
 
-// |x_i - mean|^2 = mean_j D_ij^2 - (1/2) mean_kl D_kl^2, where D is multiplied by `unit` first.
+// |x_i - mean|^2 = mean_j D_ij^2 - (1/2) mean_kl D_kl^2.
 template <class T>
-void squares_from_mean(const T* D, std::size_t n, T unit, T* squares) {
+void squares_from_mean(const T* D, std::size_t n, T* squares) {
   constexpr std::size_t L = Vector<T>::kLanes;
   const T share = T{1} / static_cast<T>(n);
   T half_mean = 0;
   for (std::size_t i = 0; i < n; ++i) {
     Vector<T> sums = {};
     for (std::size_t j = 0; j < n; j += L) {
-      const Vector<T> lengths = unit * load_part(D + i * n + j, std::min(L, n - j));
+      const Vector<T> lengths = load_part(D + i * n + j, std::min(L, n - j));
       add_product(sums, lengths, lengths);
     }
     squares[i] = share * sum_lanes<T>(sums);
@@ -22,14 +22,14 @@ void squares_from_mean(const T* D, std::size_t n, T unit, T* squares) {
 
 // The least and the most excess of the pairs (i, j), i < j, of a row of D.
 template <class T>
-void find_excess(const T* row, const T* squares, std::size_t i, std::size_t n, T unit, T share,
+void find_excess(const T* row, const T* squares, std::size_t i, std::size_t n, T share,
                  T& least_excess, T& most_excess) {
   constexpr std::size_t L = Vector<T>::kLanes;
   Vector<T> lowest = every(least_excess);
   Vector<T> highest = every(most_excess);
   std::size_t j = i + 1;
   for (; j + L <= n; j += L) {
-    const Vector<T> lengths = unit * load(row + j);
+    const Vector<T> lengths = load(row + j);
     const Vector<T> over = lengths * lengths - share * (every(squares[i]) + load(squares + j));
     lowest = least(lowest, over);
     highest = most(highest, over);
@@ -40,7 +40,7 @@ void find_excess(const T* row, const T* squares, std::size_t i, std::size_t n, T
   least_excess = *std::min_element(lanes, lanes + L);
   most_excess = *std::max_element(lanes + L, lanes + 2 * L);
   for (; j < n; ++j) {
-    const T over = excess(row[j], squares[i] + squares[j], unit, share);
+    const T over = excess(row[j], squares[i] + squares[j], share);
     least_excess = std::min(least_excess, over);
     most_excess = std::max(most_excess, over);
   }
