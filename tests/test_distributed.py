@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_worker import CASES, start
+from distributed_worker import CASES, DIM, N, start
 
 pytestmark = [
     pytest.mark.model,
@@ -25,6 +25,8 @@ SAME_AS = {
     "trainer-accumulating": "trainer",
     "fsdp-frozen-model": "ddp-persistence",
     "fsdp-whole-peft-model": "ddp-persistence",
+    "fsdp1-frozen-model": "ddp-persistence",
+    "fsdp1-whole-peft-model": "ddp-persistence",
 }
 
 
@@ -56,3 +58,15 @@ def test_prompt_is_that_of_one_process(case, two_processes, tmp_path, monkeypatc
     assert (alone - start()).abs().mean() > 0.05
     difference = (first - alone).abs().max().item()
     assert difference <= TOLERANCE
+
+
+@pytest.mark.parametrize("case", ["fsdp-whole-peft-model", "fsdp1-whole-peft-model"])
+def test_monitor_records_whole_prompts_and_refuses_shards(case, two_processes):
+    """The first process alone records, so there it must not wait for the others' shards."""
+    first, second = (prompts["monitored"][case] for prompts in two_processes)
+    refused, whole = first
+    assert len(refused) >= 2
+    for words in refused:
+        assert words.startswith("prompt: expected a whole prompt, got one that is sharded")
+    assert whole == [[N, DIM]]
+    assert second == ([None] * len(refused), [None])

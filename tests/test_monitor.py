@@ -126,6 +126,16 @@ class TestSources:
             monitor(0, torch.zeros(4))
         assert records(file) == []
 
+    def test_a_prompt_that_zero_3_has_sharded(self, file):
+        """Between steps DeepSpeed leaves nothing in the parameter but the shape it had."""
+        soft = tsl.SoftPrompt(5, DIM)
+        soft.weight.ds_shape = soft.weight.shape
+        monitor = TopologyMonitor(file, every=1, budget=None)
+        assert monitor(0, soft)["shape"] == [5, DIM]
+        soft.weight.data = torch.empty(0)
+        with pytest.raises(ValueError, match="prompt: expected a whole prompt, got one that is sh"):
+            monitor(1, soft)
+
 
 class TestBudget:
     def test_skips_what_would_cost_too_much(self, file, clock, monkeypatch):

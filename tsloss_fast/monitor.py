@@ -72,7 +72,8 @@ class TopologyMonitor:
 
     Notes
     -----
-    Of several processes, the first one records; all may call.
+    Of several processes, the first one records; all may call. A prompt that FSDP or ZeRO-3 has
+    sharded is refused: gather it first, on all processes, and pass the tensor.
 
     A record never stops the training. For a prompt that holds NaN or Inf an error line is written
     instead; where the file cannot be written, the record is left out. Both are logged as warnings,
@@ -311,7 +312,9 @@ def _summary_writer(folder: str | Path) -> Any:
 def _rows_of(source: Any) -> Tensor:
     """The prompt that `source` is or holds, detached, on the CPU."""
     if isinstance(source, Tensor):
-        return source.detach().cpu()
+        _check_whole(source)
+        # A copy, for NumPy, by which the engine reads, fixes a storage that FSDP resizes.
+        return source.detach().to("cpu", copy=True)
     if isinstance(source, SoftPrompt):
         return _rows_of(source.weight)
     if isinstance(source, PromptTunedLM):
@@ -332,6 +335,8 @@ def _rows_of_peft(model: Any) -> Tensor:
     from tsloss_fast.integrations.peft import checked_adapter, virtual_tokens
 
     encoder = model.prompt_encoder[checked_adapter(model)]
+    for parameter in encoder.parameters():
+        _check_whole(parameter)
     was_training = encoder.training
     encoder.eval()
     try:
@@ -339,6 +344,19 @@ def _rows_of_peft(model: Any) -> Tensor:
             return virtual_tokens(model).cpu()
     finally:
         encoder.train(was_training)
+
+
+def _check_whole(rows: Tensor) -> None:
+    """Raise for a shard: to read it this process, alone in recording, would wait for the others."""
+    if (
+        hasattr(rows, "full_tensor")  # a DTensor, of FSDP2
+        or (hasattr(rows, "_fsdp_flattened") and rows.ndim == 1)  # FSDP1
+        or getattr(rows, "ds_shape", rows.shape) != rows.shape  # DeepSpeed's ZeRO-3
+    ):
+        raise ValueError(
+            "prompt: expected a whole prompt, got one that is sharded over the processes; gather "
+            "it on all of them and pass the tensor"
+        )
 
 
 def _numbers(values: Tensor) -> Any:
