@@ -1,7 +1,7 @@
 """Data-parallel prompt tuning, for one process or several: ``torchrun ... OUT`` trains each case.
 
-`CASES` maps a name to a function that trains a prompt from a fixed start on a fixed global batch
-and returns it; each process takes its share of the batch.
+Names of cases after ``OUT`` choose some. `CASES` maps a name to a function that trains a prompt
+from a fixed start on a fixed global batch and returns it; each process takes its share of it.
 """
 
 import os
@@ -183,6 +183,30 @@ def monitored(*sources):
         return said
 
 
+def accelerated():
+    """A loop with accelerate, which wraps the model and shares out the batches."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    model, weight = peft_model()
+    rows = [
+        {name: x[row] for name, x in global_batch(step, same_counts=True).items()}
+        for step in range(STEPS)
+        for row in range(ROWS)
+    ]
+    size = ROWS // accelerator.num_processes
+    wrapped, optimizer, loader = accelerator.prepare(
+        model,
+        torch.optim.AdamW([weight], lr=0.02),
+        torch.utils.data.DataLoader(rows, batch_size=size),
+    )
+    for batch in loader:
+        optimizer.zero_grad()
+        accelerator.backward(wrapped(**batch).loss)
+        optimizer.step()
+    return weight
+
+
 def trainer(accumulate):
     """Trainer with unequal numbers of targets, which it sums over processes and micro-batches."""
     from transformers import Trainer, TrainingArguments
@@ -218,6 +242,7 @@ CASES = {
     "fsdp-whole-peft-model": fsdp_whole_peft_model,
     "fsdp1-frozen-model": fsdp1_frozen_model,
     "fsdp1-whole-peft-model": fsdp1_whole_peft_model,
+    "accelerate": accelerated,
     "trainer": lambda: trainer(1),
     "trainer-accumulating": lambda: trainer(2),
 }
@@ -226,9 +251,10 @@ CASES = {
 def main():
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    prompts = {name: case().detach().clone() for name, case in CASES.items()}
+    out, *names = sys.argv[1:]
+    prompts = {name: CASES[name]().detach().clone() for name in names or CASES}
     prompts["monitored"] = MONITORED
-    torch.save(prompts, Path(sys.argv[1]) / f"rank_{os.environ['RANK']}.pt")
+    torch.save(prompts, Path(out) / f"rank_{os.environ['RANK']}.pt")
     dist.destroy_process_group()
 
 

@@ -22,6 +22,7 @@ TOLERANCE = 2e-6
 
 # Gradient accumulation and sharding change nothing either.
 SAME_AS = {
+    "accelerate": "ddp-persistence",
     "trainer-accumulating": "trainer",
     "fsdp-frozen-model": "ddp-persistence",
     "fsdp-whole-peft-model": "ddp-persistence",
@@ -30,14 +31,21 @@ SAME_AS = {
 }
 
 
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
+# A CPU counts as a GPU for accelerate's launcher, which otherwise starts several through MPI alone.
+LAUNCHERS = {
+    "torchrun": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"],
+    "accelerate": [
+        "-m", "accelerate.commands.accelerate_cli", "launch", "--multi_gpu", "--num_processes=2",
+        "--num_machines=1", "--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0",
+    ],
+}  # fmt: skip
+
+
+def launched(launcher, out, *cases):
     """What each of two processes came to, by case."""
-    out = tmp_path_factory.mktemp("two_processes")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [*launch, str(TESTS / "distributed_worker.py"), str(out)],
+        [sys.executable, *LAUNCHERS[launcher], TESTS / "distributed_worker.py", out, *cases],
         capture_output=True,
         text=True,
         cwd=out,
@@ -48,16 +56,32 @@ def two_processes(tmp_path_factory):
     return [torch.load(out / f"rank_{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_prompt_is_that_of_one_process(case, two_processes, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def assert_that_of_one_process(case, prompts):
     torch.set_num_threads(1)
-    first, second = (prompts[case] for prompts in two_processes)
+    first, second = (of_rank[case] for of_rank in prompts)
     assert torch.equal(first, second)
     alone = CASES[SAME_AS.get(case, case)]().detach()
     assert (alone - start()).abs().mean() > 0.05
     difference = (first - alone).abs().max().item()
     assert difference <= TOLERANCE
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    return launched("torchrun", tmp_path_factory.mktemp("torchrun"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_prompt_is_that_of_one_process(case, two_processes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert_that_of_one_process(case, two_processes)
+
+
+def test_by_the_launcher_of_accelerate(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prompts = launched("accelerate", tmp_path, "accelerate", "trainer")
+    assert_that_of_one_process("accelerate", prompts)
+    assert_that_of_one_process("trainer", prompts)
 
 
 @pytest.mark.parametrize("case", ["fsdp-whole-peft-model", "fsdp1-whole-peft-model"])
