@@ -184,6 +184,13 @@ class TestFile:
         self.write(file, 2, resume=True)
         assert steps(file) == [0, 1]
 
+    def test_a_log_without_a_record_is_begun_anew(self, file):
+        """A run that failed before its first step has left nothing to keep."""
+        TopologyMonitor(file, metric="cosine")
+        self.write(file, 2)
+        assert json.loads(file.read_text().splitlines()[0])["metric"] == "euclidean"
+        assert steps(file) == [0, 1]
+
     def test_a_line_that_was_cut_off_is_dropped(self, file):
         self.write(file, 3)
         whole = file.read_bytes()

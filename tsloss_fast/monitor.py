@@ -64,7 +64,7 @@ class TopologyMonitor:
     Raises
     ------
     TopologyLogError
-        For a file that exists, without `resume` and `overwrite`, or is no such log.
+        For a file that holds records, without `resume` and `overwrite`, or is no such log.
     TypeError, ValueError
         For wrong arguments, and from a call with something that has no prompt.
     ImportError

@@ -41,8 +41,8 @@ class TopologyLog:
     Raises
     ------
     TopologyLogError
-        For a foreign file, which is never touched; for one that exists, without `resume` and
-        `overwrite`; for one of another metric; and where nothing can be written.
+        For a foreign file, which is never touched; for one that holds records, without `resume`
+        and `overwrite`; for one of another metric; and where nothing can be written.
 
     Notes
     -----
@@ -89,7 +89,7 @@ class TopologyLog:
         if content:
             # Lines that are read, though not wanted, show that the file may be replaced.
             header, records = self._parsed(content)
-            if not (resume or overwrite):
+            if records and not (resume or overwrite):
                 raise TopologyLogError(
                     f"file: {self.file} exists already; resume=True goes on with it, "
                     "overwrite=True replaces it"
