@@ -127,6 +127,19 @@ class TestLoss:
         ids, mask, labels = inputs.values()
         assert torch.equal(model(ids, mask, None, labels).loss, model(**inputs).loss)
 
+    def test_question_answering_names_its_labels_otherwise(self):
+        config = tiny_model().config
+        base = transformers.LlamaForQuestionAnswering(config).eval()
+        prompt = peft.PromptTuningConfig(task_type="QUESTION_ANS", num_virtual_tokens=N)
+        model = peft.get_peft_model(base, prompt).eval()
+        inputs = batch()
+        del inputs["labels"]
+        inputs["start_positions"] = inputs["end_positions"] = torch.tensor([0, 1, 2])
+        ce = model(**inputs).loss
+        add_tsloss(model, tsl.TSLoss(lambda_ts=5.0))
+        ts = tsl.TSLoss(lambda_ts=5.0)(virtual_tokens(model))
+        torch.testing.assert_close(model(**inputs).loss, ce + ts)
+
     def test_half_precision_model(self):
         model = peft_model(base=tiny_model().to(torch.bfloat16))
         plain = model(**batch()).loss
@@ -572,6 +585,10 @@ class TestErrors:
             add_tsloss(model, lambda prompt: 0)
         with pytest.raises(ValueError, match="ts_loss: expected reduction='mean', got 'none'"):
             add_tsloss(model, tsl.TSLoss(reduction="none"))
+
+    def test_an_adapter_that_is_no_name(self):
+        with pytest.raises(TypeError, match=r"adapter: expected a str or None, got list"):
+            add_tsloss(peft_model(), tsl.TSLoss(), adapter=["default"])
 
     def test_a_model_that_ignores_its_virtual_tokens(self):
         """Without a task type PEFT trains a prompt that no pass ever uses."""

@@ -110,6 +110,26 @@ def test_a_start_that_is_no_method_is_none():
     assert StartedLoss(Scheduled(), torch.ones(3, 2)).result()[0].item() == 12
 
 
+@pytest.mark.parametrize(
+    ("returned", "error", "got"),
+    [
+        (torch.ones(()), TypeError, "got Tensor"),
+        (1.0, TypeError, "got float"),
+        ((1.0, {}), TypeError, r"got \(float, dict\)"),
+        ((torch.ones(()), {}, {}), TypeError, r"got \(Tensor, dict, dict\)"),
+        ((torch.ones(3), {}), ValueError, r"expected a scalar, got shape \[3\]"),
+    ],
+    ids=["scalar", "float", "float-and-terms", "three", "vector"],
+)
+def test_another_result_is_refused(returned, error, got):
+    class Other(torch.nn.Module):
+        def forward(self, prompt, return_terms=False):
+            return returned
+
+    with pytest.raises(error, match=f"ts_loss: .*{got}"):
+        StartedLoss(Other(), torch.ones(3, 2)).result()
+
+
 @pytest.mark.parametrize(("kind", "expected"), [(Starting, (1.0, 2.0)), (Plain, (0.0, 1.0))])
 def test_seconds_are_those_of_start_and_result(kind, expected, monkeypatch):
     class Clock:

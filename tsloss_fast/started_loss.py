@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -34,9 +35,15 @@ class StartedLoss:
         self.seconds = time.perf_counter() - began
 
     def result(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its terms."""
+        """The loss, a scalar, and its terms.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the module gives anything else.
+        """
         began = time.perf_counter()
-        loss, terms = self._call()
+        loss, terms = _checked(self._call())
         self.seconds += time.perf_counter() - began
         return loss, terms
 
@@ -55,3 +62,17 @@ def can_start(ts_loss: nn.Module) -> bool:
         if "forward" in vars(kind):
             return False
     return False
+
+
+def _checked(returned: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    kinds = [type(part) for part in returned] if isinstance(returned, tuple) else []
+    if len(kinds) != 2 or not (issubclass(kinds[0], Tensor) and issubclass(kinds[1], dict)):
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise TypeError(
+            "ts_loss: expected a scalar tensor and a dictionary from a call with "
+            f"return_terms=True, got {f'({names})' if kinds else type(returned).__name__}"
+        )
+    loss, terms = returned
+    if loss.ndim:
+        raise ValueError(f"ts_loss: expected a scalar, got shape {list(loss.shape)}")
+    return loss, terms

@@ -183,7 +183,7 @@ class PeftTSLoss:
         self.seconds = 0.0
         self._model = peft_model
         self._encoder = peft_model.prompt_encoder[adapter]
-        self._labels_at = list(inspect.signature(type(peft_model).forward).parameters)[1:]
+        self._names = list(inspect.signature(type(peft_model).forward).parameters)[1:]
         # One entry a thread, for nn.DataParallel runs its replicas in threads.
         self._passes: dict[int, _Pass] = {}
         self._hooks = [
@@ -226,8 +226,11 @@ class PeftTSLoss:
         self._passes.pop(threading.get_ident(), None)
         if not (torch.is_grad_enabled() and self._is_active()):
             return
-        given = dict(zip(self._labels_at, args, strict=False)) | kwargs
+        given = dict(zip(self._names, args, strict=False)) | kwargs
         labels, items = given.get("labels"), given.get("num_items_in_batch")
+        if labels is None:
+            # What question answering has for labels.
+            labels = given.get("start_positions")
         if labels is not None:
             # An entry means that the encoder's output is wanted: generate and others call it, too.
             self._passes[threading.get_ident()] = _Pass(labels, items)
@@ -271,8 +274,6 @@ class PeftTSLoss:
 
     def _result(self, started: StartedLoss) -> Tensor:
         ts, terms = started.result()
-        if ts.ndim:
-            raise ValueError(f"ts_loss: expected a scalar, got shape {list(ts.shape)}")
         self.loss, self.terms, self.seconds = ts.detach(), terms, started.seconds
         return ts
 
@@ -337,6 +338,8 @@ def checked_adapter(peft_model: object, adapter: str | None = None) -> str:
     adapters = peft_model.peft_config
     if adapter is None:
         adapter = peft_model.active_adapter
+    if not isinstance(adapter, str):
+        raise TypeError(f"adapter: expected a str or None, got {type(adapter).__name__}")
     if adapter not in adapters:
         raise ValueError(f"adapter: expected one of {sorted(adapters)}, got {adapter!r}")
     kind = adapters[adapter].peft_type
