@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import time
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import tsloss_fast as tsl
 from tsloss_fast import monitor as monitor_module
 from tsloss_fast.monitor import TopologyMonitor
 from tsloss_fast.topology_log import TopologyLog, TopologyLogError
+from tsloss_fast.tuning import models
 
 
 @pytest.fixture
@@ -351,6 +353,28 @@ class TestTensorBoard:
         with TopologyMonitor(file, tensorboard=(writer := Writer())) as monitor:
             monitor(0, torch.randn(4, 2))
         assert (writer.scalars, writer.closed) == (7, False)
+
+
+@pytest.mark.model
+def test_a_record_takes_less_than_a_hundredth_of_a_step_of_smollm2(file):
+    torch.set_num_threads(1)
+    source = models.find_model(models.DEFAULT_MODEL)
+    tokenizer, model = models.load_tokenizer(source), models.load_model(source)
+    lm = tsl.PromptTunedLM(model, tsl.SoftPrompt(20, model.config.hidden_size, std=0.1))
+    text = ["Which is larger, 47 or 82? It is 82."] * 4
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    monitor = TopologyMonitor(file, every=1, budget=None)
+    steps, records = [], []
+    for step in range(3):
+        began = time.perf_counter()
+        lm(ids, labels=ids).loss.backward()
+        steps.append(time.perf_counter() - began)
+        before = monitor.seconds
+        monitor(step, lm)
+        records.append(monitor.seconds - before)
+    assert monitor.recorded == 3
+    # The least of each, for that is what other programs on the machine disturb least.
+    assert min(records) < 0.01 * min(steps)
 
 
 @pytest.mark.model
