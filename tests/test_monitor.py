@@ -3,8 +3,12 @@
 import errno
 import json
 import logging
+import os
+import stat
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from tiny_lm import DIM, tiny_model
@@ -228,6 +232,35 @@ class TestFile:
             TopologyMonitor(file, **{option: True})
         assert file.read_bytes() == content
 
+    @pytest.mark.parametrize("kind", ["pipe", "folder"])
+    def test_what_is_no_file_is_left_alone(self, file, kind):
+        """A pipe would be waited for, and a device, such as /dev/null, replaced by a file."""
+        file.parent.mkdir()
+        make = {"pipe": os.mkfifo, "folder": os.mkdir}[kind]
+        make(file)
+        with pytest.raises(TopologyLogError, match="expected a regular file"):
+            TopologyMonitor(file)
+        assert not stat.S_ISREG(file.stat().st_mode)
+
+    def test_a_link_is_followed(self, file, tmp_path):
+        file.parent.mkdir()
+        target = tmp_path / "elsewhere" / "log.jsonl"
+        file.symlink_to(target)
+        self.write(file, 2)
+        assert file.is_symlink()
+        assert steps(target) == [0, 1]
+        self.write(file, 1, overwrite=True)
+        assert file.is_symlink()
+        assert steps(target) == [0]
+
+    def test_the_working_folder_may_change(self, file, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monitor = TopologyMonitor("topology.jsonl")
+        file.parent.mkdir()
+        monkeypatch.chdir(file.parent)
+        assert monitor(0, torch.randn(3, 2)) is not None
+        assert steps(tmp_path / "topology.jsonl") == [0]
+
     def test_a_folder_that_cannot_be_made(self, file):
         file.parent.write_text("a file where the folder should be")
         with pytest.raises(TopologyLogError, match="file: cannot use"):
@@ -311,6 +344,7 @@ class TestNeverStopsTraining:
         ({"budget": 0.0}, ValueError, "budget: expected a finite number above 0, got 0.0"),
         ({"budget": 2.0}, ValueError, "budget: expected at most 1, the whole time, got 2.0"),
         ({"metric": "l1"}, ValueError, "metric: expected one of 'euclidean', 'cosine', got 'l1'"),
+        ({"tensorboard": 3}, TypeError, "tensorboard: expected a SummaryWriter or a path, got int"),
     ],
 )
 def test_wrong_arguments(file, options, error, words):
@@ -319,11 +353,42 @@ def test_wrong_arguments(file, options, error, words):
     assert not file.exists()
 
 
-def test_other_processes_write_nothing(file, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+@pytest.mark.parametrize(
+    ("step", "epoch", "error", "words"),
+    [
+        (1.0, None, TypeError, "step: expected an int, got float"),
+        (True, None, TypeError, "step: expected an int, got bool"),
+        (torch.tensor(1.0), None, TypeError, "step: expected an int, got Tensor"),
+        (-1, None, ValueError, "step: expected at least 0, got -1"),
+        (0, float("nan"), ValueError, "epoch: expected a finite number, got nan"),
+        (0, "first", TypeError, "epoch: expected a number or None, got str"),
+    ],
+)
+def test_wrong_arguments_of_a_call(file, step, epoch, error, words):
     monitor = TopologyMonitor(file)
-    assert monitor(0, torch.randn(4, 2)) is None
-    assert not file.exists()
+    with pytest.raises(error, match=words):
+        monitor(step, torch.randn(4, 2), epoch=epoch)
+    assert records(file) == []
+
+
+@pytest.mark.parametrize("epoch", [1, np.float32(0.5), torch.tensor(2.5)], ids=repr)
+def test_an_epoch_is_any_number(file, epoch):
+    assert TopologyMonitor(file)(0, torch.randn(4, 2), epoch=epoch)["epoch"] == float(epoch)
+
+
+class TestOtherProcesses:
+    def test_write_nothing(self, file, monkeypatch):
+        monkeypatch.setenv("RANK", "1")
+        monitor = TopologyMonitor(file)
+        assert monitor(0, torch.randn(4, 2)) is None
+        assert not file.exists()
+
+    def test_that_are_known_later_record_nothing(self, file, monkeypatch):
+        """MPI's launcher sets no RANK, and a monitor may be made before the process group is."""
+        monitor = TopologyMonitor(file)
+        monkeypatch.setenv("RANK", "1")
+        assert monitor(0, torch.randn(4, 2)) is None
+        assert records(file) == []
 
 
 class TestTensorBoard:
@@ -339,6 +404,23 @@ class TestTensorBoard:
             (event,) = events.Scalars(f"topology/{name}")
             assert event.step == 20
             assert event.value == pytest.approx(values.float().mean().item())
+
+    def test_a_writer_that_fails_does_not_stop_the_training(self, file, caplog):
+        class Writer:
+            def add_scalar(self, name, value, step):
+                self.flush()
+
+            def flush(self):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monitor = TopologyMonitor(file, every=1, budget=None, tensorboard=Writer())
+        for step in range(2):
+            assert monitor(step, torch.randn(4, 2)) is not None
+        state = SimpleNamespace(global_step=2, epoch=None)
+        monitor.on_train_end(None, state, None, model=torch.randn(4, 2))
+        assert steps(file) == [0, 1, 2]
+        (warning,) = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+        assert warning.startswith("step 0 has no scalars: ")
 
     def test_a_writer_that_was_given_stays_open(self, file):
         class Writer:
@@ -410,7 +492,16 @@ class TestTrainer:
         assert found[0]["h0"] != found[-1]["h0"]
         assert "topology: 4 records and 0 skipped" in caplog.text
 
-    def test_resumed_from_a_checkpoint(self, tmp_path):
+    def test_trained_again_says_what_is_not_recorded(self, file, caplog):
+        monitor = TopologyMonitor(file, every=2, budget=None)
+        state = SimpleNamespace(global_step=0, epoch=None)
+        for _ in range(2):
+            monitor.on_train_begin(None, state, None, model=torch.randn(4, 2))
+        assert steps(file) == [0]
+        (warning,) = caplog.messages
+        assert "steps up to 0 stand in" in warning
+
+    def test_resumed_from_a_checkpoint(self, tmp_path, caplog):
         self.train(tmp_path, steps=6)
         once = records(tmp_path / "topology.jsonl")
         checkpoint = tmp_path / "checkpoint-4"
@@ -418,3 +509,4 @@ class TestTrainer:
         found = records(tmp_path / "topology.jsonl")
         assert found[: len(once)] == once
         assert [record["step"] for record in found] == [0, 2, 4, 6, 8]
+        assert "trained again" not in caplog.text
