@@ -706,6 +706,19 @@ class TestTrainer:
             grads.append(weight.grad.clone())
         torch.testing.assert_close(grads[1] - grads[0], expected, rtol=1e-3, atol=1e-5)
 
+    @pytest.mark.parametrize("kind", ["prompt", "prefix"])
+    def test_resumed_from_a_checkpoint_goes_on_to_the_same_tokens(self, kind, tmp_path):
+        changes = {"save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch", "lr": 0.02}
+        model, resumed = peft_model(kind), peft_model(kind)
+        for each in (model, resumed):
+            add_tsloss(each, tsl.TSLoss(lambda_ts=5.0))
+        start = virtual_tokens(model).detach()
+        trainer(model, tmp_path, steps=4, **changes).train()
+        checkpoint = str(tmp_path / "checkpoint-2")
+        trainer(resumed, tmp_path, steps=4, **changes).train(resume_from_checkpoint=checkpoint)
+        torch.testing.assert_close(virtual_tokens(resumed), virtual_tokens(model))
+        assert (virtual_tokens(model) - start).abs().mean() > 0.01
+
     def test_eval_loss_is_the_cross_entropy(self, tmp_path):
         model = peft_model()
         with torch.no_grad():
@@ -767,7 +780,7 @@ def smollm2():
 
 
 @pytest.mark.parametrize("kind", ["prompt", "prefix", "p-mlp"])
-def test_smollm2(kind, smollm2):
+def test_smollm2(kind, smollm2, tmp_path):
     base, tokenizer = smollm2
     torch.set_num_threads(2)
     config = CONFIGS[kind]()
@@ -789,3 +802,6 @@ def test_smollm2(kind, smollm2):
     layers, heads = base.config.num_hidden_layers, base.config.num_key_value_heads
     shapes = {"prefix": (layers, 20, 2 * heads * base.config.head_dim)}
     assert virtual_tokens(model).shape == shapes.get(kind, (20, base.config.hidden_size))
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    loaded = peft.PeftModel.from_pretrained(base, tmp_path)
+    torch.testing.assert_close(virtual_tokens(loaded), virtual_tokens(model))

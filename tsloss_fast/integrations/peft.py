@@ -80,7 +80,9 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
 
     PEFT's ``from_pretrained`` loads saved prompts for inference alone. To train on, make the model
     with ``get_peft_model`` and the same configuration, then call
-    ``load_adapter(path, "default", is_trainable=True)``, as Trainer does when it resumes.
+    ``load_adapter(path, "default", is_trainable=True)``, as Trainer does when it resumes. This does
+    not go with an encoder (P-tuning, ``prefix_projection``): PEFT saves its output, not its
+    weights, and takes them for the embeddings of P-tuning without a word.
 
     On CUDA the H1 of ``mode="persistence"`` is computed on the host. The host begins with it when
     PEFT asks its encoder for the virtual tokens, so it hides behind the base model's forward pass;
