@@ -86,7 +86,8 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
 
     On CUDA the H1 of ``mode="persistence"`` is computed on the host. The host begins with it when
     PEFT asks its encoder for the virtual tokens, so it hides behind the base model's forward pass;
-    see `TSLoss.start`. A pass that raises leaves nothing of this behind.
+    see `TSLoss.start`. A pass that raises leaves nothing of this behind; after Ctrl-C the next pass
+    clears it away.
 
     Deleting the adapter ends its TSLoss. A prompt that holds NaN or Inf raises TSLoss's ValueError.
 
