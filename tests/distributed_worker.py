@@ -1,11 +1,12 @@
 """Data-parallel prompt tuning, for one process or several: ``torchrun ... OUT`` trains each case.
 
-`CASES` maps a name to a function that trains a prompt from a fixed start on a fixed global batch
-and returns it; each process takes its share of the batch.
+Names of cases after ``OUT`` choose some. `CASES` maps a name to a function that trains a prompt
+from a fixed start on a fixed global batch and returns it; each process takes its share of it.
 """
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -63,15 +64,16 @@ def ddp(mode):
     return lm.soft_prompt.weight
 
 
+def average(weight):
+    """The mean over the processes of a gradient that FSDP was told to leave alone."""
+    dist.all_reduce(weight.grad)
+    weight.grad /= dist.get_world_size()
+
+
 def fsdp_frozen_model():
     """The frozen model is sharded; the prompt is whole, and its gradient averaged by hand."""
     lm = prompt_tuned("persistence")
     weight = lm.soft_prompt.weight
-
-    def average():
-        dist.all_reduce(weight.grad)
-        weight.grad /= dist.get_world_size()
-
     if rank_and_world()[1] == 1:
         train(lm, [weight])
         return weight
@@ -84,7 +86,28 @@ def fsdp_frozen_model():
     fully_shard(lm, mesh=mesh, ignored_params={weight})
     shard = lm.model.model.layers[0].mlp.up_proj.weight.to_local()
     assert len(shard) * dist.get_world_size() == 24  # intermediate_size of the tiny model
-    train(lm, [weight], average)
+    train(lm, [weight], lambda: average(weight))
+    return weight
+
+
+def fsdp1_frozen_model():
+    """The same with FSDP's first version."""
+    lm = prompt_tuned("persistence")
+    weight = lm.soft_prompt.weight
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+    sharded = FullyShardedDataParallel(
+        lm,
+        device_id=torch.device("cpu"),
+        ignored_states=[weight],
+        auto_wrap_policy=ModuleWrapPolicy({type(lm.model.model.layers[0])}),
+    )
+    shards = [p for p in sharded.parameters() if p is not weight]
+    assert all(p.ndim == 1 for p in shards)
+    whole = sum(p.numel() for p in tiny_model().parameters())
+    assert sum(p.numel() for p in shards) < 0.6 * whole
+    train(sharded, [weight], lambda: average(weight))
     return weight
 
 
@@ -115,7 +138,73 @@ def fsdp_whole_peft_model():
     sharded = model.prompt_encoder["default"].embedding.weight
     assert len(sharded.to_local()) == N // dist.get_world_size()
     train(model, [sharded])
-    return sharded.full_tensor()
+    whole = sharded.full_tensor()
+    MONITORED["fsdp-whole-peft-model"] = monitored(model, sharded), monitored(whole)
+    return whole
+
+
+def fsdp1_whole_peft_model():
+    """The same with FSDP's first version, wrapped by PEFT's policy, as accelerate does."""
+    from peft.utils.other import fsdp_auto_wrap_policy
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = "LlamaDecoderLayer"
+
+    def wrapped(use_orig_params):
+        model, _ = peft_model()
+        return FullyShardedDataParallel(
+            model,
+            device_id=torch.device("cpu"),
+            auto_wrap_policy=fsdp_auto_wrap_policy(model),
+            use_orig_params=use_orig_params,
+        )
+
+    sharded = wrapped(use_orig_params=True)
+    weight = sharded.module.prompt_encoder["default"].embedding.weight
+    assert weight.numel() == N * DIM // dist.get_world_size()
+    train(sharded, [weight])
+    refused = monitored(sharded, weight, wrapped(use_orig_params=False))
+    with FullyShardedDataParallel.summon_full_params(sharded):
+        MONITORED["fsdp1-whole-peft-model"] = refused, monitored(weight)
+        return weight.detach().clone()
+
+
+def monitored(*sources):
+    """What TopologyMonitor says of each source: the record's shape, or an error."""
+    with tempfile.TemporaryDirectory() as folder:
+        monitor = tsl.TopologyMonitor(Path(folder, "topology.jsonl"))
+        said = []
+        for source in sources:
+            try:
+                record = monitor(0, source)
+                said.append(record and record["shape"])
+            except (TypeError, ValueError) as error:
+                said.append(str(error))
+        return said
+
+
+def accelerated():
+    """A loop with accelerate, which wraps the model and shares out the batches."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(cpu=True)
+    model, weight = peft_model()
+    rows = [
+        {name: x[row] for name, x in global_batch(step, same_counts=True).items()}
+        for step in range(STEPS)
+        for row in range(ROWS)
+    ]
+    size = ROWS // accelerator.num_processes
+    wrapped, optimizer, loader = accelerator.prepare(
+        model,
+        torch.optim.AdamW([weight], lr=0.02),
+        torch.utils.data.DataLoader(rows, batch_size=size),
+    )
+    for batch in loader:
+        optimizer.zero_grad()
+        accelerator.backward(wrapped(**batch).loss)
+        optimizer.step()
+    return weight
 
 
 def trainer(accumulate):
@@ -143,11 +232,17 @@ def trainer(accumulate):
     return weight
 
 
+# What TopologyMonitor says of a sharded prompt, and of the whole one, by case.
+MONITORED = {}
+
 CASES = {
     "ddp-persistence": lambda: ddp("persistence"),
     "ddp-surrogate": lambda: ddp("surrogate"),
     "fsdp-frozen-model": fsdp_frozen_model,
     "fsdp-whole-peft-model": fsdp_whole_peft_model,
+    "fsdp1-frozen-model": fsdp1_frozen_model,
+    "fsdp1-whole-peft-model": fsdp1_whole_peft_model,
+    "accelerate": accelerated,
     "trainer": lambda: trainer(1),
     "trainer-accumulating": lambda: trainer(2),
 }
@@ -156,8 +251,10 @@ CASES = {
 def main():
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
-    prompts = {name: case().detach().clone() for name, case in CASES.items()}
-    torch.save(prompts, Path(sys.argv[1]) / f"rank_{os.environ['RANK']}.pt")
+    out, *names = sys.argv[1:]
+    prompts = {name: CASES[name]().detach().clone() for name in names or CASES}
+    prompts["monitored"] = MONITORED
+    torch.save(prompts, Path(out) / f"rank_{os.environ['RANK']}.pt")
     dist.destroy_process_group()
 
 

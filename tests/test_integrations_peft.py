@@ -1,9 +1,12 @@
 """add_tsloss on PEFT models: tiny random ones, and the real SmolLM2."""
 
 import copy
+import gc
 import subprocess
 import sys
 import textwrap
+import threading
+import weakref
 
 import peft
 import pytest
@@ -12,6 +15,7 @@ import transformers
 from tiny_lm import DIM, WORDS, tiny_model
 
 import tsloss_fast as tsl
+from tsloss_fast import ops
 from tsloss_fast.integrations.peft import add_tsloss, virtual_tokens
 from tsloss_fast.tuning import models
 
@@ -123,6 +127,19 @@ class TestLoss:
         ids, mask, labels = inputs.values()
         assert torch.equal(model(ids, mask, None, labels).loss, model(**inputs).loss)
 
+    def test_question_answering_names_its_labels_otherwise(self):
+        config = tiny_model().config
+        base = transformers.LlamaForQuestionAnswering(config).eval()
+        prompt = peft.PromptTuningConfig(task_type="QUESTION_ANS", num_virtual_tokens=N)
+        model = peft.get_peft_model(base, prompt).eval()
+        inputs = batch()
+        del inputs["labels"]
+        inputs["start_positions"] = inputs["end_positions"] = torch.tensor([0, 1, 2])
+        ce = model(**inputs).loss
+        add_tsloss(model, tsl.TSLoss(lambda_ts=5.0))
+        ts = tsl.TSLoss(lambda_ts=5.0)(virtual_tokens(model))
+        torch.testing.assert_close(model(**inputs).loss, ce + ts)
+
     def test_half_precision_model(self):
         model = peft_model(base=tiny_model().to(torch.bfloat16))
         plain = model(**batch()).loss
@@ -151,6 +168,239 @@ class TestLoss:
         once = model(**inputs).loss - plain
         handle.ts_loss.lambda_ts = 10.0
         torch.testing.assert_close(model(**inputs).loss - plain, 10 * once, rtol=1e-4, atol=1e-5)
+
+
+class Telling(torch.nn.Module):
+    """Says when it is called; `start` and `result` are those of a module that hides its work."""
+
+    def __init__(self, events):
+        super().__init__()
+        self.events = events
+
+    def start(self, clouds):
+        self.events.append("start")
+        self.clouds = clouds
+        return self
+
+    def result(self, return_terms=False):
+        self.events.append("result")
+        return self.clouds.square().sum(), {"square": self.clouds.detach().square().sum()}
+
+    def forward(self, clouds, return_terms=False):
+        return self.start(clouds).result(return_terms)
+
+
+class Called(Telling):
+    """Of those without a start."""
+
+    def forward(self, clouds, return_terms=False):
+        self.events.append("call")
+        return clouds.square().sum(), {}
+
+
+def telling(kind, module=Telling):
+    """A model that tells when its base model and its TSLoss run, and the list of what was told."""
+    model, events = peft_model(kind), []
+    model.base_model.register_forward_hook(lambda *_: events.append("model"))
+    handle = add_tsloss(model, module(events))
+    return model, handle, events
+
+
+class TestStart:
+    """TSLoss begins before the base model runs and is taken after it."""
+
+    @every_kind
+    def test_comes_before_the_base_model_and_the_result_after(self, kind):
+        model, handle, events = telling(kind)
+        plain = peft_model(kind)(**batch()).loss
+        loss = model(**batch()).loss
+        assert events == ["start", "model", "result"]
+        torch.testing.assert_close(loss, plain + virtual_tokens(model).square().sum())
+        assert set(handle.terms) == {"square"}
+
+    def test_modules_without_start_are_called_after_the_base_model(self):
+        model, _, events = telling("prompt", Called)
+        plain = peft_model()(**batch()).loss
+        loss = model(**batch()).loss
+        assert events == ["model", "call"]
+        torch.testing.assert_close(loss, plain + virtual_tokens(model).square().sum())
+
+    def test_is_left_out_with_tsloss(self):
+        model, _, events = telling("prompt")
+        inputs = batch()
+        with torch.no_grad():
+            model(**inputs)
+        with model.disable_adapter():
+            model(**inputs)
+        del inputs["labels"]
+        model(**inputs)
+        model.generate(input_ids=inputs["input_ids"], max_new_tokens=2, do_sample=False)
+        virtual_tokens(model)
+        assert not {"start", "result"} & set(events)
+        with pytest.raises(ValueError, match="label_smoothing_factor"):
+            model(**inputs, num_items_in_batch=3)
+        assert not {"start", "result"} & set(events)
+
+    @pytest.mark.parametrize("kind", ["prompt", "p-mlp", "prefix"])
+    def test_what_is_computed_on_the_host_changes_nothing(self, kind, monkeypatch):
+        """On CUDA start gives the distances away and result takes the edges back."""
+        model, inputs = peft_model(kind), batch()
+        handle = add_tsloss(model, tsl.TSLoss())
+        fused = model(**inputs).loss
+        expected, ts = gradients(model, fused), handle.loss
+        monkeypatch.setattr(ops, "fuses_persistence_loss", lambda x: False)
+        loss = model(**inputs).loss
+        torch.testing.assert_close(loss, fused)
+        torch.testing.assert_close(handle.loss, ts)
+        torch.testing.assert_close(gradients(model, loss), expected, rtol=1e-4, atol=1e-5)
+
+    def test_is_made_once_of_the_rows_of_that_pass(self):
+        model, _, events = telling("prompt")
+
+        def look(*_):
+            virtual_tokens(model)
+
+        model.base_model.register_forward_pre_hook(look)
+        loss = model(**batch()).loss
+        assert events == ["start", "model", "result"]
+        torch.testing.assert_close(
+            loss, peft_model()(**batch()).loss + virtual_tokens(model).square().sum()
+        )
+
+    @pytest.mark.parametrize("module", [Telling, Called])
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt], ids=lambda e: e.__name__)
+    def test_a_pass_that_raised_leaves_nothing(self, error, module):
+        model, handle, _ = telling("prompt", module)
+        inputs = batch()
+        expected, plain = model(**inputs).loss, peft_model()(**inputs).loss
+        handle.ts_loss.clouds = None
+
+        def fail(*_):
+            raise error("in the middle")
+
+        hook = model.base_model.register_forward_pre_hook(fail)
+        kept = handle.loss
+        with pytest.raises(error, match="in the middle"):
+            model(**inputs)
+        hook.remove()
+        handle.ts_loss.clouds = None
+        assert handle.loss is kept
+        # A tensor of the pass that raised could not be copied.
+        assert torch.equal(copy.deepcopy(model)(**inputs).loss, expected)
+        with torch.no_grad():
+            assert torch.equal(model(**inputs).loss, plain)
+        assert torch.equal(model(**inputs).loss, expected)
+
+    def test_a_pass_that_raised_keeps_no_memory(self):
+        started = []
+
+        class Pending:
+            def __init__(self):
+                started.append(weakref.ref(self))
+
+            def result(self, return_terms=False):
+                raise RuntimeError("in the middle")
+
+        class Failing(Telling):
+            def start(self, clouds):
+                return Pending()
+
+        model, _, _ = telling("prompt", Failing)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            model(**batch())
+        model.base_model.register_forward_pre_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            model(**batch())
+        gc.collect()
+        assert [pending() for pending in started] == [None, None]
+
+    def test_a_pass_that_raised_starts_nothing_later(self):
+        model, _, events = telling("prompt")
+        inputs = batch()
+        with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+            model(inputs["input_ids"], torch.ones(5, 7), labels=inputs["labels"])
+        virtual_tokens(model)
+        assert events == []
+
+    @pytest.mark.parametrize("where", ["start", "result"])
+    def test_a_tsloss_that_raised_leaves_nothing(self, where):
+        class Failing(Telling):
+            fails = False
+
+            def start(self, clouds):
+                return self.check("start") or super().start(clouds)
+
+            def result(self, return_terms=False):
+                return self.check("result") or super().result(return_terms)
+
+            def check(self, place):
+                if self.fails and place == where:
+                    raise ValueError("prompt: expected finite values")
+
+        model, handle, _ = telling("prompt", Failing)
+        expected = model(**batch()).loss
+        handle.ts_loss.fails = True
+        with pytest.raises(ValueError, match="prompt: expected finite values"):
+            model(**batch())
+        handle.ts_loss.fails, handle.ts_loss.clouds = False, None
+        assert torch.equal(copy.deepcopy(model)(**batch()).loss, expected)
+        assert torch.equal(model(**batch()).loss, expected)
+
+    @pytest.mark.parametrize("kind", ["prompt", "p-mlp"])
+    def test_a_model_checkpointed_as_a_whole(self, kind):
+        """The whole pass runs again for the backward pass, encoder and TSLoss with it."""
+        from torch.utils.checkpoint import checkpoint
+
+        model, inputs = peft_model(kind), batch()
+        add_tsloss(model, tsl.TSLoss())
+        loss = model(**inputs).loss
+        expected = gradients(model, loss)
+        saved = checkpoint(model, use_reentrant=False, **inputs).loss
+        assert torch.equal(saved, loss)
+        torch.testing.assert_close(gradients(model, saved), expected)
+        assert torch.equal(model(**inputs).loss, loss)
+
+    def test_an_encoder_that_is_checkpointed(self):
+        from torch.utils.checkpoint import checkpoint
+
+        model, _, events = telling("p-mlp")
+        loss = model(**batch()).loss
+        expected = gradients(model, loss)
+        encoder = model.prompt_encoder["default"]
+        forward = encoder.forward
+        encoder.forward = lambda *args: checkpoint(forward, *args, use_reentrant=False)
+        del events[:]
+        saved = model(**batch()).loss
+        torch.testing.assert_close(gradients(model, saved), expected)
+        assert events == ["start", "model", "result"]
+
+    def test_replicas_in_threads(self):
+        """As nn.DataParallel runs them: each pass has the rows and the labels of its own."""
+        model, parts = peft_model(), (batch(size=2, seed=1), batch(size=4, seed=2))
+        plain = [model(**part).loss for part in parts]
+        both = threading.Barrier(2)
+        add_tsloss(model, tsl.TSLoss())
+        found = [None, None]
+
+        def meet(*_):
+            both.wait(20)
+
+        # Both passes have started TSLoss when either goes on.
+        model.base_model.register_forward_pre_hook(meet)
+
+        def run(index):
+            replica = model._replicate_for_data_parallel()
+            # Each is scaled by the targets of its own part.
+            items = (parts[index]["labels"] != -100).sum()
+            found[index] = replica(**parts[index], num_items_in_batch=items).loss
+
+        threads = [threading.Thread(target=run, args=(index,)) for index in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for loss, alone in zip(found, plain, strict=True):
+            torch.testing.assert_close(loss, alone + tsl.TSLoss()(virtual_tokens(model)))
 
 
 class TestLeftAlone:
@@ -336,6 +586,10 @@ class TestErrors:
         with pytest.raises(ValueError, match="ts_loss: expected reduction='mean', got 'none'"):
             add_tsloss(model, tsl.TSLoss(reduction="none"))
 
+    def test_an_adapter_that_is_no_name(self):
+        with pytest.raises(TypeError, match=r"adapter: expected a str or None, got list"):
+            add_tsloss(peft_model(), tsl.TSLoss(), adapter=["default"])
+
     def test_a_model_that_ignores_its_virtual_tokens(self):
         """Without a task type PEFT trains a prompt that no pass ever uses."""
         config = peft.PromptTuningConfig(num_virtual_tokens=N)
@@ -452,6 +706,19 @@ class TestTrainer:
             grads.append(weight.grad.clone())
         torch.testing.assert_close(grads[1] - grads[0], expected, rtol=1e-3, atol=1e-5)
 
+    @pytest.mark.parametrize("kind", ["prompt", "prefix"])
+    def test_resumed_from_a_checkpoint_goes_on_to_the_same_tokens(self, kind, tmp_path):
+        changes = {"save_strategy": "steps", "save_steps": 2, "optim": "adamw_torch", "lr": 0.02}
+        model, resumed = peft_model(kind), peft_model(kind)
+        for each in (model, resumed):
+            add_tsloss(each, tsl.TSLoss(lambda_ts=5.0))
+        start = virtual_tokens(model).detach()
+        trainer(model, tmp_path, steps=4, **changes).train()
+        checkpoint = str(tmp_path / "checkpoint-2")
+        trainer(resumed, tmp_path, steps=4, **changes).train(resume_from_checkpoint=checkpoint)
+        torch.testing.assert_close(virtual_tokens(resumed), virtual_tokens(model))
+        assert (virtual_tokens(model) - start).abs().mean() > 0.01
+
     def test_eval_loss_is_the_cross_entropy(self, tmp_path):
         model = peft_model()
         with torch.no_grad():
@@ -513,7 +780,7 @@ def smollm2():
 
 
 @pytest.mark.parametrize("kind", ["prompt", "prefix", "p-mlp"])
-def test_smollm2(kind, smollm2):
+def test_smollm2(kind, smollm2, tmp_path):
     base, tokenizer = smollm2
     torch.set_num_threads(2)
     config = CONFIGS[kind]()
@@ -535,3 +802,6 @@ def test_smollm2(kind, smollm2):
     layers, heads = base.config.num_hidden_layers, base.config.num_key_value_heads
     shapes = {"prefix": (layers, 20, 2 * heads * base.config.head_dim)}
     assert virtual_tokens(model).shape == shapes.get(kind, (20, base.config.hidden_size))
+    model.save_pretrained(tmp_path, save_embedding_layers=False)
+    loaded = peft.PeftModel.from_pretrained(base, tmp_path)
+    torch.testing.assert_close(virtual_tokens(loaded), virtual_tokens(model))

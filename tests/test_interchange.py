@@ -155,6 +155,73 @@ def test_what_is_refused(call, message):
         call()
 
 
+WRITERS = ["to_gudhi", "to_arrays", "to_giotto", "to_torch_topological"]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+class TestWhatIsNoListOfDiagrams:
+    def write(self, writer, dgms):
+        if writer == "to_torch_topological":
+            pytest.importorskip("torch_topological.nn")
+        return getattr(interchange, writer)(dgms)
+
+    def test_one_diagram_alone(self, writer):
+        with pytest.raises(TypeError, match=r"dgms: expected a sequence .*put it into a list"):
+            self.write(writer, diagrams()[1])
+
+    def test_bars(self, writer):
+        with pytest.raises(TypeError, match=r"dgms: expected PersistenceDiagram, got Tensor"):
+            self.write(writer, [torch.zeros(3, 2)])
+
+    def test_nothing(self, writer):
+        if writer in ("to_gudhi", "to_arrays"):
+            assert self.write(writer, []) == []
+        else:
+            with pytest.raises(ValueError, match="dgms: expected at least one diagram, got none"):
+                self.write(writer, [])
+
+    def test_dimensions_of_other_clouds(self, writer):
+        one, several = diagrams(), rips_persistence(batch())
+        with pytest.raises(ValueError, match=r"dgms: expected .*got .*\[4"):
+            self.write(writer, (one[0], several[1]))
+
+
+def test_bfloat16_which_numpy_lacks_becomes_float32():
+    (dgm,) = interchange.from_arrays([torch.tensor([[0.0, 1.5]], dtype=torch.bfloat16)])
+    (array,) = interchange.to_arrays([dgm], essential=True)
+    assert array.dtype == np.float32
+    assert array.tolist() == [[0.0, 1.5], [0.0, INF]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: interchange.from_arrays([np.array([[0, 1 + 1j]])]),
+            "arrays[0]: expected real numbers, got complex128",
+        ),
+        (
+            lambda: interchange.from_arrays([np.array([["a", "b"]])]),
+            "arrays[0]: expected an array of numbers",
+        ),
+        (lambda: interchange.from_arrays([[[0, 1], [1]]]), "arrays[0]: expected an array of num"),
+        (lambda: interchange.from_arrays([None]), "arrays[0]: expected an array of numbers"),
+        (
+            lambda: interchange.from_gudhi([[0.0, 1.0]]),
+            "persistence: expected (dimension, (birth, death)), got [0.0, 1.0]",
+        ),
+        (
+            lambda: interchange.from_gudhi([(1, 0.0, 1.0)]),
+            "persistence: expected (dimension, (birth, death)), got (1, 0.0, 1.0)",
+        ),
+        (lambda: interchange.from_gudhi([], max_dim=-1), "max_dim: expected at least 0, got -1"),
+    ],
+)
+def test_what_is_of_another_kind(call, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        call()
+
+
 class TestGudhi:
     """On diagrams, and against gudhi's own of the same points."""
 
@@ -303,10 +370,23 @@ class TestGiotto:
         assert np.allclose(np.diag(distances), 0)
 
     def test_vectorisations(self):
-        from gtda.diagrams import BettiCurve, PersistenceEntropy, PersistenceLandscape
+        from gtda.diagrams import (
+            BettiCurve,
+            HeatKernel,
+            PersistenceEntropy,
+            PersistenceImage,
+            PersistenceLandscape,
+        )
 
         X = interchange.to_giotto(rips_persistence(batch()))
-        for transformer in (PersistenceEntropy(), BettiCurve(), PersistenceLandscape()):
+        transformers = (
+            PersistenceEntropy(),
+            BettiCurve(),
+            PersistenceLandscape(),
+            PersistenceImage(),
+            HeatKernel(),
+        )
+        for transformer in transformers:
             vectors = transformer.fit_transform(X)
             assert len(vectors) == 4
             assert np.isfinite(vectors).all()

@@ -23,7 +23,7 @@ LAYERS = [
     {"persistence"},
     {"summaries"},
     {"persistence_terms"},
-    {"loss", "balance"},
+    {"loss", "balance", "started_loss"},
     {"prompt"},
     {"monitor", "topology_log", "tuning", "integrations", "plots", "bench"},
     {"analysis"},

@@ -3,7 +3,12 @@
 import errno
 import json
 import logging
+import os
+import stat
+import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from tiny_lm import DIM, tiny_model
@@ -12,6 +17,7 @@ import tsloss_fast as tsl
 from tsloss_fast import monitor as monitor_module
 from tsloss_fast.monitor import TopologyMonitor
 from tsloss_fast.topology_log import TopologyLog, TopologyLogError
+from tsloss_fast.tuning import models
 
 
 @pytest.fixture
@@ -126,6 +132,16 @@ class TestSources:
             monitor(0, torch.zeros(4))
         assert records(file) == []
 
+    def test_a_prompt_that_zero_3_has_sharded(self, file):
+        """Between steps DeepSpeed leaves nothing in the parameter but the shape it had."""
+        soft = tsl.SoftPrompt(5, DIM)
+        soft.weight.ds_shape = soft.weight.shape
+        monitor = TopologyMonitor(file, every=1, budget=None)
+        assert monitor(0, soft)["shape"] == [5, DIM]
+        soft.weight.data = torch.empty(0)
+        with pytest.raises(ValueError, match="prompt: expected a whole prompt, got one that is sh"):
+            monitor(1, soft)
+
 
 class TestBudget:
     def test_skips_what_would_cost_too_much(self, file, clock, monkeypatch):
@@ -174,6 +190,13 @@ class TestFile:
         self.write(file, 2, resume=True)
         assert steps(file) == [0, 1]
 
+    def test_a_log_without_a_record_is_begun_anew(self, file):
+        """A run that failed before its first step has left nothing to keep."""
+        TopologyMonitor(file, metric="cosine")
+        self.write(file, 2)
+        assert json.loads(file.read_text().splitlines()[0])["metric"] == "euclidean"
+        assert steps(file) == [0, 1]
+
     def test_a_line_that_was_cut_off_is_dropped(self, file):
         self.write(file, 3)
         whole = file.read_bytes()
@@ -208,6 +231,35 @@ class TestFile:
         ):
             TopologyMonitor(file, **{option: True})
         assert file.read_bytes() == content
+
+    @pytest.mark.parametrize("kind", ["pipe", "folder"])
+    def test_what_is_no_file_is_left_alone(self, file, kind):
+        """A pipe would be waited for, and a device, such as /dev/null, replaced by a file."""
+        file.parent.mkdir()
+        make = {"pipe": os.mkfifo, "folder": os.mkdir}[kind]
+        make(file)
+        with pytest.raises(TopologyLogError, match="expected a regular file"):
+            TopologyMonitor(file)
+        assert not stat.S_ISREG(file.stat().st_mode)
+
+    def test_a_link_is_followed(self, file, tmp_path):
+        file.parent.mkdir()
+        target = tmp_path / "elsewhere" / "log.jsonl"
+        file.symlink_to(target)
+        self.write(file, 2)
+        assert file.is_symlink()
+        assert steps(target) == [0, 1]
+        self.write(file, 1, overwrite=True)
+        assert file.is_symlink()
+        assert steps(target) == [0]
+
+    def test_the_working_folder_may_change(self, file, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        monitor = TopologyMonitor("topology.jsonl")
+        file.parent.mkdir()
+        monkeypatch.chdir(file.parent)
+        assert monitor(0, torch.randn(3, 2)) is not None
+        assert steps(tmp_path / "topology.jsonl") == [0]
 
     def test_a_folder_that_cannot_be_made(self, file):
         file.parent.write_text("a file where the folder should be")
@@ -292,6 +344,7 @@ class TestNeverStopsTraining:
         ({"budget": 0.0}, ValueError, "budget: expected a finite number above 0, got 0.0"),
         ({"budget": 2.0}, ValueError, "budget: expected at most 1, the whole time, got 2.0"),
         ({"metric": "l1"}, ValueError, "metric: expected one of 'euclidean', 'cosine', got 'l1'"),
+        ({"tensorboard": 3}, TypeError, "tensorboard: expected a SummaryWriter or a path, got int"),
     ],
 )
 def test_wrong_arguments(file, options, error, words):
@@ -300,11 +353,42 @@ def test_wrong_arguments(file, options, error, words):
     assert not file.exists()
 
 
-def test_other_processes_write_nothing(file, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+@pytest.mark.parametrize(
+    ("step", "epoch", "error", "words"),
+    [
+        (1.0, None, TypeError, "step: expected an int, got float"),
+        (True, None, TypeError, "step: expected an int, got bool"),
+        (torch.tensor(1.0), None, TypeError, "step: expected an int, got Tensor"),
+        (-1, None, ValueError, "step: expected at least 0, got -1"),
+        (0, float("nan"), ValueError, "epoch: expected a finite number, got nan"),
+        (0, "first", TypeError, "epoch: expected a number or None, got str"),
+    ],
+)
+def test_wrong_arguments_of_a_call(file, step, epoch, error, words):
     monitor = TopologyMonitor(file)
-    assert monitor(0, torch.randn(4, 2)) is None
-    assert not file.exists()
+    with pytest.raises(error, match=words):
+        monitor(step, torch.randn(4, 2), epoch=epoch)
+    assert records(file) == []
+
+
+@pytest.mark.parametrize("epoch", [1, np.float32(0.5), torch.tensor(2.5)], ids=repr)
+def test_an_epoch_is_any_number(file, epoch):
+    assert TopologyMonitor(file)(0, torch.randn(4, 2), epoch=epoch)["epoch"] == float(epoch)
+
+
+class TestOtherProcesses:
+    def test_write_nothing(self, file, monkeypatch):
+        monkeypatch.setenv("RANK", "1")
+        monitor = TopologyMonitor(file)
+        assert monitor(0, torch.randn(4, 2)) is None
+        assert not file.exists()
+
+    def test_that_are_known_later_record_nothing(self, file, monkeypatch):
+        """MPI's launcher sets no RANK, and a monitor may be made before the process group is."""
+        monitor = TopologyMonitor(file)
+        monkeypatch.setenv("RANK", "1")
+        assert monitor(0, torch.randn(4, 2)) is None
+        assert records(file) == []
 
 
 class TestTensorBoard:
@@ -321,6 +405,23 @@ class TestTensorBoard:
             assert event.step == 20
             assert event.value == pytest.approx(values.float().mean().item())
 
+    def test_a_writer_that_fails_does_not_stop_the_training(self, file, caplog):
+        class Writer:
+            def add_scalar(self, name, value, step):
+                self.flush()
+
+            def flush(self):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monitor = TopologyMonitor(file, every=1, budget=None, tensorboard=Writer())
+        for step in range(2):
+            assert monitor(step, torch.randn(4, 2)) is not None
+        state = SimpleNamespace(global_step=2, epoch=None)
+        monitor.on_train_end(None, state, None, model=torch.randn(4, 2))
+        assert steps(file) == [0, 1, 2]
+        (warning,) = [r.message for r in caplog.records if r.levelno == logging.WARNING]
+        assert warning.startswith("step 0 has no scalars: ")
+
     def test_a_writer_that_was_given_stays_open(self, file):
         class Writer:
             scalars, closed = 0, False
@@ -334,6 +435,28 @@ class TestTensorBoard:
         with TopologyMonitor(file, tensorboard=(writer := Writer())) as monitor:
             monitor(0, torch.randn(4, 2))
         assert (writer.scalars, writer.closed) == (7, False)
+
+
+@pytest.mark.model
+def test_a_record_takes_less_than_a_hundredth_of_a_step_of_smollm2(file):
+    torch.set_num_threads(1)
+    source = models.find_model(models.DEFAULT_MODEL)
+    tokenizer, model = models.load_tokenizer(source), models.load_model(source)
+    lm = tsl.PromptTunedLM(model, tsl.SoftPrompt(20, model.config.hidden_size, std=0.1))
+    text = ["Which is larger, 47 or 82? It is 82."] * 4
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    monitor = TopologyMonitor(file, every=1, budget=None)
+    steps, records = [], []
+    for step in range(3):
+        began = time.perf_counter()
+        lm(ids, labels=ids).loss.backward()
+        steps.append(time.perf_counter() - began)
+        before = monitor.seconds
+        monitor(step, lm)
+        records.append(monitor.seconds - before)
+    assert monitor.recorded == 3
+    # The least of each, for that is what other programs on the machine disturb least.
+    assert min(records) < 0.01 * min(steps)
 
 
 @pytest.mark.model
@@ -369,7 +492,16 @@ class TestTrainer:
         assert found[0]["h0"] != found[-1]["h0"]
         assert "topology: 4 records and 0 skipped" in caplog.text
 
-    def test_resumed_from_a_checkpoint(self, tmp_path):
+    def test_trained_again_says_what_is_not_recorded(self, file, caplog):
+        monitor = TopologyMonitor(file, every=2, budget=None)
+        state = SimpleNamespace(global_step=0, epoch=None)
+        for _ in range(2):
+            monitor.on_train_begin(None, state, None, model=torch.randn(4, 2))
+        assert steps(file) == [0]
+        (warning,) = caplog.messages
+        assert "steps up to 0 stand in" in warning
+
+    def test_resumed_from_a_checkpoint(self, tmp_path, caplog):
         self.train(tmp_path, steps=6)
         once = records(tmp_path / "topology.jsonl")
         checkpoint = tmp_path / "checkpoint-4"
@@ -377,3 +509,4 @@ class TestTrainer:
         found = records(tmp_path / "topology.jsonl")
         assert found[: len(once)] == once
         assert [record["step"] for record in found] == [0, 2, 4, 6, 8]
+        assert "trained again" not in caplog.text

@@ -5,7 +5,7 @@ import torch
 from tiny_lm import DIM, WORDS, tiny_model
 
 from tsloss_fast.balance import GradientBalance
-from tsloss_fast.loss import TSLoss
+from tsloss_fast.loss import PendingTSLoss, TSLoss
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.tuning.objectives import LOSSES, make_objective
 
@@ -184,6 +184,20 @@ class TestForward:
         assert (expected > 0) == (name != "ce")
         assert set(out.ts_terms) == ({"h0", "h1"} if name in ("tsloss", "surrogate") else set())
         assert not any(term.requires_grad for term in out.ts_terms.values())
+
+    def test_tsloss_starts_before_the_model_and_is_taken_after_it(self, monkeypatch):
+        lm, events = prompted(ts_loss=TSLoss()), []
+        lm.model.register_forward_hook(lambda *_: events.append("model"))
+        start, result = TSLoss.start, PendingTSLoss.result
+
+        def told(name, call):
+            return lambda *args, **kwargs: events.append(name) or call(*args, **kwargs)
+
+        monkeypatch.setattr(TSLoss, "start", told("start", start))
+        monkeypatch.setattr(PendingTSLoss, "result", told("result", result))
+        ids, mask = text()
+        lm(ids, mask, ids)
+        assert events == ["start", "model", "result"]
 
     def test_only_the_prompt_is_trained(self):
         lm = prompted(ts_loss=TSLoss()).train()

@@ -22,6 +22,7 @@ imported before a function that needs it is called.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -65,8 +66,8 @@ def from_gudhi(
 
     Raises
     ------
-    ValueError
-        As `from_arrays` does, and for a bar above `max_dim`.
+    TypeError, ValueError
+        As `from_arrays` does, for an entry of another form, and for a bar above `max_dim`.
 
     Examples
     --------
@@ -74,8 +75,11 @@ def from_gudhi(
     >>> h0.pairs, h1.pairs
     (tensor([[0., 1.]], dtype=torch.float64), tensor([[1.0000, 1.5000]], dtype=torch.float64))
     """
+    if max_dim < 0:
+        raise ValueError(f"max_dim: expected at least 0, got {max_dim}")
     bars: list[list[tuple[float, float]]] = [[] for _ in range(max_dim + 1)]
-    for dim, pair in persistence:
+    for entry in persistence:
+        dim, pair = _gudhi_bar(entry)
         if not 0 <= dim <= max_dim:
             raise ValueError(f"persistence: expected dimensions 0 to {max_dim}, got {dim}")
         bars[dim].append(pair)
@@ -96,10 +100,12 @@ def to_arrays(dgms: Diagrams, essential: bool = False) -> list[np.ndarray]:
     Returns
     -------
     list of ndarray
-        In the diagrams' dtype, without padding.
+        In the diagrams' dtype, without padding; bfloat16, which NumPy lacks, becomes float32.
 
     Raises
     ------
+    TypeError
+        For anything but a sequence of diagrams; all functions of this module raise it.
     ValueError
         For a batch of clouds: ``dgm.unbatch()`` gives one tensor a cloud.
 
@@ -111,7 +117,7 @@ def to_arrays(dgms: Diagrams, essential: bool = False) -> list[np.ndarray]:
     >>> h0.shape, h1
     ((4, 2), array([[1.       , 1.4142135]], dtype=float32))
     """
-    arrays = [_one_cloud(dgm).detach().cpu().numpy() for dgm in dgms]
+    arrays = [_as_numpy(_one_cloud(dgm)) for dgm in _checked(dgms)]
     if essential and arrays:
         forever = np.array([[0, np.inf]], dtype=arrays[0].dtype)
         arrays[0] = np.concatenate((arrays[0], forever))
@@ -126,6 +132,8 @@ def from_arrays(arrays: Sequence[Any]) -> tuple[PersistenceDiagram, ...]:
 
     Raises
     ------
+    TypeError
+        For what are no real numbers.
     ValueError
         For another shape; for NaN, or a death before its birth; for a second bar that never dies,
         or one above H0, which a filtration cut off at a threshold has.
@@ -147,6 +155,11 @@ def to_giotto(dgms: Diagrams) -> np.ndarray:
     A dimension has as many triples in each cloud, and at least one: padding is of length 0, at the
     dimension's smallest birth, as giotto-tda pads. The essential class is left out, as there.
 
+    Raises
+    ------
+    ValueError
+        For no diagram, or diagrams of different batches.
+
     Examples
     --------
     >>> import torch, tsloss_fast as tsl
@@ -155,6 +168,7 @@ def to_giotto(dgms: Diagrams) -> np.ndarray:
             [0., 2., 0.],
             [0., 0., 1.]]])
     """
+    dgms = _of_same_clouds(dgms)
     return np.concatenate([_giotto_triples(dgm, dim) for dim, dgm in enumerate(dgms)], axis=1)
 
 
@@ -196,6 +210,11 @@ def to_torch_topological(dgms: Diagrams) -> list[Any]:
     A batch [B, K] gives a list of such lists, one a cloud. The pairings are ours: vertex and death
     edge in H0 [k, 3], birth and death edge in H1 [k, 4].
 
+    Raises
+    ------
+    ValueError
+        For no diagram, or diagrams of different batches.
+
     Examples
     --------
     >>> import torch, tsloss_fast as tsl
@@ -206,6 +225,7 @@ def to_torch_topological(dgms: Diagrams) -> list[Any]:
     """
     from torch_topological.nn import PersistenceInformation
 
+    dgms = _of_same_clouds(dgms)
     clouds = zip(*(dgm.unbatch() for dgm in dgms), strict=True)
     pairings = zip(*(_pairings(dgm, dim) for dim, dgm in enumerate(dgms)), strict=True)
     infos = [
@@ -254,6 +274,44 @@ def _from_infos(infos: Sequence[Any], dim: int, batch: bool) -> PersistenceDiagr
     return _diagram(pairs, edges, batch=batch)
 
 
+def _checked(dgms: Diagrams) -> list[PersistenceDiagram]:
+    if isinstance(dgms, PersistenceDiagram):
+        raise TypeError(
+            "dgms: expected a sequence of PersistenceDiagram, H0 first, got one alone; put it into "
+            "a list"
+        )
+    dgms = list(dgms)
+    for dgm in dgms:
+        if not isinstance(dgm, PersistenceDiagram):
+            raise TypeError(f"dgms: expected PersistenceDiagram, got {type(dgm).__name__}")
+    return dgms
+
+
+def _of_same_clouds(dgms: Diagrams) -> list[PersistenceDiagram]:
+    dgms = _checked(dgms)
+    if not dgms:
+        raise ValueError("dgms: expected at least one diagram, got none")
+    batches = [list(dgm.mask.shape[:-1]) for dgm in dgms]
+    if any(batch != batches[0] for batch in batches):
+        raise ValueError(f"dgms: expected diagrams of the same clouds, got batches {batches}")
+    return dgms
+
+
+def _gudhi_bar(entry: Any) -> tuple[int, tuple[float, float]]:
+    try:
+        dim, (birth, death) = entry
+        return operator.index(dim), (birth, death)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"persistence: expected (dimension, (birth, death)), got {entry!r}"
+        ) from None
+
+
+def _as_numpy(bars: Tensor) -> np.ndarray:
+    bars = bars.detach().cpu()
+    return (bars.float() if bars.dtype == torch.bfloat16 else bars).numpy()
+
+
 def _one_cloud(dgm: PersistenceDiagram) -> Tensor:
     if dgm.mask.ndim != 1:
         shape = list(dgm.mask.shape)
@@ -263,7 +321,13 @@ def _one_cloud(dgm: PersistenceDiagram) -> Tensor:
 
 def _as_pairs(array: Any, name: str) -> Tensor:
     """A floating tensor [k, 2] that shares the graph of a tensor given."""
-    pairs = array if isinstance(array, Tensor) else torch.as_tensor(np.asarray(array))
+    try:
+        pairs = array if isinstance(array, Tensor) else torch.as_tensor(np.asarray(array))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array of numbers [k, 2]: {error}") from error
+    if pairs.is_complex():
+        dtype = str(pairs.dtype).removeprefix("torch.")
+        raise TypeError(f"{name}: expected real numbers, got {dtype}")
     if pairs.numel() == 0:
         pairs = pairs.reshape(0, 2)
     if not pairs.is_floating_point():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import operator
 import os
 import time
@@ -64,7 +65,7 @@ class TopologyMonitor:
     Raises
     ------
     TopologyLogError
-        For a file that exists, without `resume` and `overwrite`, or is no such log.
+        For a file that holds records, without `resume` and `overwrite`, or is no such log.
     TypeError, ValueError
         For wrong arguments, and from a call with something that has no prompt.
     ImportError
@@ -72,11 +73,12 @@ class TopologyMonitor:
 
     Notes
     -----
-    Of several processes, the first one records; all may call.
+    Of several processes, the first one records; all may call. A prompt that FSDP or ZeRO-3 has
+    sharded is refused: gather it first, on all processes, and pass the tensor.
 
     A record never stops the training. For a prompt that holds NaN or Inf an error line is written
-    instead; where the file cannot be written, the record is left out. Both are logged as warnings,
-    the first time they happen.
+    instead; where the file cannot be written, the record is left out, and where TensorBoard's
+    writer fails, the scalars. These are logged as warnings, the first time they happen.
 
     On CUDA the prompt is copied to the host, which waits for the device, in recorded steps alone.
 
@@ -125,6 +127,11 @@ class TopologyMonitor:
         if budget is not None and check_number(budget, "budget", least=0, open_below=True) > 1:
             raise ValueError(f"budget: expected at most 1, the whole time, got {budget}")
         check_choice(metric, "metric", ("euclidean", "cosine"))
+        is_path = isinstance(tensorboard, (str, Path))
+        if not (tensorboard is None or is_path or hasattr(tensorboard, "add_scalar")):
+            raise TypeError(
+                f"tensorboard: expected a SummaryWriter or a path, got {type(tensorboard).__name__}"
+            )
         self.every = every
         self.budget = budget
         self.metric = metric
@@ -135,7 +142,7 @@ class TopologyMonitor:
         self._warned: set[type[Exception]] = set()
         self._log: TopologyLog | None = None
         self._writer: Any = None
-        self._owns_writer = isinstance(tensorboard, (str, Path))
+        self._owns_writer = is_path
         if _is_first_process():
             self._log = TopologyLog(file, metric, resume=resume, overwrite=overwrite)
             self._writer = _summary_writer(tensorboard) if self._owns_writer else tensorboard
@@ -173,10 +180,13 @@ class TopologyMonitor:
             The record, if one was written.
         """
         started = time.perf_counter()
-        step = operator.index(step)
+        step, epoch = _checked_step(step), _checked_epoch(epoch)
         if self._started is None:
             self._started = started
-        if self._log is None or step in self._log.steps or not self._is_due(step, force):
+        # Asked again, for the process group may have been made since.
+        if self._log is None or not _is_first_process():
+            return None
+        if step in self._log.steps or not self._is_due(step, force):
             return None
         record = self._record(step, prompt, epoch, started)
         is_written = self._append(record)
@@ -201,6 +211,11 @@ class TopologyMonitor:
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Record the start; called by Trainer."""
+        if self.recorded and self._log is not None and state.global_step in self._log.steps:
+            log.warning(
+                "trained again from step %d: steps up to %d stand in %s and are not recorded again",
+                state.global_step, max(self._log.steps), self._log.file,
+            )  # fmt: skip
         self(state.global_step, kwargs["model"], epoch=state.epoch)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -211,7 +226,7 @@ class TopologyMonitor:
         """Record the last step and log what monitoring took; called by Trainer."""
         self(state.global_step, kwargs["model"], epoch=state.epoch, force=True)
         if self._writer is not None:
-            self._writer.flush()
+            self._write(state.global_step, self._writer.flush)
         log.info(
             "topology: %d records and %d skipped, %.3f s, %.2f %% of %.0f s",
             self.recorded, self.skipped, self.seconds, 100 * self.share, self.elapsed,
@@ -241,14 +256,15 @@ class TopologyMonitor:
         if rows.ndim not in (2, 3):
             raise ValueError(f"prompt: expected [n, d] or [B, n, d], got {list(rows.shape)}")
         # None of the Trainer's own, so that a record without an epoch has no such key.
-        record = {"step": step} | ({} if epoch is None else {"epoch": round(epoch, 6)})
+        record = {"step": step} | ({} if epoch is None else {"epoch": epoch})
         try:
             h0, h1 = rips_persistence(rows, max_dim=1, metric=self.metric)
         except ValueError as error:
             self._warn(error, "step %d has no diagrams: %s", step, error)
             return {"kind": "error", **record, "error": str(error)}
         summary = summarise_diagrams(h0, h1).as_dict()
-        self._write_scalars(step, summary)
+        if self._writer is not None:
+            self._write(step, lambda: self._write_scalars(step, summary))
         seconds = time.perf_counter() - started
         return {
             "kind": "topology",
@@ -276,9 +292,15 @@ class TopologyMonitor:
         return True
 
     def _write_scalars(self, step: int, summary: dict[str, Tensor]) -> None:
-        if self._writer is not None:
-            for name, value in summary.items():
-                self._writer.add_scalar(f"topology/{name}", value.float().mean().item(), step)
+        for name, value in summary.items():
+            self._writer.add_scalar(f"topology/{name}", value.float().mean().item(), step)
+
+    def _write(self, step: int, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            # The writer is code of others, who may fail for any reason, such as a full disk.
+            self._warn(error, "step %d has no scalars: %s", step, error)
 
     def _warn(self, error: Exception, message: str, *values: Any) -> None:
         level = logging.DEBUG if type(error) in self._warned else logging.WARNING
@@ -288,6 +310,28 @@ class TopologyMonitor:
 
 def _ignore(*args: Any, **kwargs: Any) -> None:
     pass
+
+
+def _checked_step(step: Any) -> int:
+    try:
+        number = operator.index(None if isinstance(step, bool) else step)
+    except TypeError:
+        raise TypeError(f"step: expected an int, got {type(step).__name__}") from None
+    if number < 0:
+        raise ValueError(f"step: expected at least 0, got {number}")
+    return number
+
+
+def _checked_epoch(epoch: Any) -> float | None:
+    if epoch is None:
+        return None
+    try:
+        number = float(epoch)
+    except (TypeError, ValueError):
+        raise TypeError(f"epoch: expected a number or None, got {type(epoch).__name__}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"epoch: expected a finite number, got {number}")
+    return round(number, 6)
 
 
 def _is_first_process() -> bool:
@@ -311,7 +355,9 @@ def _summary_writer(folder: str | Path) -> Any:
 def _rows_of(source: Any) -> Tensor:
     """The prompt that `source` is or holds, detached, on the CPU."""
     if isinstance(source, Tensor):
-        return source.detach().cpu()
+        _check_whole(source)
+        # A copy, for NumPy, by which the engine reads, fixes a storage that FSDP resizes.
+        return source.detach().to("cpu", copy=True)
     if isinstance(source, SoftPrompt):
         return _rows_of(source.weight)
     if isinstance(source, PromptTunedLM):
@@ -332,6 +378,8 @@ def _rows_of_peft(model: Any) -> Tensor:
     from tsloss_fast.integrations.peft import checked_adapter, virtual_tokens
 
     encoder = model.prompt_encoder[checked_adapter(model)]
+    for parameter in encoder.parameters():
+        _check_whole(parameter)
     was_training = encoder.training
     encoder.eval()
     try:
@@ -339,6 +387,19 @@ def _rows_of_peft(model: Any) -> Tensor:
             return virtual_tokens(model).cpu()
     finally:
         encoder.train(was_training)
+
+
+def _check_whole(rows: Tensor) -> None:
+    """Raise for a shard: to read it this process, alone in recording, would wait for the others."""
+    if (
+        hasattr(rows, "full_tensor")  # a DTensor, of FSDP2
+        or (hasattr(rows, "_fsdp_flattened") and rows.ndim == 1)  # FSDP1
+        or getattr(rows, "ds_shape", rows.shape) != rows.shape  # DeepSpeed's ZeRO-3
+    ):
+        raise ValueError(
+            "prompt: expected a whole prompt, got one that is sharded over the processes; gather "
+            "it on all of them and pass the tensor"
+        )
 
 
 def _numbers(values: Tensor) -> Any:

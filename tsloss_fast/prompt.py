@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tsloss_fast.balance import GradientBalance
-from tsloss_fast.loss import TSLoss
+from tsloss_fast.started_loss import StartedLoss
 from tsloss_fast.validation import check_choice
 
 IGNORED_LABEL = -100
@@ -125,7 +124,8 @@ class PromptTunedLM(nn.Module):
         Its ``dim`` must equal the width of the model's input embeddings.
     ts_loss : nn.Module, optional
         `TSLoss`, or a module called the same way: ``ts_loss(prompt, return_terms=True)`` returns a
-        scalar and a dictionary. Without it the loss is the cross-entropy alone.
+        scalar and a dictionary. If it has `start`, as `TSLoss` has, it is started before the
+        model's forward pass. Without it the loss is the cross-entropy alone.
     balance : float, optional
         Weigh TSLoss in each step so that the norm of its gradient on the prompt is ``balance``
         times that of the cross-entropy; see `GradientBalance`. Ours, not the paper's; off by
@@ -239,7 +239,9 @@ class PromptTunedLM(nn.Module):
                 f"got {tuple(labels.shape)}"
             )
         # TSLoss comes before the model, so that work it starts elsewhere hides behind the model.
-        pending = self._start_ts_loss() if labels is not None else None
+        started = None
+        if labels is not None and self.ts_loss is not None:
+            started = StartedLoss(self.ts_loss, self.soft_prompt.weight)
         prompt = self.soft_prompt(len(input_ids))  # [B, n, d]
         order = self._right_padded_order(attention_mask) if has_padding else None  # [B, T]
         if order is not None:
@@ -256,7 +258,7 @@ class PromptTunedLM(nn.Module):
             out.logits = self._in_input_order(out.logits, order)
         if labels is None:
             return out
-        ts, terms, ts_norm = self._ts_loss(pending)
+        ts, terms, ts_norm = self._ts_loss(started)
         out.ce_loss = out.loss
         if has_padding and order is None and attention_mask.device.type == "cuda":
             out.ce_loss = out.loss.where(_is_right_padded(attention_mask), torch.nan)
@@ -330,32 +332,18 @@ class PromptTunedLM(nn.Module):
             (values.new_full((len(values), self.soft_prompt.n_tokens), fill), values), 1
         )
 
-    def _start_ts_loss(self) -> Callable[[], tuple[Tensor, dict[str, Tensor]]] | None:
-        """Begin with TSLoss and return what asks for its result."""
-        if self.ts_loss is None:
-            return None
-        started = time.perf_counter()
-        weight = self.soft_prompt.weight
-        if isinstance(self.ts_loss, TSLoss):
-            result = partial(self.ts_loss.start(weight).result, return_terms=True)
-        else:
-            terms = self.ts_loss(weight, return_terms=True)
-            result = lambda: terms  # noqa: E731
-        self.ts_seconds = time.perf_counter() - started
-        return result
-
     def _ts_loss(
-        self, pending: Callable[[], tuple[Tensor, dict[str, Tensor]]] | None
+        self, started: StartedLoss | None
     ) -> tuple[Tensor | None, dict[str, Tensor], Tensor | None]:
         """TSLoss before balancing, its terms, and the norm of its gradient if that is wanted."""
-        if pending is None:
+        if started is None:
             return None, {}, None
-        started = time.perf_counter()
-        ts, terms = pending()
+        ts, terms = started.result()
+        began = time.perf_counter()
         norm = None
         if self._tracks and ts.requires_grad:
             norm = torch.autograd.grad(ts, self.soft_prompt.weight, retain_graph=True)[0].norm()
-        self.ts_seconds += time.perf_counter() - started
+        self.ts_seconds = started.seconds + time.perf_counter() - began
         return ts, terms, norm
 
     def _watch_ce(self, ce: Tensor, prompt: Tensor) -> None:

@@ -24,7 +24,7 @@ class TopologyLog:
     Parameters
     ----------
     file : str or Path
-        Made with its folders if it does not exist.
+        Made with its folders if it does not exist. Links are followed.
     metric : str
         Stands in the header.
     resume : bool
@@ -41,8 +41,9 @@ class TopologyLog:
     Raises
     ------
     TopologyLogError
-        For a foreign file, which is never touched; for one that exists, without `resume` and
-        `overwrite`; for one of another metric; and where nothing can be written.
+        For a foreign file, a folder or a device, which is never touched; for a log that holds
+        records, without `resume` and `overwrite`, or is of another metric; and where nothing can be
+        written.
 
     Notes
     -----
@@ -56,7 +57,8 @@ class TopologyLog:
     ) -> None:
         if resume and overwrite:
             raise TopologyLogError("resume: expected one of resume and overwrite, got both")
-        self.file = Path(file)
+        # Absolute, for the working folder may change, and a link must not be replaced.
+        self.file = Path(os.path.realpath(file))
         self.steps: set[int] = set()
         self._header = {"kind": "header", "format": FORMAT, "version": VERSION, "metric": metric}
         try:
@@ -85,11 +87,13 @@ class TopologyLog:
         self.steps.add(record["step"])
 
     def _open(self, resume: bool, overwrite: bool) -> None:
+        if self.file.exists() and not self.file.is_file():
+            raise TopologyLogError(f"file: expected a regular file, or none yet: {self.file}")
         content = self.file.read_bytes() if self.file.exists() else b""
         if content:
             # Lines that are read, though not wanted, show that the file may be replaced.
             header, records = self._parsed(content)
-            if not (resume or overwrite):
+            if records and not (resume or overwrite):
                 raise TopologyLogError(
                     f"file: {self.file} exists already; resume=True goes on with it, "
                     "overwrite=True replaces it"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import threading
-import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from tsloss_fast.started_loss import StartedLoss
 
 try:
     from peft import PeftModel, PeftType, TaskType
@@ -39,7 +41,9 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
         wrap it.
     ts_loss : nn.Module
         `TSLoss`, or a module called the same way: ``ts_loss(clouds, return_terms=True)`` returns a
-        scalar and a dictionary. Its weights may be set between steps.
+        scalar and a dictionary. If it has `start`, as `TSLoss` has, it is started as soon as the
+        virtual tokens are there, and its result is taken after the model's forward pass. Its
+        weights may be set between steps.
     adapter : str, optional
         The adapter's name; by default the active one. TSLoss counts while that adapter is active
         and enabled. For several adapters call `add_tsloss` for each.
@@ -76,7 +80,14 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
 
     PEFT's ``from_pretrained`` loads saved prompts for inference alone. To train on, make the model
     with ``get_peft_model`` and the same configuration, then call
-    ``load_adapter(path, "default", is_trainable=True)``, as Trainer does when it resumes.
+    ``load_adapter(path, "default", is_trainable=True)``, as Trainer does when it resumes. This does
+    not go with an encoder (P-tuning, ``prefix_projection``): PEFT saves its output, not its
+    weights, and takes them for the embeddings of P-tuning without a word.
+
+    On CUDA the H1 of ``mode="persistence"`` is computed on the host. The host begins with it when
+    PEFT asks its encoder for the virtual tokens, so it hides behind the base model's forward pass;
+    see `TSLoss.start`. A pass that raises leaves nothing of this behind; after Ctrl-C the next pass
+    clears it away.
 
     Deleting the adapter ends its TSLoss. A prompt that holds NaN or Inf raises TSLoss's ValueError.
 
@@ -163,7 +174,8 @@ class PeftTSLoss:
     terms : dict of str to Tensor
         Its terms, unweighted and detached: ``{"h0": ..., "h1": ...}``.
     seconds : float
-        Seconds that the host spent on it in that pass, without the backward pass.
+        Seconds that the host spent on it in that pass: to start it, and to wait for its result.
+        The backward pass is not in it.
     """
 
     def __init__(self, peft_model: PeftModel, ts_loss: nn.Module, adapter: str) -> None:
@@ -174,13 +186,16 @@ class PeftTSLoss:
         self.seconds = 0.0
         self._model = peft_model
         self._encoder = peft_model.prompt_encoder[adapter]
-        self._labels_at = list(inspect.signature(type(peft_model).forward).parameters)[1:]
+        self._names = list(inspect.signature(type(peft_model).forward).parameters)[1:]
         # One entry a thread, for nn.DataParallel runs its replicas in threads.
-        self._outputs: dict[int, Tensor | None] = {}
+        self._passes: dict[int, _Pass] = {}
         self._hooks = [
-            peft_model.register_forward_pre_hook(self._before_forward),
+            peft_model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
             self._encoder.register_forward_hook(self._after_encoder),
-            peft_model.register_forward_hook(self._after_forward, with_kwargs=True),
+            # Always, so that a pass that raised is forgotten.
+            peft_model.register_forward_hook(
+                self._after_forward, with_kwargs=True, always_call=True
+            ),
         ]
 
     def remove(self) -> None:
@@ -188,6 +203,7 @@ class PeftTSLoss:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+        self._passes.clear()
 
     def __enter__(self) -> PeftTSLoss:
         return self
@@ -200,55 +216,78 @@ class PeftTSLoss:
     ) -> None:
         self.remove()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of the model is none of the pass that the model may be in.
+        return self.__dict__ | {"_passes": {}}
+
     # Without this torch.compile would look for graph breaks inside of the hooks and warn of each.
     @torch.compiler.disable
-    def _before_forward(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        # An entry means that the encoder's output is wanted: generate and others call it, too.
-        self._outputs[threading.get_ident()] = None
+    def _before_forward(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        # What an interrupted pass left; torch calls no hook after a KeyboardInterrupt.
+        self._passes.pop(threading.get_ident(), None)
+        if not (torch.is_grad_enabled() and self._is_active()):
+            return
+        given = dict(zip(self._names, args, strict=False)) | kwargs
+        labels, items = given.get("labels"), given.get("num_items_in_batch")
+        if labels is None:
+            # What question answering has for labels.
+            labels = given.get("start_positions")
+        if labels is not None:
+            # An entry means that the encoder's output is wanted: generate and others call it, too.
+            self._passes[threading.get_ident()] = _Pass(labels, items)
+        elif items is not None:
+            raise ValueError(_NO_LABELS)
 
     @torch.compiler.disable
     def _after_encoder(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if threading.get_ident() in self._outputs:
-            self._outputs[threading.get_ident()] = output  # [1 or B, n, width]
+        current = self._passes.get(threading.get_ident())
+        if current is not None and current.started is None:
+            # [1 or B, n, width]: the virtual tokens of each sequence, which are the same.
+            current.started = StartedLoss(self.ts_loss, _clouds(output[0], self._config))
 
     @torch.compiler.disable
     def _after_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
     ) -> Any:
-        encoded = self._outputs.pop(threading.get_ident(), None)
-        if not (torch.is_grad_enabled() and self._is_active()):
+        current = self._passes.pop(threading.get_ident(), None)
+        if current is None or outputs is None:
             return outputs
-        given = dict(zip(self._labels_at, args, strict=False)) | kwargs
-        labels, items = given.get("labels"), given.get("num_items_in_batch")
-        if labels is None:
-            if items is not None:
-                raise ValueError(_NO_LABELS)
-            return outputs
-        if encoded is None:
+        if current.started is None:
             if not any(child is self._encoder for child in self._model.modules()):
                 return outputs  # The adapter was deleted.
             raise RuntimeError(
                 f"adapter: expected a forward pass that uses the virtual tokens of "
                 f"{self.adapter!r}, got one that does not; was task_type set in its configuration?"
             )
-        config = self._model.peft_config[self.adapter]
-        ts = self._compute(_clouds(encoded[0], config))
-        if items is not None:
-            ts = ts * _share_of_step(labels, items, config).to(ts.device)
+        ts = self._result(current.started)
+        if current.items is not None:
+            share = _share_of_step(current.labels, current.items, self._config)
+            ts = ts * share.to(ts.device)
         return _with_added(outputs, ts)
+
+    @property
+    def _config(self) -> Any:
+        return self._model.peft_config[self.adapter]
 
     def _is_active(self) -> bool:
         model = self._model
         return model.active_adapter == self.adapter and model.has_active_enabled_adapter
 
-    def _compute(self, clouds: Tensor) -> Tensor:
-        started = time.perf_counter()
-        ts, terms = self.ts_loss(clouds, return_terms=True)
-        if ts.ndim:
-            raise ValueError(f"ts_loss: expected a scalar, got shape {list(ts.shape)}")
-        self.loss, self.terms = ts.detach(), terms
-        self.seconds = time.perf_counter() - started
+    def _result(self, started: StartedLoss) -> Tensor:
+        ts, terms = started.result()
+        self.loss, self.terms, self.seconds = ts.detach(), terms, started.seconds
         return ts
+
+
+@dataclass
+class _Pass:
+    """A forward pass that is under way and shall have TSLoss."""
+
+    labels: Tensor
+    items: Tensor | int | None
+    started: StartedLoss | None = None
 
 
 _NO_LABELS = (
@@ -302,6 +341,8 @@ def checked_adapter(peft_model: object, adapter: str | None = None) -> str:
     adapters = peft_model.peft_config
     if adapter is None:
         adapter = peft_model.active_adapter
+    if not isinstance(adapter, str):
+        raise TypeError(f"adapter: expected a str or None, got {type(adapter).__name__}")
     if adapter not in adapters:
         raise ValueError(f"adapter: expected one of {sorted(adapters)}, got {adapter!r}")
     kind = adapters[adapter].peft_type
