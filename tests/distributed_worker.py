@@ -90,6 +90,36 @@ def fsdp_frozen_model():
     return weight
 
 
+def fsdp_whole_prompt_tuned():
+    """FSDP shards the prompt with the module that reads it, and resizes its storage."""
+    lm = prompt_tuned("persistence")
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = dist.device_mesh.init_device_mesh("cpu", (dist.get_world_size(),))
+    fully_shard(lm, mesh=mesh)
+    sharded = lm.soft_prompt.weight
+    assert len(sharded.to_local()) == N // dist.get_world_size()
+    train(lm, [sharded])
+    return sharded.full_tensor()
+
+
+def fsdp1_whole_prompt_tuned():
+    """The same with FSDP's first version."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    lm = FullyShardedDataParallel(
+        prompt_tuned("persistence"), device_id=torch.device("cpu"), use_orig_params=True
+    )
+    weight = lm.module.soft_prompt.weight
+    # Shared out with all other parameters, it may lie with one process alone.
+    numbers = torch.tensor(weight.numel())
+    dist.all_reduce(numbers)
+    assert numbers == N * DIM
+    train(lm, [weight])
+    with FullyShardedDataParallel.summon_full_params(lm):
+        return weight.detach().clone()
+
+
 def fsdp1_frozen_model():
     """The same with FSDP's first version."""
     lm = prompt_tuned("persistence")
@@ -239,6 +269,8 @@ CASES = {
     "ddp-persistence": lambda: ddp("persistence"),
     "ddp-surrogate": lambda: ddp("surrogate"),
     "fsdp-frozen-model": fsdp_frozen_model,
+    "fsdp-whole-prompt-tuned": fsdp_whole_prompt_tuned,
+    "fsdp1-whole-prompt-tuned": fsdp1_whole_prompt_tuned,
     "fsdp-whole-peft-model": fsdp_whole_peft_model,
     "fsdp1-frozen-model": fsdp1_frozen_model,
     "fsdp1-whole-peft-model": fsdp1_whole_peft_model,

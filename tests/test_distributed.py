@@ -25,6 +25,8 @@ SAME_AS = {
     "accelerate": "ddp-persistence",
     "trainer-accumulating": "trainer",
     "fsdp-frozen-model": "ddp-persistence",
+    "fsdp-whole-prompt-tuned": "ddp-persistence",
+    "fsdp1-whole-prompt-tuned": "ddp-persistence",
     "fsdp-whole-peft-model": "ddp-persistence",
     "fsdp1-frozen-model": "ddp-persistence",
     "fsdp1-whole-peft-model": "ddp-persistence",

@@ -5,6 +5,7 @@ import torch
 from clouds import cloud, matrix
 from torch.autograd import gradcheck, gradgradcheck
 
+import tsloss_fast as tsl
 from tsloss_fast import _C, ops
 
 DEFINED = {
@@ -251,3 +252,24 @@ def test_the_alignment_of_the_buffer_does_not_matter(d):
         ]
         expected = expected or results
         assert results == expected
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        tsl.TSLoss(),
+        tsl.TSLoss("surrogate"),
+        tsl.pairwise_distances,
+        lambda x: tsl.rips_persistence(x)[1].deaths.sum(),
+        lambda x: tsl.rips_persistence(x.detach()),
+    ],
+    ids=["persistence", "surrogate", "distances", "diagrams", "diagrams without a graph"],
+)
+def test_the_storage_of_a_tensor_that_was_read_can_be_resized(call):
+    """FSDP gives the memory of parameters back between steps; NumPy's view would forbid it."""
+    x = torch.randn(9, 4, requires_grad=True)
+    result = call(x)
+    if isinstance(result, torch.Tensor):
+        result.sum().backward()
+    x.untyped_storage().resize_(0)
+    assert x.untyped_storage().nbytes() == 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,8 @@ def clouds(x: Tensor, trailing: int = 2) -> Tensor:
 
 def host_array(x: Tensor) -> Any:
     """The contiguous NumPy array that the compiled module reads, the memory of a CPU tensor."""
-    return x.detach().contiguous().cpu().numpy()
+    # Not .numpy(), which forbids for good that the tensor's storage is resized, as FSDP does.
+    return np.from_dlpack(x.detach().contiguous().cpu())
 
 
 def require_finite(result: Any, x: Tensor, name: str) -> None:

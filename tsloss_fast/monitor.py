@@ -356,8 +356,7 @@ def _rows_of(source: Any) -> Tensor:
     """The prompt that `source` is or holds, detached, on the CPU."""
     if isinstance(source, Tensor):
         _check_whole(source)
-        # A copy, for NumPy, by which the engine reads, fixes a storage that FSDP resizes.
-        return source.detach().to("cpu", copy=True)
+        return source.detach().cpu()
     if isinstance(source, SoftPrompt):
         return _rows_of(source.weight)
     if isinstance(source, PromptTunedLM):
