@@ -52,10 +52,8 @@ template <class T>
 void DifferenceSums<T>::write(const T* x, const T* D, T* w, std::size_t n, std::size_t d, T* grad_x,
                               Isa isa) {
   const bool has_others = take_near_pairs(D, w, n, isa);
-  if (near_.empty())
-    std::fill_n(grad_x, n * d, T{0});
-  else
-    near_.write(x, n, d, grad_x, isa);
+  const bool has_near = !near_.empty();
+  if (has_near || !has_others) near_.write(x, n, d, grad_x, isa);
   if (!has_others) return;
   for (std::size_t i = 0; i < n; ++i) {
     T* const row = w + i * n;
@@ -66,7 +64,7 @@ void DifferenceSums<T>::write(const T* x, const T* D, T* w, std::size_t n, std::
     }
     row[i] = static_cast<T>(sum);
   }
-  TSL_DISPATCH(isa, add_product_with_centred, w, x, n, d, strip_, grad_x);
+  TSL_DISPATCH(isa, write_product_with_centred, w, x, n, d, has_near, strip_, grad_x);
 }
 
 template class DifferenceSums<float>;

@@ -77,61 +77,71 @@ void copy_centred(const T* x, std::size_t n, std::size_t d, std::size_t width, T
     }
 }
 
-// Adds R rows from i of matrix * strip to the rows of `out`, which stand d apart.
+// One strip of a product: its first coordinate, and how many it has, in rows that stand d apart. It is added
+// to what is there already, or written over it.
+struct Strip {
+  std::size_t n, d, from, width;
+  bool is_added;
+};
+
+// R rows from i of matrix * points, whose strip is given.
 template <std::size_t V, std::size_t R, class T>
-[[gnu::noinline]] void multiply_rows(const T* matrix, const T* strip, std::size_t i, std::size_t n,
-                                     std::size_t d, std::size_t width, T* out) {
+[[gnu::noinline]] void multiply_rows(const T* matrix, const T* points, std::size_t i,
+                                     const Strip& strip, T* out) {
   constexpr std::size_t L = Vector<T>::kLanes;
-  Vector<T> sums[R][V];
-  for (std::size_t r = 0; r < R; ++r)
-    for (std::size_t v = 0; v < V; ++v)
-      sums[r][v] = load_part(out + (i + r) * d + v * L, count_in<T>(width, v));
-  for (std::size_t j = 0; j < n; ++j)
+  T* const to = out + i * strip.d + strip.from;
+  Vector<T> sums[R][V] = {};
+  if (strip.is_added)
+    for (std::size_t r = 0; r < R; ++r)
+      for (std::size_t v = 0; v < V; ++v)
+        sums[r][v] = load_part(to + r * strip.d + v * L, count_in<T>(strip.width, v));
+  for (std::size_t j = 0; j < strip.n; ++j)
     for (std::size_t v = 0; v < V; ++v) {
-      const Vector<T> point = load(strip + (j * V + v) * L);
-      for (std::size_t r = 0; r < R; ++r) add_product(sums[r][v], matrix[(i + r) * n + j], point);
+      const Vector<T> point = load(points + (j * V + v) * L);
+      for (std::size_t r = 0; r < R; ++r)
+        add_product(sums[r][v], matrix[(i + r) * strip.n + j], point);
     }
   for (std::size_t r = 0; r < R; ++r)
     for (std::size_t v = 0; v < V; ++v)
-      store_part(out + (i + r) * d + v * L, sums[r][v], count_in<T>(width, v));
+      store_part(to + r * strip.d + v * L, sums[r][v], count_in<T>(strip.width, v));
 }
 
 // The rows from i to the last, R at the most.
 template <std::size_t V, std::size_t R, class T>
-inline void multiply_last(const T* matrix, const T* strip, std::size_t i, std::size_t n,
-                          std::size_t d, std::size_t width, T* out) {
+inline void multiply_last(const T* matrix, const T* points, std::size_t i, const Strip& strip,
+                          T* out) {
   if constexpr (R > 0) {
-    if (n - i == R) return multiply_rows<V, R>(matrix, strip, i, n, d, width, out);
-    multiply_last<V, R - 1>(matrix, strip, i, n, d, width, out);
+    if (strip.n - i == R) return multiply_rows<V, R>(matrix, points, i, strip, out);
+    multiply_last<V, R - 1>(matrix, points, i, strip, out);
   }
 }
 
 // V vectors of coordinates at a time.
 template <std::size_t V, class T>
-void add_product_in_strips(const T* matrix, const T* x, std::size_t n, std::size_t d,
-                           AlignedVector<T>& strip, T* out) {
+void multiply_in_strips(const T* matrix, const T* x, std::size_t n, std::size_t d, bool is_added,
+                        AlignedVector<T>& points, T* out) {
   constexpr std::size_t kWidth = V * Vector<T>::kLanes;
-  strip.resize(n * kWidth);
+  points.resize(n * kWidth);
   for (std::size_t t = 0; t < d; t += kWidth) {
-    const std::size_t width = std::min(kWidth, d - t);
-    copy_centred<V>(x + t, n, d, width, strip.data());
+    const Strip strip{n, d, t, std::min(kWidth, d - t), is_added};
+    copy_centred<V>(x + t, n, d, strip.width, points.data());
     std::size_t i = 0;
     for (; i + kRows <= n; i += kRows)
-      multiply_rows<V, kRows>(matrix, strip.data(), i, n, d, width, out + t);
-    multiply_last<V, kRows - 1>(matrix, strip.data(), i, n, d, width, out + t);
+      multiply_rows<V, kRows>(matrix, points.data(), i, strip, out);
+    multiply_last<V, kRows - 1>(matrix, points.data(), i, strip, out);
   }
 }
 
-// out [n, d] += matrix [n, n] * (x - mean).
+// out [n, d] = matrix [n, n] * (x - mean), or that added to out.
 template <class T>
-void add_product_with_centred(const T* matrix, const T* x, std::size_t n, std::size_t d,
-                              AlignedVector<T>& strip, T* out) {
+void write_product_with_centred(const T* matrix, const T* x, std::size_t n, std::size_t d,
+                                bool is_added, AlignedVector<T>& points, T* out) {
 #if TSL_ISA == 512
   // The wider strip, whose sums fill the registers, as long as it fits the first cache.
   constexpr std::size_t kMostPoints = 128;
-  if (n <= kMostPoints) return add_product_in_strips<4>(matrix, x, n, d, strip, out);
-  return add_product_in_strips<2>(matrix, x, n, d, strip, out);
+  if (n <= kMostPoints) return multiply_in_strips<4>(matrix, x, n, d, is_added, points, out);
+  return multiply_in_strips<2>(matrix, x, n, d, is_added, points, out);
 #else
-  add_product_in_strips<1>(matrix, x, n, d, strip, out);
+  multiply_in_strips<1>(matrix, x, n, d, is_added, points, out);
 #endif
 }
