@@ -6,13 +6,12 @@
 #include <cstddef>
 #include <exception>
 #include <mutex>
-#include <thread>
-#include <system_error>
-#include <vector>
+
+#include "thread_pool.hpp"
 
 namespace tsl {
 
-// A thread that has less to do than this takes longer to start than to work.
+// A thread that has less to do than this is hardly worth waking.
 constexpr double kLeastNanoseconds = 50e3;
 
 // Calls work(b) for b in 0..B-1 on up to `threads` threads, fewer where the work, of about so many
@@ -42,14 +41,7 @@ void for_each_cloud(std::size_t B, double nanoseconds, std::size_t threads,
       error = std::current_exception();
     }
   };
-  std::vector<std::thread> pool;
-  try {
-    for (std::size_t t = 1; t < threads; ++t) pool.emplace_back(run);
-  } catch (const std::system_error&) {
-    // The system gives no more threads: those that started, and this one, do the work.
-  }
-  run();
-  for (std::thread& thread : pool) thread.join();
+  ThreadPool::of_process().run(threads - 1, run);
   if (error) std::rethrow_exception(error);
 }
 

@@ -1,5 +1,7 @@
 """The compiled module alone: instruction sets, threads, and its own argument checks."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -299,14 +301,16 @@ def test_threads_change_nothing(threads):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_calls_from_several_python_threads_do_not_mix():
-    matrices = [_C.distances(cloud((1, 60, 6), seed=seed)) for seed in range(4)]
+@pytest.mark.parametrize("batch", [1, 6])
+def test_calls_from_several_python_threads_do_not_mix(batch):
+    """A batch of 6 asks for helpers, which all callers share."""
+    matrices = [_C.distances(cloud((batch, 120, 6), seed=seed)) for seed in range(4)]
     expected = [_C.h1(D)[1] for D in matrices]
     wrong = []
 
     def repeat(k):
         for _ in range(30):
-            if not np.array_equal(_C.h1(matrices[k])[1], expected[k]):
+            if not np.array_equal(_C.h1(matrices[k], threads=3)[1], expected[k]):
                 wrong.append(k)
 
     workers = [threading.Thread(target=repeat, args=(k,)) for k in range(4)]
@@ -315,6 +319,28 @@ def test_calls_from_several_python_threads_do_not_mix():
     for worker in workers:
         worker.join()
     assert wrong == []
+
+
+IN_A_CHILD = """
+import os
+import numpy as np
+from tsloss_fast import _C
+
+D = _C.distances(np.random.default_rng(0).standard_normal((6, 120, 6)))
+expected = _C.h1(D, threads=3)[1]
+child = os.fork()
+if child == 0:
+    is_equal = np.array_equal(_C.h1(D, threads=3)[1], expected)
+    os._exit(0 if is_equal and len(os.listdir("/proc/self/task")) == 3 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert np.array_equal(_C.h1(D, threads=3)[1], expected)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_the_child_of_a_fork_has_helpers_of_its_own():
+    """As a DataLoader's worker is; the threads of its parent are not there."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", IN_A_CHILD], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("isa_name", ["sse", "", "AVX2"])
