@@ -30,6 +30,7 @@ class DifferenceSums {
   // Squared distances from the mean.
   std::vector<T> squares_;
   EdgeScatter<T> near_;
+  // A strip of coordinates of all points, and of the product.
   AlignedVector<T> strip_;
 };
 

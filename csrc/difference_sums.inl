@@ -77,71 +77,98 @@ void copy_centred(const T* x, std::size_t n, std::size_t d, std::size_t width, T
     }
 }
 
-// One strip of a product: its first coordinate, and how many it has, in rows that stand d apart. It is added
-// to what is there already, or written over it.
+// One strip of a product: the coordinates of all n points side by side, and the rows, `stride` apart, that
+// it is written to, or added to.
+template <class T>
 struct Strip {
-  std::size_t n, d, from, width;
+  const T* points;
+  std::size_t n;
+  T* out;
+  std::size_t stride;
   bool is_added;
 };
 
-// R rows from i of matrix * points, whose strip is given.
+// R rows from i of matrix * strip. The loops are unrolled by order: GCC unrolls them by itself after it has
+// decided that the sums live in memory.
 template <std::size_t V, std::size_t R, class T>
-[[gnu::noinline]] void multiply_rows(const T* matrix, const T* points, std::size_t i,
-                                     const Strip& strip, T* out) {
+[[gnu::noinline]] void multiply_rows(const T* matrix, const Strip<T>& strip, std::size_t i) {
   constexpr std::size_t L = Vector<T>::kLanes;
-  T* const to = out + i * strip.d + strip.from;
+  T* const out = strip.out + i * strip.stride;
   Vector<T> sums[R][V] = {};
   if (strip.is_added)
+#pragma GCC unroll 8
     for (std::size_t r = 0; r < R; ++r)
-      for (std::size_t v = 0; v < V; ++v)
-        sums[r][v] = load_part(to + r * strip.d + v * L, count_in<T>(strip.width, v));
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < V; ++v) sums[r][v] = load(out + r * strip.stride + v * L);
   for (std::size_t j = 0; j < strip.n; ++j)
+#pragma GCC unroll 8
     for (std::size_t v = 0; v < V; ++v) {
-      const Vector<T> point = load(points + (j * V + v) * L);
+      const Vector<T> point = load(strip.points + (j * V + v) * L);
+#pragma GCC unroll 8
       for (std::size_t r = 0; r < R; ++r)
         add_product(sums[r][v], matrix[(i + r) * strip.n + j], point);
     }
+#pragma GCC unroll 8
   for (std::size_t r = 0; r < R; ++r)
-    for (std::size_t v = 0; v < V; ++v)
-      store_part(to + r * strip.d + v * L, sums[r][v], count_in<T>(strip.width, v));
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < V; ++v) store(out + r * strip.stride + v * L, sums[r][v]);
 }
 
 // The rows from i to the last, R at the most.
 template <std::size_t V, std::size_t R, class T>
-inline void multiply_last(const T* matrix, const T* points, std::size_t i, const Strip& strip,
-                          T* out) {
+inline void multiply_last(const T* matrix, const Strip<T>& strip, std::size_t i) {
   if constexpr (R > 0) {
-    if (strip.n - i == R) return multiply_rows<V, R>(matrix, points, i, strip, out);
-    multiply_last<V, R - 1>(matrix, points, i, strip, out);
+    if (strip.n - i == R) return multiply_rows<V, R>(matrix, strip, i);
+    multiply_last<V, R - 1>(matrix, strip, i);
   }
+}
+
+template <std::size_t V, class T>
+void multiply_strip(const T* matrix, const Strip<T>& strip) {
+  std::size_t i = 0;
+  for (; i + kRows <= strip.n; i += kRows) multiply_rows<V, kRows>(matrix, strip, i);
+  multiply_last<V, kRows - 1>(matrix, strip, i);
+}
+
+// Copies `width` numbers of each of n rows.
+template <class T>
+void copy_rows(const T* from, std::size_t stride, std::size_t n, std::size_t width, T* to,
+               std::size_t to_stride) {
+  for (std::size_t i = 0; i < n; ++i)
+    std::memcpy(to + i * to_stride, from + i * stride, width * sizeof(T));
 }
 
 // V vectors of coordinates at a time.
 template <std::size_t V, class T>
 void multiply_in_strips(const T* matrix, const T* x, std::size_t n, std::size_t d, bool is_added,
-                        AlignedVector<T>& points, T* out) {
+                        AlignedVector<T>& memory, T* out) {
   constexpr std::size_t kWidth = V * Vector<T>::kLanes;
-  points.resize(n * kWidth);
-  for (std::size_t t = 0; t < d; t += kWidth) {
-    const Strip strip{n, d, t, std::min(kWidth, d - t), is_added};
-    copy_centred<V>(x + t, n, d, strip.width, points.data());
-    std::size_t i = 0;
-    for (; i + kRows <= n; i += kRows)
-      multiply_rows<V, kRows>(matrix, points.data(), i, strip, out);
-    multiply_last<V, kRows - 1>(matrix, points.data(), i, strip, out);
+  memory.resize(2 * n * kWidth);
+  T* const points = memory.data();
+  std::size_t t = 0;
+  for (; t + kWidth <= d; t += kWidth) {
+    copy_centred<V>(x + t, n, d, kWidth, points);
+    multiply_strip<V>(matrix, Strip<T>{points, n, out + t, d, is_added});
   }
+  if (t == d) return;
+  // What is left is no whole strip, so it is multiplied apart from the rows.
+  T* const apart = points + n * kWidth;
+  copy_centred<V>(x + t, n, d, d - t, points);
+  if (is_added) copy_rows(out + t, d, n, d - t, apart, kWidth);
+  multiply_strip<V>(matrix, Strip<T>{points, n, apart, kWidth, is_added});
+  copy_rows(apart, kWidth, n, d - t, out + t, d);
 }
 
 // out [n, d] = matrix [n, n] * (x - mean), or that added to out.
 template <class T>
 void write_product_with_centred(const T* matrix, const T* x, std::size_t n, std::size_t d,
-                                bool is_added, AlignedVector<T>& points, T* out) {
+                                bool is_added, AlignedVector<T>& memory, T* out) {
 #if TSL_ISA == 512
   // The wider strip, whose sums fill the registers, as long as it fits the first cache.
   constexpr std::size_t kMostPoints = 128;
-  if (n <= kMostPoints) return multiply_in_strips<4>(matrix, x, n, d, is_added, points, out);
-  return multiply_in_strips<2>(matrix, x, n, d, is_added, points, out);
+  if (n <= kMostPoints) return multiply_in_strips<4>(matrix, x, n, d, is_added, memory, out);
+  return multiply_in_strips<2>(matrix, x, n, d, is_added, memory, out);
 #else
-  multiply_in_strips<1>(matrix, x, n, d, is_added, points, out);
+  multiply_in_strips<1>(matrix, x, n, d, is_added, memory, out);
 #endif
 }

@@ -124,23 +124,30 @@ constexpr std::size_t kStrip = 1;
 constexpr std::size_t kRows = 2;
 #endif
 
-// Sums one strip of coordinates for R points from i; `strip` holds the points' strips side by side.
+// Sums one strip of coordinates for R points from i; `strip` holds the points' strips side by side. Unrolled
+// by order, see difference_sums.inl.
 template <std::size_t R, class T>
 void sum_strip(const T* strip, const T* weights, std::size_t i, std::size_t n, std::size_t width,
                std::size_t d, T* grad_x) {
   constexpr std::size_t L = Vector<T>::kLanes;
   Vector<T> here[R][kStrip];
   Vector<T> sums[R][kStrip] = {};
+#pragma GCC unroll 8
   for (std::size_t r = 0; r < R; ++r)
+#pragma GCC unroll 8
     for (std::size_t u = 0; u < kStrip; ++u) here[r][u] = load(strip + ((i + r) * kStrip + u) * L);
   for (std::size_t j = 0; j < n; ++j)
+#pragma GCC unroll 8
     for (std::size_t u = 0; u < kStrip; ++u) {
       const Vector<T> there = load(strip + (j * kStrip + u) * L);
+#pragma GCC unroll 8
       for (std::size_t r = 0; r < R; ++r)
         add_product(sums[r][u], weights[(i + r) * n + j], here[r][u] - there);
     }
+#pragma GCC unroll 8
   for (std::size_t r = 0; r < R; ++r) {
     T out[kStrip * L];
+#pragma GCC unroll 8
     for (std::size_t u = 0; u < kStrip; ++u) store(out + u * L, sums[r][u]);
     std::memcpy(grad_x + (i + r) * d, out, width * sizeof(T));
   }

@@ -2,42 +2,54 @@
 
 #include "lanes.inl"
 
-// Vectors of a row that are summed at once.
-constexpr std::size_t kRowVectors = TSL_ISA == 512 ? 4 : TSL_ISA == 2 ? 2 : 1;
+// Neighbours of a row that one pass over it sums. A pass is compiled for each number of them: a loop over
+// them would keep the sums in memory.
+constexpr std::size_t kMost = 6;
 
-// V vectors from t on of sum_k weights[k] * (x_i - x_k).
-template <std::size_t V, class T>
-inline void sum_row(const T* x, std::size_t i, const Vertex* neighbours, const T* weights,
-                    std::size_t count, std::size_t d, std::size_t t, T* to) {
+// sum_k weights[k] * (x_i - x_k) over C neighbours, written to a row or added to what it has.
+template <std::size_t C, bool kAdds, class T>
+void sum_pass(const T* x, std::size_t i, const Vertex* neighbours, const T* weights, std::size_t d, T* to) {
   constexpr std::size_t L = Vector<T>::kLanes;
-  Vector<T> here[V];
-  Vector<T> sums[V] = {};
-  for (std::size_t v = 0; v < V; ++v) here[v] = load(x + i * d + t + v * L);
-  for (std::size_t k = 0; k < count; ++k) {
-    const T* const there = x + neighbours[k] * d + t;
-    for (std::size_t v = 0; v < V; ++v)
-      add_product(sums[v], weights[k], here[v] - load(there + v * L));
+  const T* const here = x + i * d;
+  // Not of C elements, which may be none.
+  const T* there[kMost];
+  T by[kMost];
+  for (std::size_t k = 0; k < C; ++k) {
+    there[k] = x + neighbours[k] * d;
+    by[k] = weights[k];
   }
-  for (std::size_t v = 0; v < V; ++v) store(to + t + v * L, sums[v]);
+  std::size_t t = 0;
+  for (; t + L <= d; t += L) {
+    const Vector<T> point = load(here + t);
+    Vector<T> sum = kAdds ? load(to + t) : Vector<T>{};
+    for (std::size_t k = 0; k < C; ++k) add_product(sum, by[k], point - load(there[k] + t));
+    store(to + t, sum);
+  }
+  for (; t < d; ++t) {
+    T sum = kAdds ? to[t] : T{0};
+    for (std::size_t k = 0; k < C; ++k) sum += by[k] * (here[t] - there[k][t]);
+    to[t] = sum;
+  }
+}
+
+// The same over `count` neighbours, C at the most.
+template <std::size_t C, bool kAdds, class T>
+inline void sum_few(const T* x, std::size_t i, const Vertex* neighbours, const T* weights, std::size_t count,
+                    std::size_t d, T* to) {
+  if (C == 0 || count == C) return sum_pass<C, kAdds>(x, i, neighbours, weights, d, to);
+  if constexpr (C > 0) sum_few<C - 1, kAdds>(x, i, neighbours, weights, count, d, to);
 }
 
 template <class T>
 void sum_rows(const T* x, const std::uint32_t* starts, const Vertex* neighbours, const T* weights,
               std::size_t n, std::size_t d, T* grad_x) {
-  constexpr std::size_t L = Vector<T>::kLanes;
   for (std::size_t i = 0; i < n; ++i) {
-    const Vertex* const near = neighbours + starts[i];
-    const T* const by = weights + starts[i];
-    const std::size_t count = starts[i + 1] - starts[i];
+    std::size_t k = starts[i];
+    const std::size_t end = starts[i + 1];
     T* const to = grad_x + i * d;
-    std::size_t t = 0;
-    for (; t + kRowVectors * L <= d; t += kRowVectors * L)
-      sum_row<kRowVectors>(x, i, near, by, count, d, t, to);
-    for (; t + L <= d; t += L) sum_row<1>(x, i, near, by, count, d, t, to);
-    for (; t < d; ++t) {
-      T sum = 0;
-      for (std::size_t k = 0; k < count; ++k) sum += by[k] * (x[i * d + t] - x[near[k] * d + t]);
-      to[t] = sum;
-    }
+    const std::size_t first = std::min(kMost, end - k);
+    sum_few<kMost, false>(x, i, neighbours + k, weights + k, first, d, to);
+    for (k += first; k < end; k += kMost)
+      sum_few<kMost, true>(x, i, neighbours + k, weights + k, std::min(kMost, end - k), d, to);
   }
 }
