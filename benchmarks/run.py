@@ -37,6 +37,9 @@ STEP_LIMIT_S = 400.0
 STAND_IN, STAND_IN_FOR_IT = "redzed-tda", "tsloss_fast engine"
 MOST_SAMPLES, FEWEST_SAMPLES = 15, 3
 SMALL_N = 5
+# How many times longer a sample on several threads is: a kernel may keep them on one processor and
+# move them apart only after many milliseconds.
+SPREADING = 100
 
 
 class Unavailable(RuntimeError):
@@ -278,7 +281,8 @@ class Bench:
             probe_s = ask(side, 1, True)
             if probe_s is not None:
                 side.call_s = probe_s
-                side.repeats = repeats_for(probe_s)
+                spreads = SPREADING if case.threads > 1 else 1
+                side.repeats = repeats_for(probe_s / spreads)
                 # Each sample is preceded by a warm-up call.
                 cost_s = probe_s * (side.repeats + 1)
                 side.samples = samples_for(cost_s, self.suite.budget_s)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -67,6 +68,12 @@ def test_calls_take_different_inputs_in_turn_and_all_are_checked(fakes):
     rows = measure(SMALL, ["Right", "WrongOnOneInput"])
     assert rows["Right"]["inputs"] == cases.inputs_in_turn(12, 1) > 1
     assert rows["WrongOnOneInput"]["status"] == "disagrees"
+
+
+def test_samples_on_several_threads_last_longer(fakes):
+    """A hundred times, for whatever the call takes in each of the two cases."""
+    one, two = (measure(replace(SMALL, threads=threads), ["Right"])["Right"] for threads in (1, 2))
+    assert two["calls_per_sample"] > 10 * one["calls_per_sample"]
 
 
 def test_a_worker_takes_its_inputs_in_turn():
