@@ -68,9 +68,11 @@ class FromPoints(Engine):
             self._last = x, D
         return D
 
-    loss_backward = TslossFast.loss_backward
-    surrogate_backward = TslossFast.surrogate_backward
-    _loss = TslossFast._loss
+    def loss_backward(self, x: np.ndarray) -> Call:
+        return TslossFast(self.threads).loss_backward(x)
+
+    def surrogate_backward(self, x: np.ndarray) -> Call:
+        return TslossFast(self.threads).surrogate_backward(x)
 
 
 PROVIDER = "benchmarks.growth:FromPoints"

@@ -207,18 +207,6 @@ def test_pictures_show_the_medians_and_cover_no_data():
     assert len({plot.style(name)["marker"] for name in plot.NAMES}) == len(plot.NAMES)
 
 
-def test_exponents():
-    sizes = (20, 100, 200, 400)
-    assert growth.exponent(sizes, [1.0, *(1e-6 * n**2.5 for n in sizes[1:])]) == pytest.approx(2.5)
-    assert growth.exponent((20, 100, 200), (1, 2, 3)) is None
-
-
-def test_growth_stops_before_the_limit():
-    assert growth.goes_on([100], [1.0], 200, 0.5)
-    assert growth.goes_on([100, 200], [0.1, 0.4], 400, 2.0)
-    assert not growth.goes_on([100, 200], [0.1, 0.8], 400, 2.0)
-
-
 def test_growth_table_and_h0_check():
     text = growth.growth_table(growth_content())
     assert "| H0, from distances | gaussian | 2.00 | 1.00 | 1000 | 1000 | 1000 | 10.0 ms |" in text
