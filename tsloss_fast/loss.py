@@ -23,9 +23,11 @@ class PendingTSLoss:
     def result(self, return_terms: bool = False) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """What `TSLoss.forward` returns; waits for the host's part alone, never for the device."""
         loss, h0, h1 = self._terms()
-        if self._reduction == "mean" and loss.ndim > 0:
-            loss, h0, h1 = loss.mean(), h0.mean(), h1.mean()
-        return (loss, {"h0": h0, "h1": h1}) if return_terms else loss
+        if not return_terms:
+            return loss
+        if self._reduction == "mean":
+            h0, h1 = h0.mean(), h1.mean()
+        return loss, {"h0": h0, "h1": h1}
 
 
 class TSLoss(nn.Module):
@@ -207,18 +209,35 @@ class TSLoss(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         by_mean = self.scale == "mean"
         h0, h1 = persistence_terms(x, D, h0_bars, h1_bars, self.h1_power, by_mean)
-        loss = self.lambda_ts * (self.beta_h0 * h0 + self.beta_h1 * h1)
-        return loss, h0.detach(), h1.detach()
+        h0_weight, h1_weight = self._weights(x)
+        loss = h0_weight * h0 + h1_weight * h1
+        return loss.sum() if self._sums else loss, h0.detach(), h1.detach()
 
     def _compute(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        h0_weight, h1_weight = self.lambda_ts * self.beta_h0, self.lambda_ts * self.beta_h1
+        h0_weight, h1_weight = self._weights(x)
         by_mean = self.scale == "mean"
         if self.mode == "persistence":
-            return ops.loss_terms("persistence", x, h0_weight, h1_weight, self.h1_power, by_mean, 1)
+            return ops.loss_terms(
+                "persistence", self._sums, x, h0_weight, h1_weight, self.h1_power, by_mean, 1
+            )
         return ops.loss_terms(
-            "surrogate", x, h0_weight, h1_weight, self.tau, self.alpha, self.lambda_repel,
-            self.lambda_attract, by_mean, self.self_pairs, self.detach_scales,
+            "surrogate", self._sums, x, h0_weight, h1_weight, self.tau, self.alpha,
+            self.lambda_repel, self.lambda_attract, by_mean, self.self_pairs, self.detach_scales,
         )  # fmt: skip
+
+    @property
+    def _sums(self) -> bool:
+        """Whether the losses of the clouds are summed, to a mean: `_weights` hold their shares.
+
+        To divide the sum would cost a pass over the gradient.
+        """
+        return self.reduction == "mean"
+
+    def _weights(self, x: Tensor) -> tuple[float, float]:
+        """The weights of L_H0 and L_H1 in the loss of each cloud."""
+        clouds = x.shape[:-2].numel() if self._sums else 1
+        each = self.lambda_ts / clouds
+        return each * self.beta_h0, each * self.beta_h1
 
     def extra_repr(self) -> str:
         """Name the options of the chosen mode."""

@@ -275,8 +275,8 @@ class _EagerLoss(torch.autograd.Function):
     """A loss of the engine without the operator around it, which takes longer than 20 points do."""
 
     @staticmethod
-    def forward(ctx: Any, prompt: Tensor, results: tuple[Tensor, ...]) -> Tensor:
-        loss, _, _, slope = results
+    def forward(ctx: Any, prompt: Tensor, results: tuple[Tensor, Tensor]) -> Tensor:
+        loss, slope = results
         ctx.save_for_backward(slope)
         ctx.options = 1
         return loss
@@ -306,20 +306,27 @@ def wants_gradient(x: Tensor) -> bool:
     return x.requires_grad and torch.is_grad_enabled()
 
 
-def loss_terms(mode: str, prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor]:
+def loss_terms(
+    mode: str, sums: bool, prompt: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, L_H0, L_H1) of `persistence_loss` or `surrogate_loss`, by the shortest way to it.
 
-    Without need of a gradient none is computed.
+    The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
+    computed.
     """
     if not is_plain(prompt):
         operator = persistence_loss if mode == "persistence" else surrogate_loss
-        return operator(prompt, *options)[:3]
+        loss, h0, h1, _ = operator(prompt, *options)
+        return loss.sum() if sums else loss, h0, h1
     with_grad = wants_gradient(prompt)
     kernel = _C.persistence_loss if mode == "persistence" else _C.surrogate_loss
     arrays = kernel(host_array(prompt), *options, with_grad, torch.get_num_threads())
-    results = _loss_outputs(prompt, arrays)
-    loss = _EagerLoss.apply(prompt, results) if with_grad else results[0]
-    return loss, results[1], results[2]
+    loss, h0, h1, slope = _loss_outputs(prompt, arrays)
+    if sums and loss.ndim:
+        loss = loss.sum()
+    if with_grad:
+        loss = _EagerLoss.apply(prompt, (loss, slope))
+    return loss, h0, h1
 
 
 class _EagerEdgeLengths(torch.autograd.Function):
