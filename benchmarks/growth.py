@@ -186,7 +186,8 @@ def growth_table(content: dict[str, Any]) -> str:
         "",
         f"Exponents are fitted to sizes from {FIT_FROM} on. In every step: at most "
         f"{EVERY_STEP_S * 1e3:g} ms; now and then: at most {NOW_AND_THEN_S:g} s; both are measured "
-        "sizes, none is extrapolated. Memory is what a call takes beside its input, at its peak.",
+        "sizes, none is extrapolated. Memory is what a call takes beside its input, at its peak; "
+        "none where it fits into memory that the process had and gave back.",
     ]
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import results
 from benchmarks.goals import ENGINE, PUBLIC, times
+from benchmarks.growth import PATHS
 from benchmarks.providers import NAMES, OURS
 from benchmarks.rows import Row, cases_of, good, ratio, select, timed
 
@@ -182,6 +183,7 @@ def growth(content: dict[str, Any], quantity: str) -> Figure:
     figure = Figure(figsize=(3.4 * len(paths), 4.2), layout="constrained")
     axes = figure.subplots(1, len(paths), sharex=True, sharey=True, squeeze=False)[0]
     for axis, path in zip(axes, paths, strict=True):
+        shown = 0
         for index, family in enumerate(families):
             rows = [
                 row
@@ -192,7 +194,10 @@ def growth(content: dict[str, Any], quantity: str) -> Figure:
             look |= {"linestyle": _DASHES[index % 4], "markersize": 4, "linewidth": 1.2}
             values = [scale * row[quantity] for row in rows]
             axis.plot([row["n"] for row in rows], values, label=family, **look)
-        axis.set(title=path, xscale="log", yscale="log", xlabel="points n")
+            shown += len(rows)
+        axis.set(title=PATHS[path], xscale="log", yscale="log", xlabel="points n")
+        if shown <= len(families):
+            axis.text(0.5, 0.5, "next to nothing", transform=axis.transAxes, ha="center")
         axis.grid(color="0.9", linewidth=0.6)
     axes[0].set_ylabel(label)
     _legend_below(figure, len(families))
