@@ -55,6 +55,9 @@ struct Batch {
   Shape lead;
   std::size_t B, n, d;
 
+  // Bars of H0 in each cloud.
+  std::size_t h0_bars() const { return n > 0 ? n - 1 : 0; }
+
   // The leading dimensions, and others behind them.
   Shape with(std::initializer_list<std::size_t> trailing) const {
     Shape shape = lead;
@@ -97,7 +100,7 @@ auto with_float_type(const py::array& a, const char* name, Run run) {
 }
 
 // About how many nanoseconds a cloud takes, measured on one core with AVX2: enough to tell whether another
-// thread is worth its start.
+// thread is worth waking.
 struct Nanoseconds {
   double n, d;
 
@@ -135,7 +138,7 @@ std::size_t most_bars(const H1Bars& bars) {
 
 // Pads with -1, though only a matrix that holds NaN lacks bars.
 py::array_t<Index> pack_h0(const H0Bars& bars, const Batch& batch) {
-  const std::size_t K = batch.n > 0 ? batch.n - 1 : 0;
+  const std::size_t K = batch.h0_bars();
   py::array_t<Index> packed(batch.with({K, 3}));
   Index* out = packed.mutable_data();
   for (const auto& cloud : bars) {
@@ -212,7 +215,7 @@ class DiagramArrays {
 
 template <class T>
 py::tuple h0_arrays(const H0Bars& bars, const T* D, const Batch& batch) {
-  const std::size_t K = batch.n > 0 ? batch.n - 1 : 0;
+  const std::size_t K = batch.h0_bars();
   DiagramArrays<T> diagram(batch, K);
   for (std::size_t b = 0; b < batch.B; ++b, D += batch.n * batch.n) {
     for (const H0Bar& bar : bars[b]) {

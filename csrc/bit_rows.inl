@@ -1,6 +1,6 @@
 // Rows of bits in registers, for sweeps that foreach_isa.inl compiles; included by those.
 
-// The widest register that divides a row of W words; W = 0 stands for any multiple of kRowWords.
+// The widest register that divides a row of W words; W = 0 stands for any multiple of 8.
 template <std::size_t W>
 constexpr std::size_t kBitBytes = W == 0 || W * 8 > kRegisterBytes ? kRegisterBytes : W * 8;
 
@@ -31,8 +31,6 @@ inline Bits load_bits(const Word* p) {
 inline bool any_bit(Word bits) { return bits != 0; }
 
 inline bool any_bit(typename BitsOf<16>::type bits) { return (bits[0] | bits[1]) != 0; }
-
-inline Word word_of(Word bits, std::size_t) { return bits; }
 
 #if TSL_ISA >= 2
 inline bool any_bit(typename BitsOf<32>::type bits) {

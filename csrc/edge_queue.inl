@@ -156,7 +156,7 @@ class EdgeQueue {
   template <class Visit>
   void skip_shorter(T length, Visit visit) {
     std::size_t to = buckets_;
-    if (length < hi_) to = std::min(to, bucket_of(length));
+    if (length < hi_) to = std::min(to, bucket_of(length, lo_, scale_, buckets_));
     if (to > bucket_) {
       const Item* const end = memory_.spread.data() + memory_.starts[to];
       for (const Item* e = memory_.spread.data() + memory_.starts[bucket_]; e != end; ++e)
@@ -236,9 +236,9 @@ class EdgeQueue {
     }
   }
 
-  std::size_t bucket_of(T length) const {
+  static std::size_t bucket_of(T length, T lo, T scale, std::size_t buckets) {
     std::int32_t found;
-    find_buckets(&length, 1, lo_, scale_, buckets_, &found);
+    find_buckets(&length, 1, lo, scale, buckets, &found);
     return static_cast<std::size_t>(found);
   }
 
@@ -304,26 +304,21 @@ class EdgeQueue {
     }
     spread_again(begin, count, lo, scale, buckets);
     for (Item* from = begin; from != end;) {
-      const std::size_t b = place(*from, lo, scale, buckets);
+      const std::size_t b = bucket_of(from->length, lo, scale, buckets);
       Item* to = from + 1;
-      while (to != end && place(*to, lo, scale, buckets) == b) ++to;
+      while (to != end && bucket_of(to->length, lo, scale, buckets) == b) ++to;
       if (to - from > 1) sort(from, to, spreads + 1);
       from = to;
     }
   }
 
-  static std::size_t place(const Item& e, T lo, T scale, std::size_t buckets) {
-    std::int32_t found;
-    find_buckets(&e.length, 1, lo, scale, buckets, &found);
-    return static_cast<std::size_t>(found);
-  }
-
   void spread_again(Item* items, std::size_t count, T lo, T scale, std::size_t buckets) {
     memory_.resort.assign(items, items + count);
     std::vector<std::uint32_t> starts(buckets + 1, 0);
-    for (const Item& e : memory_.resort) ++starts[place(e, lo, scale, buckets) + 1];
+    for (const Item& e : memory_.resort) ++starts[bucket_of(e.length, lo, scale, buckets) + 1];
     for (std::size_t b = 1; b <= buckets; ++b) starts[b] += starts[b - 1];
-    for (const Item& e : memory_.resort) items[starts[place(e, lo, scale, buckets)]++] = e;
+    for (const Item& e : memory_.resort)
+      items[starts[bucket_of(e.length, lo, scale, buckets)]++] = e;
   }
 
   const T* D_;

@@ -29,15 +29,15 @@ ThreadPool& ThreadPool::of_process() {
   return *current;
 }
 
-void ThreadPool::run(std::size_t helpers, const std::function<void()>& run) {
-  Job job{run, helpers, 0};
+void ThreadPool::run(std::size_t helpers, const std::function<void()>& work) {
+  Job job{work, helpers, 0};
   {
     const std::lock_guard<std::mutex> lock(guard_);
     make_threads(helpers);
     jobs_.push_back(&job);
   }
   for (std::size_t t = 0; t < helpers; ++t) asked_.notify_one();
-  run();
+  work();
   std::unique_lock<std::mutex> lock(guard_);
   // What no thread has begun by now is done.
   if (job.wanted > 0) jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
@@ -60,7 +60,7 @@ void ThreadPool::serve() {
     ++job.active;
     if (--job.wanted == 0) jobs_.pop_front();
     lock.unlock();
-    job.run();
+    job.work();
     lock.lock();
     if (--job.active == 0) returned_.notify_all();
   }

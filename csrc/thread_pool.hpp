@@ -16,13 +16,13 @@ class ThreadPool {
   // That of this process: a fork leaves the child without the threads, so it gets a pool of its own.
   static ThreadPool& of_process();
 
-  // Calls `run` on this thread and on up to `helpers` others, and returns when all that began have returned.
-  // `run` must not throw.
-  void run(std::size_t helpers, const std::function<void()>& run);
+  // Calls `work` on this thread and on up to `helpers` others, and returns when all that began have returned.
+  // `work` must not throw.
+  void run(std::size_t helpers, const std::function<void()>& work);
 
  private:
   struct Job {
-    const std::function<void()>& run;
+    const std::function<void()>& work;
     std::size_t wanted;
     std::size_t active;
   };
