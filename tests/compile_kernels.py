@@ -10,6 +10,7 @@ import json
 import re
 import sys
 
+import sass
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
@@ -51,18 +52,18 @@ def distance_cases():
     """The kernels of direct distances."""
     found = {}
     for total, name, wide in widened():
-        tile, share = direct.tile_options(total), direct.share_options(total)
+        tile, share = direct.direct_options(total), direct.sum_options(total)
+        join = direct.store_options(total)
         pointers = {"x": name, "D": wide}
         halves = {"x": name, "partial": wide}
         found[f"direct-{name}"] = (direct._direct_kernel, pointers, tile, {})
         found[f"share-{name}"] = (direct._share_kernel, halves, share, {})
-        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, tile, {})
+        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, join, {})
     return found
 
 
 def product_cases():
     """The kernels of distances by a product, which has one dtype whatever the points have."""
-    tile = {"TILE": product.TILE, **direct.tile_options(torch.float32)}
     found = {
         "product": (
             product._product_kernel,
@@ -80,7 +81,7 @@ def product_cases():
         mean = {"x": name, "mean": wide}
         found[f"mean-{name}"] = (product._mean_kernel, mean, product.MEAN_BLOCKS, {})
         found[f"centre-{name}"] = (product._centre_kernel, rows, size, {})
-        found[f"anew-{name}"] = (product._anew_kernel, anew, tile, {})
+        found[f"anew-{name}"] = (product._anew_kernel, anew, product.anew_options(), {})
     return found
 
 
@@ -244,6 +245,7 @@ def compiled(name, variant, architecture):
         "atomics": sorted(set(re.findall(r"\b(?:atom|red)\.global\.([\w.]+)", ptx))),
         "inexact": sorted(set(re.findall(r"\b\w+\.[\w.]*(?:approx|ftz|tf32)[\w.]*", ptx))),
         "ttir": binary.asm["ttir"],
+        "loops": sass.innermost_loops(binary.asm["cubin"]),
     }
 
 

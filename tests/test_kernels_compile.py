@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
 import compile_kernels
+
+from tsloss_fast.kernels import direct
 
 # Bytes of registers that a thread may spill to memory, each way.
 MAX_SPILLED = 32
@@ -88,6 +91,32 @@ def test_no_arithmetic_is_approximate(binaries):
         allowed = SURROGATE_INEXACT[dtype] if exponentials else set()
         inexact = {word for word in row["inexact"] if name != "product" or "tf32" not in word}
         assert inexact <= allowed, name
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "architecture", "most"),
+    [
+        ("share-fp32", "contiguous", 90, 575),
+        ("direct-fp32", "contiguous", 90, 580),
+        ("direct-fp32", "strided", 80, 700),
+        ("share-bf16", "contiguous", 90, 670),
+        ("share-fp64", "contiguous", 90, 190),
+    ],
+)
+def test_a_step_of_a_distance_is_two_instructions_a_coordinate(
+    binaries, name, variant, architecture, most
+):
+    """A thread's tile takes 4 coordinates a step; what is beyond two instructions each is counted.
+
+    Triton's default layout deals the pairs of a tile out to the registers, or all this is undone.
+    """
+    step = binaries[name, variant, architecture]["loops"][0]
+    wide = name.endswith("fp64")
+    held = direct.TILES[torch.float64 if wide else torch.float32]["HELD"]
+    adds, fmas = ("DADD", "DFMA") if wide else ("FADD", "FFMA")
+    assert step[adds] == step[fmas] == 4 * held**2
+    assert "SHFL" not in step
+    assert sum(step.values()) <= most
 
 
 def test_the_product_rounds_to_tf32_and_sums_its_steps_outside_the_tensor_cores(binaries):
