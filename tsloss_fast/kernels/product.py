@@ -23,11 +23,11 @@ from tsloss_fast.kernels.direct import (
 )
 
 # Rows of a tile of the product and of a part of it that is summed anew, coordinates that one step
-# takes, warps and stages: with steps of 32 the registers spill.
+# takes, warps and stages.
 TILE = 128
 BLOCK_K = 16
 BLOCK_N = TILES[torch.float32]["BLOCK_N"]
-LAUNCH = {"num_warps": 8, "num_stages": 2}
+LAUNCH = {"num_warps": 8, "num_stages": 3}
 # Coordinates of a row that one step of the centring takes.
 BLOCK_ROW = 1024
 # Rows that the mean is taken of at most: any row near the middle of the cloud serves as well.
@@ -107,6 +107,15 @@ def _centre_kernel(
 
 
 @triton.jit
+def _tf32(a):
+    """float32 rounded to the 11 bits that the tensor cores read; a NaN may become a number.
+
+    The norms keep every NaN.
+    """
+    return ((a.to(tl.int32, bitcast=True) + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def _product_kernel(
     centred,  # [B, n, width], contiguous
     norms,  # [B, n]
@@ -135,7 +144,11 @@ def _product_kernel(
     products = tl.zeros([TILE, TILE], tl.float32)
     for start in range(0, width, BLOCK_K):
         a_rows, b_rows = tl.load(rows + start), tl.load(columns + start)
-        step = tl.dot(a_rows, b_rows, input_precision="tf32x3")
+        a1, b1 = _tf32(a_rows), _tf32(b_rows)
+        a2, b2 = _tf32(a_rows - a1), _tf32(b_rows - b1)
+        step = tl.dot(a2, b1, input_precision="tf32")
+        step = tl.dot(a1, b2, step, input_precision="tf32")
+        step = tl.dot(a1, b1, step, input_precision="tf32")
         # The factor keeps the compiler from summing all steps inside the tensor cores, which cut
         # digits off where this addition rounds.
         products += -2.0 * step
