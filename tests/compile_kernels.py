@@ -21,6 +21,7 @@ from tsloss_fast.kernels import (
     h0_elder,
     h0_large,
     h0_small,
+    persistence_terms,
     product,
     scatter,
     scatter_differences,
@@ -99,6 +100,15 @@ def gradient_cases():
             scatter_differences.difference_options(),
             {},
         )
+        if name == wide:
+            terms = dict.fromkeys(("lengths", "loss", "h0_term", "h1_term", "weights"), name)
+            for form, power in {"": 2.0, "power-": 1.5}.items():
+                found[f"persistence_terms-{form}{name}"] = (
+                    persistence_terms._persistence_terms_kernel,
+                    terms | {"scales": "fp64"},
+                    persistence_terms.power_options(power),
+                    {},
+                )
         found[f"edge_lengths-{name}"] = (
             edge_lengths._edge_lengths_kernel,
             {"x": name, "edges": "i64", "lengths": wide},
@@ -195,8 +205,10 @@ def source(kernel, pointers, constants, variant):
     integers = [name for name in names if name not in known]
     fixed = dict(constants)
     if variant == "ones":
-        # A cloud of one point never reaches the kernels of H0 and of the surrogate.
-        has_pairs = ".h0_" in kernel.fn.__module__ or "surrogate" in kernel.fn.__module__
+        # A cloud of one point never reaches the kernels of H0 and of the losses.
+        has_pairs = any(
+            part in kernel.fn.__module__ for part in (".h0_", "surrogate", "persistence_terms")
+        )
         never = {"width", "n"} if has_pairs else {"width"}
         fixed |= {name: 1 for name in integers if name not in never}
     if variant == "contiguous":

@@ -15,14 +15,13 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first; a module may import from lower layers and from its own, never from above.
 LAYERS = [
-    {"diagram", "validation", "timing", "scaling", "_C"},
+    {"diagram", "validation", "timing", "scaling", "persistence_terms", "_C"},
     {"engine", "interchange"},
     {"kernels", "host_h1"},
     {"cuda"},
     {"ops"},
     {"persistence"},
     {"summaries"},
-    {"persistence_terms"},
     {"loss", "balance", "started_loss"},
     {"prompt"},
     {"monitor", "topology_log", "tuning", "integrations", "plots", "bench"},

@@ -1,37 +1,35 @@
-"""The two terms of TSLoss on critical edges that are known already, in differentiable torch."""
+"""The exact loss on the lengths of its critical edges, in torch: what the CUDA kernel computes."""
 
 from __future__ import annotations
 
 from torch import Tensor, cat
 
-from tsloss_fast import ops
-from tsloss_fast.scaling import unit_of
-
 
 def persistence_terms(
-    x: Tensor, D: Tensor, h0: Tensor, h1: Tensor, h1_power: float, scale_by_mean: bool
-) -> tuple[Tensor, Tensor]:
-    """L_H0 and L_H1 [...] of `TSLoss` (there the formulas) for the points ``x`` [..., n, d].
+    lengths: Tensor, n: int, h0_weight: float, h1_weight: float, h1_power: float, scales: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss, L_H0 and L_H1 [...] of `TSLoss` (there the formulas), and the weights of its gradient.
 
-    ``D`` [..., n, n] are their distances, and ``h0`` [..., n-1, 3] and ``h1`` [..., K, 4] their
-    bars, as `ops.h1_critical_edges` gives them. Nothing here waits for a device.
+    ``lengths`` [..., n - 1 + 2 K] are the deaths of H0, the births of H1 and its deaths, 0 where
+    padded, and ``scales`` [...], float64, what they are multiplied by first. The gradient on the
+    points is ``scale * sum weight (x_i - x_j)`` over the edges, weights [..., n - 1 + 2 K].
     """
-    n, K = x.shape[-2], h1.shape[-2]
-    edges = cat((h0[..., 1:], h1[..., :2], h1[..., 2:]), dim=-2)  # [..., n - 1 + 2 K, 2]
-    if scale_by_mean:
-        # The slope by a length, over the length, would leave the range of float32 for clouds that
-        # are tiny or huge.
-        unit = unit_of(D)  # [..., 1, 1]
-        x, D = x / unit, D / unit
+    K = (lengths.shape[-1] - (n - 1)) // 2
     # Few numbers, so float64 costs nothing, and the variance keeps its digits.
-    lengths = ops.edge_lengths(x, edges).double()
-    if scale_by_mean:
-        mean = D.mean((-2, -1)).double()
-        lengths = lengths / mean.where(mean > 0, 1).unsqueeze(-1)
-    lifetimes, births, deaths = lengths.split((n - 1, K, K), dim=-1)
+    scaled = lengths.double() * scales.unsqueeze(-1)
+    h0_lifetimes, births, deaths = scaled.split((n - 1, K, K), dim=-1)
     # One point has no lifetime, and its term is 0.
     count = max(n - 1, 1)
-    mean_lifetime = lifetimes.sum(-1, keepdim=True) / count
-    h0_term = (lifetimes - mean_lifetime).square().sum(-1) / count
-    h1_term = (deaths - births).pow(h1_power).where(h1[..., 0] >= 0, 0).sum(-1) / n
-    return h0_term.to(x.dtype), h1_term.to(x.dtype)
+    above = h0_lifetimes - h0_lifetimes.sum(-1, keepdim=True) / count
+    h0 = above.square().sum(-1) / count
+    # Lengths that were summed anew may be out of order by a rounding.
+    lifetimes = (deaths - births).clamp(min=0)
+    h1 = lifetimes.pow(h1_power).sum(-1) / n
+
+    rise = h1_weight * h1_power / n * lifetimes.pow(h1_power - 1)
+    slopes = cat((h0_weight * 2 / count * above, -rise, rise), dim=-1)
+    # The gradient at coincident points is 0.
+    coincident = lengths == 0
+    weights = (slopes / lengths.masked_fill(coincident, 1)).masked_fill(coincident, 0)
+    parts = (h0_weight * h0 + h1_weight * h1, h0, h1, weights)
+    return tuple(part.to(lengths.dtype) for part in parts)  # type: ignore[return-value]
