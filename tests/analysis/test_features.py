@@ -6,7 +6,7 @@ from clouds import cloud
 
 from tsloss_fast.analysis.features import topologies
 from tsloss_fast.persistence import pairwise_distances, rips_persistence
-from tsloss_fast.summaries import topology_summary
+from tsloss_fast.persistence.summaries import topology_summary
 
 
 def test_shapes_and_dtypes_are_mixed_and_order_is_kept():

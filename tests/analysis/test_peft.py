@@ -12,8 +12,8 @@ from tsloss_fast import cli
 from tsloss_fast.analysis.find import find_checkpoints
 from tsloss_fast.analysis.read import UnreadablePrompt, read_prompt
 from tsloss_fast.analysis.run import analyze
-from tsloss_fast.integrations.peft import virtual_tokens
-from tsloss_fast.summaries import topology_summary
+from tsloss_fast.persistence.summaries import topology_summary
+from tsloss_fast.prompt.peft import virtual_tokens
 
 pytestmark = [
     pytest.mark.model,

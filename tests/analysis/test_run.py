@@ -14,7 +14,7 @@ from failures import full_disk
 import tsloss_fast
 from tsloss_fast import cli
 from tsloss_fast.analysis.run import OUTPUTS, analyze
-from tsloss_fast.summaries import topology_summary
+from tsloss_fast.persistence.summaries import topology_summary
 
 ROOT = Path(tsloss_fast.__file__).parents[1]
 ROWS = cloud("gaussian", 8, 5, dtype=torch.float32)

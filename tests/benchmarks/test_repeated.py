@@ -4,9 +4,9 @@ import copy
 import json
 
 import pytest
-from test_benchmarks_tables import content, time_row
 
 from benchmarks import repeated
+from tests.benchmarks.test_tables import content, time_row
 
 
 def save(folder, name, **changes):

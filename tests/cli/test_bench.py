@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from tsloss_fast import bench, cli
+from tsloss_fast import cli
+from tsloss_fast.cli import measure as bench
 
 
 @pytest.fixture(autouse=True)

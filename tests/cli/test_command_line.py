@@ -157,7 +157,7 @@ def test_bench_that_does_not_fit_the_memory(capsys, monkeypatch):
     def refuse(*args, **options):
         raise RuntimeError("[enforce fail]\nDefaultCPUAllocator: can't allocate memory: 9 bytes")
 
-    monkeypatch.setattr("tsloss_fast.bench.rips_persistence", refuse)
+    monkeypatch.setattr("tsloss_fast.cli.measure.rips_persistence", refuse)
     status, _, stderr = run(capsys, "bench", "--sizes", 9)
     assert status == 1
     assert stderr == "tsloss-fast: error: too large for the memory; try smaller --sizes or --dim\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-HOOKS = Path(__file__).parent.parent / "docs_hooks"
+HOOKS = Path(__file__).parents[2] / "docs_hooks"
 
 
 def load(name, monkeypatch, **stand_ins):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tsloss_fast import _C
-from tsloss_fast.validation import MAX_POINTS
+from tsloss_fast._checks import MAX_POINTS
 
 ISAS = ["plain", "avx2", "avx512"]
 SHAPES = [(1, 1, 1), (2, 2, 3), (1, 3, 16), (2, 17, 5), (1, 63, 33), (1, 64, 64), (1, 65, 100)]

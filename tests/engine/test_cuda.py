@@ -7,8 +7,10 @@ import torch
 from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
 
-from tsloss_fast import _C, TSLoss, cuda, ops, pairwise_distances, rips_persistence
-from tsloss_fast.host_h1 import PendingBars
+from tsloss_fast import _C, TSLoss, pairwise_distances, rips_persistence
+from tsloss_fast._engine import cuda
+from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.host_h1 import PendingBars
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 

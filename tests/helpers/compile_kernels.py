@@ -1,7 +1,7 @@
 """Compile every kernel ahead of time, without a GPU, and say what each takes.
 
-`python tests/compile_kernels.py [80 90 100]` prints a table; with --json, what the tests read.
-TRITON_INTERPRET must not be 1, for an interpreted kernel has nothing to compile.
+`python tests/helpers/compile_kernels.py [80 90 100]` prints a table; with --json, what the tests
+read. TRITON_INTERPRET must not be 1, for an interpreted kernel has nothing to compile.
 """
 
 import contextlib
@@ -15,19 +15,16 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from tsloss_fast.kernels import (
-    direct,
-    edge_lengths,
-    h0_elder,
-    h0_large,
-    h0_small,
-    product,
-    scatter,
-    scatter_differences,
-    surrogate,
-    surrogate_tiled,
-)
-from tsloss_fast.validation import MAX_POINTS
+from tsloss_fast._checks import MAX_POINTS
+from tsloss_fast._engine.kernels import edge_lengths
+from tsloss_fast._engine.kernels.distances import direct, product
+from tsloss_fast._engine.kernels.h0 import elder as h0_elder
+from tsloss_fast._engine.kernels.h0 import large as h0_large
+from tsloss_fast._engine.kernels.h0 import small as h0_small
+from tsloss_fast._engine.kernels.scatter import differences as scatter_differences
+from tsloss_fast._engine.kernels.scatter import edges as scatter
+from tsloss_fast._engine.kernels.surrogate import launch as surrogate
+from tsloss_fast._engine.kernels.surrogate import tiled as surrogate_tiled
 
 ARCHITECTURES = (80, 90, 100)
 # What a launcher itself allocates or rounds up is divisible by 16 in every launch.

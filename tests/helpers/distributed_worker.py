@@ -144,7 +144,7 @@ def fsdp1_frozen_model():
 def peft_model():
     import peft
 
-    from tsloss_fast.integrations.peft import add_tsloss
+    from tsloss_fast.prompt.peft import add_tsloss
 
     config = peft.PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=N)
     model = peft.get_peft_model(tiny_model(), config)

@@ -1,6 +1,5 @@
 """Slow, independent answers that both the package and its reference are compared with."""
 
-import gudhi
 import numpy as np
 import scipy.sparse
 import torch
@@ -56,6 +55,8 @@ def matrix_reduction(D):
 
 def gudhi_intervals(D):
     """Sorted finite bars of positive length of H0 and H1, from gudhi's simplex tree on D itself."""
+    import gudhi
+
     tree = gudhi.RipsComplex(distance_matrix=D.double().numpy()).create_simplex_tree(2)
     tree.compute_persistence(homology_coeff_field=2)
     return [_finite(tree.persistence_intervals_in_dimension(dim)) for dim in (0, 1)]
@@ -63,6 +64,8 @@ def gudhi_intervals(D):
 
 def collapsed_intervals(D):
     """The same for hundreds of points: gudhi's edge collapse first, up to the enclosing radius."""
+    import gudhi
+
     D = D.double()
     radius = D.max(dim=-1).values.min().item()
     rips = gudhi.RipsComplex(distance_matrix=D.numpy(), max_edge_length=radius)

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import tsloss_fast as tsl
-from tsloss_fast import started_loss
-from tsloss_fast.started_loss import StartedLoss
+from tsloss_fast.losses import started as started_loss
+from tsloss_fast.losses.started import StartedLoss
 
 
 class Starting(torch.nn.Module):

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from tsloss_fast.diagram import PersistenceDiagram
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 
 def diagram(births, deaths, mask):

@@ -8,8 +8,7 @@ import pytest
 import torch
 from clouds import FAMILIES, cloud
 
-from tsloss_fast import interchange
-from tsloss_fast.persistence import rips_persistence
+from tsloss_fast.persistence import interchange, rips_persistence
 
 SIZES = (1, 2, 3, 17, 40)
 INF = float("inf")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tsloss_fast.persistence import rips_persistence
-from tsloss_fast.plots import plot_barcodes, plot_diagrams, save_figure
+from tsloss_fast.persistence.plots import plot_barcodes, plot_diagrams, save_figure
 
 SQUARE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 

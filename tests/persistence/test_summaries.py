@@ -9,7 +9,7 @@ from clouds import FAMILIES, cloud, clouds
 from hypothesis import given
 
 from tsloss_fast import reference
-from tsloss_fast.diagram import PersistenceDiagram
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 SQUARE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
 

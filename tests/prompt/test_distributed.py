@@ -14,7 +14,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
 ]
 
-TESTS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+WORKER = ROOT / "tests/helpers/distributed_worker.py"
 
 # Two processes add the same gradients in another order: measured, up to 4e-7 after six steps of
 # AdamW that move each entry by 0.07 on average, entries being of size 1.
@@ -45,9 +46,9 @@ LAUNCHERS = {
 
 def launched(launcher, out, *cases):
     """What each of two processes came to, by case."""
-    path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, *LAUNCHERS[launcher], TESTS / "distributed_worker.py", out, *cases],
+        [sys.executable, *LAUNCHERS[launcher], WORKER, out, *cases],
         capture_output=True,
         text=True,
         cwd=out,

@@ -14,9 +14,9 @@ import torch
 from tiny_lm import DIM, tiny_model
 
 import tsloss_fast as tsl
-from tsloss_fast import monitor as monitor_module
-from tsloss_fast.monitor import TopologyMonitor
-from tsloss_fast.topology_log import TopologyLog, TopologyLogError
+from tsloss_fast.prompt import monitor as monitor_module
+from tsloss_fast.prompt.monitor import TopologyMonitor
+from tsloss_fast.prompt.topology_log import TopologyLog, TopologyLogError
 from tsloss_fast.tuning import models
 
 
@@ -106,7 +106,7 @@ class TestSources:
     def test_peft_models_without_their_dropout(self, file):
         import peft
 
-        from tsloss_fast.integrations.peft import virtual_tokens
+        from tsloss_fast.prompt.peft import virtual_tokens
 
         config = peft.PromptEncoderConfig(
             task_type="CAUSAL_LM", num_virtual_tokens=6, encoder_hidden_size=7,
@@ -304,7 +304,7 @@ class TestNeverStopsTraining:
         monitor = TopologyMonitor(file, every=1, budget=None)
         prompt = torch.randn(4, 2)
         prompt[2, 1] = torch.nan
-        with caplog.at_level(logging.WARNING, "tsloss_fast.monitor"):
+        with caplog.at_level(logging.WARNING, "tsloss_fast.prompt.monitor"):
             for step in range(3):
                 monitor(step, prompt)
             monitor(3, torch.randn(4, 2))
@@ -482,7 +482,7 @@ class TestTrainer:
         return model
 
     def test_records_start_steps_and_end(self, tmp_path, caplog):
-        with caplog.at_level(logging.INFO, "tsloss_fast.monitor"):
+        with caplog.at_level(logging.INFO, "tsloss_fast.prompt.monitor"):
             model = self.train(tmp_path, steps=5)
         found = records(tmp_path / "topology.jsonl")
         assert [record["step"] for record in found] == [0, 2, 4, 5]

@@ -15,8 +15,8 @@ import transformers
 from tiny_lm import DIM, WORDS, tiny_model
 
 import tsloss_fast as tsl
-from tsloss_fast import ops
-from tsloss_fast.integrations.peft import add_tsloss, virtual_tokens
+from tsloss_fast._engine import operators as ops
+from tsloss_fast.prompt.peft import add_tsloss, virtual_tokens
 from tsloss_fast.tuning import models
 
 pytestmark = [
@@ -612,7 +612,7 @@ class TestErrors:
             sys.modules["peft"] = None
             import tsloss_fast.integrations
             try:
-                import tsloss_fast.integrations.peft
+                import tsloss_fast.prompt.peft
             except ImportError as error:
                 print(error)
         """

@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny_lm import DIM, WORDS, tiny_model
 
-from tsloss_fast.balance import GradientBalance
-from tsloss_fast.loss import PendingTSLoss, TSLoss
+from tsloss_fast.losses.tsloss import PendingTSLoss, TSLoss
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
+from tsloss_fast.prompt.balance import GradientBalance
 from tsloss_fast.tuning.objectives import LOSSES, make_objective
 
 pytestmark = pytest.mark.model

@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_lm import tiny_model, tiny_tokenizer
 
-from tsloss_fast.loss import TSLoss
-from tsloss_fast.summaries import topology_summary
+from tsloss_fast.losses.tsloss import TSLoss
+from tsloss_fast.persistence.summaries import topology_summary
 from tsloss_fast.tuning import demo
 from tsloss_fast.tuning.data import read_jsonl
 from tsloss_fast.tuning.run import tune

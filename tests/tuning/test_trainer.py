@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_lm import DIM, save_tiny, tiny_model, tiny_tokenizer, write_jsonl
 
-from tsloss_fast.loss import TSLoss
+from tsloss_fast.losses.tsloss import TSLoss
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.tuning import trainer as trainer_module
 from tsloss_fast.tuning.checkpoints import RunError

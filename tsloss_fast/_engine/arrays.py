@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import DLDeviceType, to_dlpack
 
-from tsloss_fast.validation import describe
+from tsloss_fast._checks import describe
 
 try:
     import tsloss_fast._C as _C

@@ -13,9 +13,9 @@ from types import ModuleType
 
 from torch import Tensor
 
-from tsloss_fast.engine import batch_of, clouds
-from tsloss_fast.host_h1 import PendingBars
-from tsloss_fast.scaling import unit_of
+from tsloss_fast._engine.arrays import batch_of, clouds
+from tsloss_fast._engine.host_h1 import PendingBars
+from tsloss_fast._engine.scaling import unit_of
 
 
 @functools.cache
@@ -29,51 +29,46 @@ def kernels() -> ModuleType:
             "Linux bring it; else `pip install triton`. Or compute on the CPU: pass x.cpu(). "
             f"The cause: {error}"
         ) from error
-    import tsloss_fast.kernels
-    import tsloss_fast.kernels.distances
-    import tsloss_fast.kernels.edge_lengths
-    import tsloss_fast.kernels.h0
-    import tsloss_fast.kernels.scatter
-    import tsloss_fast.kernels.scatter_differences
-    import tsloss_fast.kernels.surrogate
+    import tsloss_fast._engine.kernels.distances
+    import tsloss_fast._engine.kernels.edge_lengths
+    import tsloss_fast._engine.kernels.h0
+    import tsloss_fast._engine.kernels.scatter
+    import tsloss_fast._engine.kernels.surrogate
 
     return tsloss_fast.kernels
 
 
 def pairwise_distances(x: Tensor) -> Tensor:
-    """See `ops.pairwise_distances`."""
+    """See `operators.pairwise_distances`."""
     D = kernels().distances.pairwise_distances(clouds(x))
     return D.reshape(*batch_of(x), *D.shape[1:])
 
 
 def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
-    """See `ops.scatter_differences`."""
-    return (
-        kernels()
-        .scatter_differences.scatter_differences(clouds(x), clouds(weights))
-        .reshape(x.shape)
-    )
+    """See `operators.scatter_differences`."""
+    out = kernels().scatter.scatter_differences(clouds(x), clouds(weights))
+    return out.reshape(x.shape)
 
 
 def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
-    """See `ops.scatter_edges`."""
+    """See `operators.scatter_edges`."""
     out = kernels().scatter.scatter_edges(clouds(x), clouds(edges), clouds(weights, 1))
     return out.reshape(x.shape)
 
 
 def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
-    """See `ops.edge_lengths`."""
+    """See `operators.edge_lengths`."""
     return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
 
 
 def h0_critical_edges(D: Tensor) -> Tensor:
-    """See `ops.h0_critical_edges`."""
+    """See `operators.h0_critical_edges`."""
     bars = kernels().h0.h0_critical_edges(clouds(D))
     return bars.reshape(*batch_of(D), *bars.shape[1:])
 
 
 def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
-    """See `ops.h1_critical_edges`; waits for the copy of ``D`` to the host."""
+    """See `operators.h1_critical_edges`; waits for the copy of ``D`` to the host."""
     return PendingBars(D, D, "x").result()
 
 
@@ -89,7 +84,7 @@ def surrogate_loss(
     self_pairs: bool,
     detach_scales: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `ops.surrogate_loss`."""
+    """See `operators.surrogate_loss`."""
     launch = kernels()
     x = clouds(prompt)
     D = launch.distances.pairwise_distances(x)
@@ -102,7 +97,7 @@ def surrogate_loss(
         D, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean,
         self_pairs, detach_scales,
     )  # fmt: skip
-    slope = launch.scatter_differences.scatter_differences(x, weights)
+    slope = launch.scatter.scatter_differences(x, weights)
     slope = (slope if unit is None else slope / unit).reshape(prompt.shape)
     loss, h0, h1 = (term.reshape(batch_of(prompt)) for term in terms)
     return loss, h0, h1, slope

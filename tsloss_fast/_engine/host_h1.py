@@ -13,7 +13,7 @@ from threading import Thread
 import torch
 from torch import Tensor
 
-from tsloss_fast.engine import _C, host_array, require_finite
+from tsloss_fast._engine.arrays import _C, host_array, require_finite
 
 
 class PendingBars:
@@ -47,7 +47,7 @@ class PendingBars:
             self._bars.set_exception(error)
 
     def result(self) -> tuple[Tensor, Tensor]:
-        """The edges as `ops.h1_critical_edges` gives them, on the device of ``D``.
+        """The edges as `operators.h1_critical_edges` gives them, on the device of ``D``.
 
         Waits for the host's thread, and for nothing else.
 

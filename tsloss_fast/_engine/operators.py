@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast import cuda
-from tsloss_fast.engine import _C, batch_of, host_array, require_finite
+from tsloss_fast._engine import cuda
+from tsloss_fast._engine.arrays import _C, batch_of, host_array, require_finite
 
 custom_op = torch.library.custom_op
 

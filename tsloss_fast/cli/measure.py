@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from tsloss_fast import reference
-from tsloss_fast.loss import TSLoss
-from tsloss_fast.persistence import rips_persistence
-from tsloss_fast.timing import Spread, repeats_for, sample, show_seconds, spread
-from tsloss_fast.validation import MAX_POINTS
+from tsloss_fast._checks import MAX_POINTS
+from tsloss_fast._timing import Spread, repeats_for, sample, show_seconds, spread
+from tsloss_fast.losses.tsloss import TSLoss
+from tsloss_fast.persistence.rips import rips_persistence
 
 SAMPLES, SLOW_SAMPLES, SLOW_S = 9, 3, 0.2
 # Calls take so many clouds in turn: a processor learns the branches of a single one by heart.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, cat
 
-from tsloss_fast import ops
-from tsloss_fast.scaling import unit_of
+from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.scaling import unit_of
 
 
 def persistence_terms(

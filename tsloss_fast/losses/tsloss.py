@@ -7,10 +7,10 @@ from typing import Literal, overload
 
 from torch import Tensor, nn
 
-from tsloss_fast import ops
-from tsloss_fast.host_h1 import PendingBars
-from tsloss_fast.persistence_terms import persistence_terms
-from tsloss_fast.validation import check_choice, check_cloud, check_flag, check_number, describe
+from tsloss_fast._checks import check_choice, check_cloud, check_flag, check_number, describe
+from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.host_h1 import PendingBars
+from tsloss_fast.losses.persistence_terms import persistence_terms
 
 
 class PendingTSLoss:

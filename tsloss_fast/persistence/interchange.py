@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsloss_fast.diagram import PersistenceDiagram
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 Diagrams = Sequence[PersistenceDiagram]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsloss_fast.diagram import PersistenceDiagram
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

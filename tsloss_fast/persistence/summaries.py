@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from tsloss_fast.diagram import PersistenceDiagram
-from tsloss_fast.persistence import rips_persistence
-from tsloss_fast.validation import check_number
+from tsloss_fast._checks import check_number
+from tsloss_fast.persistence.diagram import PersistenceDiagram
+from tsloss_fast.persistence.rips import rips_persistence
 
 
 def total_persistence(dgm: PersistenceDiagram, p: float = 1) -> Tensor:

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast.persistence import rips_persistence
-from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
-from tsloss_fast.summaries import summarise_diagrams
-from tsloss_fast.topology_log import TopologyLog
-from tsloss_fast.validation import check_choice, check_number
+from tsloss_fast._checks import check_choice, check_number
+from tsloss_fast.persistence.rips import rips_persistence
+from tsloss_fast.persistence.summaries import summarise_diagrams
+from tsloss_fast.prompt.prompt_tuned_lm import PromptTunedLM
+from tsloss_fast.prompt.soft_prompt import SoftPrompt
+from tsloss_fast.prompt.topology_log import TopologyLog
 
 log = logging.getLogger(__name__)
 
@@ -374,7 +375,7 @@ def _rows_of(source: Any) -> Tensor:
 
 
 def _rows_of_peft(model: Any) -> Tensor:
-    from tsloss_fast.integrations.peft import checked_adapter, virtual_tokens
+    from tsloss_fast.prompt.peft import checked_adapter, virtual_tokens
 
     encoder = model.prompt_encoder[checked_adapter(model)]
     for parameter in encoder.parameters():

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast.started_loss import StartedLoss
+from tsloss_fast.losses.started import StartedLoss
 
 try:
     from peft import PeftModel, PeftType, TaskType

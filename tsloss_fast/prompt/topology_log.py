@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tsloss_fast.tuning.checkpoints import write_atomically
+from tsloss_fast._files import write_atomically
 
 FORMAT = "tsloss_fast.topology"
 VERSION = 1

@@ -13,6 +13,8 @@ pytest.importorskip("triton", reason="the kernels need Triton")
 
 import compile_kernels
 
+import tsloss_fast._engine.kernels
+
 # Bytes of registers that a thread may spill to memory, each way.
 MAX_SPILLED = 32
 # Bytes of shared memory that a program may take on sm_86 and sm_89, the least of all since sm_80.
@@ -50,7 +52,7 @@ def binaries(tmp_path_factory):
 
 
 def test_every_kernel_is_compiled(binaries):
-    sources = (Path(__file__).parent.parent / "tsloss_fast" / "kernels").glob("*.py")
+    sources = Path(tsloss_fast._engine.kernels.__file__).parent.rglob("*.py")
     defined = re.findall(r"^def _(\w+_kernel)\(", "".join(p.read_text() for p in sources), re.M)
     compiled = {kernel.__name__ for kernel, *_ in compile_kernels.cases().values()}
     assert compiled == {f"_{name}" for name in defined}
@@ -165,9 +167,7 @@ def test_every_barrier_is_needed(binaries, name):
 def test_the_compiler_refuses_cpu_tensors(tmp_path):
     code = """
 import torch
-from tsloss_fast.kernels import (
-    distances, edge_lengths, h0, scatter, scatter_differences, surrogate
-)
+from tsloss_fast._engine.kernels import distances, edge_lengths, h0, scatter, surrogate
 
 edges = torch.zeros(1, 3, 2, dtype=torch.int64)
 calls = [
@@ -176,7 +176,7 @@ calls = [
     lambda: scatter.scatter_edges(torch.zeros(1, 3, 3), edges, torch.zeros(1, 3)),
     lambda: surrogate.surrogate_slopes(torch.zeros(1, 3, 3), *[1.0] * 6, *[False] * 3),
     lambda: edge_lengths.edge_lengths(torch.zeros(1, 3, 3), edges),
-    lambda: scatter_differences.scatter_differences(torch.zeros(1, 3, 3), torch.zeros(1, 3, 3)),
+    lambda: scatter.scatter_differences(torch.zeros(1, 3, 3), torch.zeros(1, 3, 3)),
 ]
 for call in calls:
     try:

@@ -9,8 +9,9 @@ from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels import direct, distances
-from tsloss_fast.kernels.direct import BLOCK_D, BLOCK_N
+from tsloss_fast._engine.kernels.distances import direct
+from tsloss_fast._engine.kernels.distances import launch as distances
+from tsloss_fast._engine.kernels.distances.direct import BLOCK_D, BLOCK_N
 
 pairwise_distances = on_device(distances.pairwise_distances)
 

@@ -9,7 +9,7 @@ from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels import edge_lengths as module
+from tsloss_fast._engine.kernels import edge_lengths as module
 
 edge_lengths = on_device(module.edge_lengths)
 

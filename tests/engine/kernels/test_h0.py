@@ -10,8 +10,10 @@ from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels import distances as distance_kernels
-from tsloss_fast.kernels import h0, h0_elder, h0_large
+from tsloss_fast._engine.kernels import distances as distance_kernels
+from tsloss_fast._engine.kernels.h0 import elder as h0_elder
+from tsloss_fast._engine.kernels.h0 import large as h0_large
+from tsloss_fast._engine.kernels.h0 import launch as h0
 
 pairwise_distances = on_device(distance_kernels.pairwise_distances)
 h0_critical_edges = on_device(h0.h0_critical_edges)

@@ -7,8 +7,9 @@ from devices import on_device
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels import distances, product
-from tsloss_fast.kernels.product import BLOCK_K, TRUSTED
+from tsloss_fast._engine.kernels.distances import launch as distances
+from tsloss_fast._engine.kernels.distances import product
+from tsloss_fast._engine.kernels.distances.product import BLOCK_K, TRUSTED
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("kernels_run", "poisoned")]
 

@@ -9,8 +9,8 @@ from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels import scatter
-from tsloss_fast.kernels.scatter import BLOCK_D, BLOCK_K
+from tsloss_fast._engine.kernels.scatter import BLOCK_D, BLOCK_K
+from tsloss_fast._engine.kernels.scatter import edges as scatter
 
 scatter_edges = on_device(scatter.scatter_edges)
 

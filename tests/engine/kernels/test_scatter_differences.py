@@ -9,8 +9,8 @@ from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
-from tsloss_fast.kernels import scatter_differences as module
-from tsloss_fast.kernels.scatter_differences import BLOCK_D
+from tsloss_fast._engine.kernels.scatter import differences as module
+from tsloss_fast._engine.kernels.scatter.differences import BLOCK_D
 
 scatter_differences = on_device(module.scatter_differences)
 

@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from tsloss_fast.validation import FLOATING, describe
+from tsloss_fast._checks import FLOATING, describe
 
 # Programs of a launch are counted along one grid axis.
 MAX_PROGRAMS = 2**31 - 1

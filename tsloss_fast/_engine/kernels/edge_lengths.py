@@ -7,13 +7,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast.kernels.checks import (
+from tsloss_fast._engine.kernels.checks import (
     check_device,
     check_points_and_edges,
     check_programs,
     check_same_device,
 )
-from tsloss_fast.kernels.direct import ENLARGE, REDUCE, SMALLEST
+from tsloss_fast._engine.kernels.distances.direct import ENLARGE, REDUCE, SMALLEST
 
 # Coordinates that one step of a sum takes.
 BLOCK_D = 512
@@ -115,7 +115,7 @@ def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     In Triton's interpreter; on a GPU the tensors must be there.
 
     >>> import torch
-    >>> from tsloss_fast.kernels.edge_lengths import edge_lengths
+    >>> from tsloss_fast._engine.kernels.edge_lengths import edge_lengths
     >>> x = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])
     >>> edge_lengths(x, torch.tensor([[[0, 1], [-1, -1]]]))
     tensor([[5., 0.]])

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast.kernels.checks import check_programs
+from tsloss_fast._engine.kernels.checks import check_programs
 
 # Rows of a tile, and coordinates that one step of its sum takes.
 BLOCK_N = 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tsloss_fast.kernels.checks import check_device, check_tensor
-from tsloss_fast.kernels.direct import _direct_kernel, fill_direct
-from tsloss_fast.kernels.product import fill_by_product
-from tsloss_fast.validation import FLOATING, describe
+from tsloss_fast._checks import FLOATING, describe
+from tsloss_fast._engine.kernels.checks import check_device, check_tensor
+from tsloss_fast._engine.kernels.distances.direct import _direct_kernel, fill_direct
+from tsloss_fast._engine.kernels.distances.product import fill_by_product
 
 # Up to here a product has too few tiles of 128 rows (10) to keep a large GPU busy.
 MAX_DIRECT_POINTS = 512
@@ -51,7 +51,7 @@ def pairwise_distances(x: Tensor) -> Tensor:
     In Triton's interpreter; on a GPU the tensors must be there.
 
     >>> import torch
-    >>> from tsloss_fast.kernels.distances import pairwise_distances
+    >>> from tsloss_fast._engine.kernels.distances import pairwise_distances
     >>> pairwise_distances(torch.tensor([[[0.0, 0.0], [3.0, 4.0]]]))
     tensor([[[0., 5.],
              [5., 0.]]])

@@ -13,8 +13,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast.kernels.checks import check_programs
-from tsloss_fast.kernels.direct import BLOCK_N, _store_lengths, _sum_squares, tile_options
+from tsloss_fast._engine.kernels.checks import check_programs
+from tsloss_fast._engine.kernels.distances.direct import (
+    BLOCK_N,
+    _store_lengths,
+    _sum_squares,
+    tile_options,
+)
 
 # Rows of a tile of the product, coordinates that one step of it takes, warps and stages: with steps
 # of 32 the registers spill.

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast.kernels.h0_keys import NO_EDGE, PAIR
+from tsloss_fast._engine.kernels.h0.keys import NO_EDGE, PAIR
 
 # Vertices of a cloud that a program takes at a time.
 BLOCK = 4096

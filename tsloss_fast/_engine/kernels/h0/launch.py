@@ -6,10 +6,10 @@ import torch
 import triton
 from torch import Tensor
 
-from tsloss_fast.kernels import h0_large, h0_small
-from tsloss_fast.kernels.checks import check_device, check_programs, check_tensor
-from tsloss_fast.kernels.h0_elder import elder_bars
-from tsloss_fast.validation import MAX_POINTS, describe
+from tsloss_fast._checks import MAX_POINTS, describe
+from tsloss_fast._engine.kernels.checks import check_device, check_programs, check_tensor
+from tsloss_fast._engine.kernels.h0 import large, small
+from tsloss_fast._engine.kernels.h0.elder import elder_bars
 
 # torch.sort takes up to 2**31 - 1 entries, here the n * n of one cloud.
 MAX_POINTS_FLOAT64 = 46340
@@ -60,7 +60,7 @@ def h0_critical_edges(D: Tensor) -> Tensor:
     In Triton's interpreter; on a GPU the tensors must be there.
 
     >>> import torch
-    >>> from tsloss_fast.kernels.h0 import h0_critical_edges
+    >>> from tsloss_fast._engine.kernels.h0 import h0_critical_edges
     >>> h0_critical_edges(torch.tensor([[[0.0, 3.0, 2.0], [3.0, 0.0, 1.0], [2.0, 1.0, 0.0]]]))
     tensor([[[2, 1, 2],
              [1, 0, 2]]])
@@ -72,14 +72,14 @@ def h0_critical_edges(D: Tensor) -> Tensor:
     limit = MAX_POINTS_FLOAT64 if D.dtype == torch.float64 else MAX_POINTS
     if n > limit:
         raise ValueError(f"D: expected at most {limit} points, got {describe(D)}")
-    check_device(D, "D", h0_small._boruvka_kernel)
-    check_programs(B if n <= h0_small.MAX_POINTS else B * triton.cdiv(n, h0_large.ROWS), D, "D")
+    check_device(D, "D", small._boruvka_kernel)
+    check_programs(B if n <= small.MAX_POINTS else B * triton.cdiv(n, large.ROWS), D, "D")
     if B == 0 or n == 1:
         return torch.empty(B, n - 1, 3, dtype=torch.int64, device=D.device)
     lengths = length_ranks(D) if D.dtype == torch.float64 else D
-    if n <= h0_small.MAX_POINTS:
-        return h0_small.small_bars(lengths)
-    return elder_bars(*h0_large.boruvka_rounds(lengths))
+    if n <= small.MAX_POINTS:
+        return small.small_bars(lengths)
+    return elder_bars(*large.boruvka_rounds(lengths))
 
 
 def length_ranks(D: Tensor) -> Tensor:

@@ -7,13 +7,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast.kernels.checks import (
+from tsloss_fast._checks import FLOATING, describe
+from tsloss_fast._engine.kernels.checks import (
     check_device,
     check_programs,
     check_same_device,
     check_tensor,
 )
-from tsloss_fast.validation import FLOATING, describe
 
 # Rows and coordinates of a program, and rows that one step of its sums takes.
 BLOCK_I = 8
@@ -95,7 +95,7 @@ def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
     In Triton's interpreter; on a GPU the tensors must be there.
 
     >>> import torch
-    >>> from tsloss_fast.kernels.scatter_differences import scatter_differences
+    >>> from tsloss_fast._engine.kernels.scatter.differences import scatter_differences
     >>> x = torch.tensor([[[0.0], [3.0]]])
     >>> scatter_differences(x, torch.tensor([[[0.0, 1.0], [2.0, 0.0]]]))
     tensor([[[-3.],

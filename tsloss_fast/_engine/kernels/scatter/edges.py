@@ -7,14 +7,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast.kernels.checks import (
+from tsloss_fast._checks import describe
+from tsloss_fast._engine.kernels.checks import (
     check_device,
     check_points_and_edges,
     check_programs,
     check_same_device,
     check_tensor,
 )
-from tsloss_fast.validation import describe
 
 # Edges that one step takes, and coordinates of a program.
 BLOCK_K = 32
@@ -185,7 +185,7 @@ def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     In Triton's interpreter; on a GPU the tensors must be there.
 
     >>> import torch
-    >>> from tsloss_fast.kernels.scatter import scatter_edges
+    >>> from tsloss_fast._engine.kernels.scatter import scatter_edges
     >>> x = torch.tensor([[[0.0], [3.0], [4.0]]])
     >>> scatter_edges(x, torch.tensor([[[0, 1], [1, 2]]]), torch.tensor([[1.0, 2.0]]))
     tensor([[[-3.],

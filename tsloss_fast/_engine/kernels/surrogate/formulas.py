@@ -6,7 +6,6 @@ shortest and longest - zeta, so that the two halves of L_H1 are one formula, see
 """
 
 # Triton takes no annotation of what a function returns.
-# ruff: noqa: ANN201
 
 from __future__ import annotations
 

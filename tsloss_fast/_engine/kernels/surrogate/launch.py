@@ -7,10 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast.kernels import surrogate_formulas as formulas
-from tsloss_fast.kernels.checks import check_device, check_programs, check_tensor
-from tsloss_fast.kernels.surrogate_tiled import launch_tiled
-from tsloss_fast.validation import check_flag, check_number, describe
+from tsloss_fast._checks import check_flag, check_number, describe
+from tsloss_fast._engine.kernels.checks import check_device, check_programs, check_tensor
+from tsloss_fast._engine.kernels.surrogate import formulas
+from tsloss_fast._engine.kernels.surrogate.tiled import launch_tiled
 
 # The largest cloud whose lengths one program keeps in its registers, eight of them a thread. Beyond
 # they spill: of 128 points, 32 lengths and more than a kilobyte a thread.
@@ -152,7 +152,7 @@ def surrogate_slopes(
     In Triton's interpreter; on a GPU the tensors must be there.
 
     >>> import torch
-    >>> from tsloss_fast.kernels.surrogate import surrogate_slopes
+    >>> from tsloss_fast._engine.kernels.surrogate import surrogate_slopes
     >>> D = torch.tensor([[[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]]])
     >>> loss, h0, h1, weights = surrogate_slopes(D, 1, 1, 1, 10, 1, 1, False, False, False)
     >>> torch.equal(loss, h0 + h1), weights.shape

@@ -10,8 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast.kernels import surrogate_formulas as formulas
-from tsloss_fast.kernels.checks import check_programs
+from tsloss_fast._engine.kernels.checks import check_programs
+from tsloss_fast._engine.kernels.surrogate import formulas
 
 # Rows of a program, columns of one step of its loop, and rows that one step of a total takes.
 ROWS = 16
