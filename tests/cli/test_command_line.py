@@ -1,5 +1,6 @@
 """The command line as a user meets it: messages, exit statuses, and Ctrl-C."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -203,9 +204,9 @@ def test_divergence(capsys, model, data, tmp_path):
 
 
 def test_missing_extras_say_what_to_install(capsys, monkeypatch, data, tmp_path):
-    find_spec = cli.importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        cli.importlib.util, "find_spec", lambda n: None if n == "transformers" else find_spec(n)
+        importlib.util, "find_spec", lambda n: None if n == "transformers" else find_spec(n)
     )
     status, _, stderr = run(capsys, "tune", "--data", data, "--out", tmp_path / "run")
     assert status == 2

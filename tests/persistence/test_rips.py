@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oracles import assert_same, assert_valid, edges, gudhi_intervals, select, values
 
-from tsloss_fast import _C, persistence, reference
+from tsloss_fast import _C, reference
+from tsloss_fast.persistence import rips
 
 METRICS = ["euclidean", "cosine", "precomputed"]
 
@@ -427,4 +428,4 @@ def test_the_device_tells_a_distance_matrix_as_the_engine_does(fault):
         entry = {"asymmetric": 0.5, "negative": -1.0, "nan": torch.nan, "diagonal": 2.0}[fault]
         D[1, 4, 4 if fault == "diagonal" else 2] = entry
     expected = [_C.first_matrix_fault(one[None].numpy()) is None for one in D]
-    assert persistence._is_distance_matrix(D).tolist() == expected == [True, fault == "none"]
+    assert rips._is_distance_matrix(D).tolist() == expected == [True, fault == "none"]

@@ -35,7 +35,7 @@ def kernels() -> ModuleType:
     import tsloss_fast._engine.kernels.scatter
     import tsloss_fast._engine.kernels.surrogate
 
-    return tsloss_fast.kernels
+    return tsloss_fast._engine.kernels
 
 
 def pairwise_distances(x: Tensor) -> Tensor:

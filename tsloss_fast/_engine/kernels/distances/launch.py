@@ -21,7 +21,7 @@ def pairwise_distances(x: Tensor) -> Tensor:
     a three-term tf32 product of the rows less their mean, with sums of differences again for each
     tile that holds a pair whose square is less than half of the two rows' squared norms. The
     error is bounded by a relative 1e-5 up to d = 1770, and 2.3e-5 at d = 5120:
-    `tsloss_fast.kernels.product` derives it.
+    `product` derives it.
 
     Parameters
     ----------
