@@ -1,6 +1,8 @@
 """The public functions on the Triton kernels: interpreted in CI, on a CUDA device with --gpu."""
 
+import subprocess
 import sys
+import textwrap
 
 import pytest
 import torch
@@ -219,6 +221,29 @@ class TestPendingBars:
             PendingBars(moved(D), moved(D), "x").result()
 
 
+def test_python_may_end_while_h1_is_computed():
+    """An exception in the model's forward ends the process with its own message, not an abort."""
+    code = """
+        import types, torch
+        from tsloss_fast import host_h1
+
+        rows = torch.nn.functional.normalize(torch.randn(1000, 64))
+        D = torch.cdist(rows, rows)
+        D = (D + D.mT).fill_diagonal_(0)
+        copied = types.SimpleNamespace(synchronize=lambda: None)
+        host_h1._copy_to_host = lambda D: (D.on_host, copied)
+        host_h1._wait_for = lambda copied, device: None
+        on_device = types.SimpleNamespace(device=torch.device("cuda"), on_host=D)
+        pending = host_h1.PendingBars(on_device, on_device, "x")
+        raise RuntimeError("the model failed")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.strip().endswith("RuntimeError: the model failed")
+
+
 @pytest.mark.usefixtures("cuda")
 class TestOnTheDevice:
     """What only a CUDA device can show."""
@@ -287,6 +312,18 @@ class TestOnTheDevice:
         loss = pending.result()
         assert not model_done.query()
         assert loss.item() == expected
+
+    def test_another_graph_may_be_captured_while_h1_is_computed(self):
+        x = points("unit", 300, 8).cuda()
+        expected = TSLoss()(x).item()
+        y = torch.ones(3, device="cuda")
+        graph = torch.cuda.CUDAGraph()
+        pending = TSLoss().start(x)
+        with torch.cuda.graph(graph):
+            doubled = y * 2
+        assert pending.result().item() == expected
+        graph.replay()
+        assert doubled.tolist() == [2, 2, 2]
 
     @pytest.mark.parametrize("mode", MODES)
     def test_two_runs_give_the_same_bits(self, mode):

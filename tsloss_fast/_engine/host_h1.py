@@ -29,16 +29,15 @@ class PendingBars:
         threads = torch.get_num_threads()
         if D.device.type == "cuda":
             on_host, copied = _copy_to_host(D)
-            Thread(
-                target=self._compute, args=(on_host, copied, threads), name="h1", daemon=True
-            ).start()
+            # Not a daemon, which Python would stop amid the engine's C++ at exit, and so abort.
+            Thread(target=self._compute, args=(on_host, copied, threads), name="h1").start()
         else:
             self._compute(D, None, threads)
 
     def _compute(self, D: Tensor, copied: torch.cuda.Event | None, threads: int) -> None:
         try:
             if copied is not None:
-                copied.synchronize()
+                _wait_for(copied, self._D.device)
             matrices = host_array(D)
             require_finite(matrices, self._points, self._name)
             h0, h1 = _C.h1(matrices, threads)
@@ -79,6 +78,12 @@ def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
         # The allocator must not hand the memory of D to others before the copy is done.
         D.record_stream(side)
     return on_host, copied
+
+
+def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
+    # A thread begins on device 0, where the wait would make a context that nothing needs.
+    with torch.cuda.device(device):
+        copied.synchronize()
 
 
 def _to_device(edges: Tensor, device: torch.device) -> Tensor:
