@@ -25,8 +25,9 @@ import torch
 
 import tsloss_fast as tsl
 from benchmarks import results
-from tsloss_fast import _C, ops
-from tsloss_fast.timing import spread
+from tsloss_fast import _C
+from tsloss_fast._engine import operators as ops
+from tsloss_fast._timing import spread
 
 MIB = 2**20
 
