@@ -20,7 +20,7 @@ DEMO_OUT ?= runs/demo
 GPU_PYTHON ?= $(PYTHON)
 
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
+SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
 .PHONY: docs clean

@@ -24,8 +24,8 @@ setup(
     ext_modules=[
         Extension(
             "tsloss_fast._C",
-            sources=sorted(str(path) for path in CSRC.glob("*.cpp")),
-            depends=sorted(str(path) for path in [*CSRC.glob("*.hpp"), *CSRC.glob("*.inl")]),
+            sources=sorted(str(path) for path in CSRC.rglob("*.cpp")),
+            depends=sorted(str(path) for path in [*CSRC.rglob("*.hpp"), *CSRC.rglob("*.inl")]),
             include_dirs=[pybind11.get_include(), str(CSRC)],
             extra_compile_args=FLAGS,
             extra_link_args=[] if sys.platform == "darwin" else ["-pthread"],

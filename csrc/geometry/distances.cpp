@@ -1,6 +1,6 @@
-#include "distances.hpp"
+#include "geometry/distances.hpp"
 
-#include "intrinsics.hpp"
+#include "platform/intrinsics.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -8,7 +8,7 @@
 #include <limits>
 #include <vector>
 
-#include "aligned.hpp"
+#include "platform/aligned.hpp"
 
 namespace tsl {
 namespace {
@@ -41,8 +41,8 @@ inline T length_of(T square, const T* a, const T* b, std::size_t d) {
 }  // namespace
 }  // namespace tsl
 
-#define TSL_KERNELS "distances.inl"
-#include "foreach_isa.inl"
+#define TSL_KERNELS "geometry/distances.inl"
+#include "platform/foreach_isa.inl"
 
 namespace tsl {
 

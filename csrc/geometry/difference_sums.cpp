@@ -1,6 +1,6 @@
-#include "difference_sums.hpp"
+#include "geometry/difference_sums.hpp"
 
-#include "intrinsics.hpp"
+#include "platform/intrinsics.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -19,8 +19,8 @@ T excess(T length, T squares, T share) {
 }  // namespace
 }  // namespace tsl
 
-#define TSL_KERNELS "difference_sums.inl"
-#include "foreach_isa.inl"
+#define TSL_KERNELS "geometry/difference_sums.inl"
+#include "platform/foreach_isa.inl"
 
 namespace tsl {
 

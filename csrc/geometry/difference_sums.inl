@@ -1,6 +1,6 @@
 // Included by difference_sums.cpp once per instruction set.
 
-#include "lanes.inl"
+#include "geometry/lanes.inl"
 
 // |x_i - mean|^2 = mean_j D_ij^2 - (1/2) mean_kl D_kl^2.
 template <class T>

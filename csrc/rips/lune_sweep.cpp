@@ -1,14 +1,14 @@
-#include "lune_sweep.hpp"
+#include "rips/lune_sweep.hpp"
 
-#include "intrinsics.hpp"
+#include "platform/intrinsics.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#define TSL_KERNELS "lune_sweep.inl"
-#include "foreach_isa.inl"
+#define TSL_KERNELS "rips/lune_sweep.inl"
+#include "platform/foreach_isa.inl"
 
 namespace tsl {
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "isa.hpp"
+#include "platform/isa.hpp"
 
 namespace tsl {
 

@@ -1,14 +1,14 @@
-#include "extent.hpp"
+#include "rips/extent.hpp"
 
-#include "intrinsics.hpp"
+#include "platform/intrinsics.hpp"
 
 #include <algorithm>
 #include <cstring>
 #include <limits>
 #include <numeric>
 
-#define TSL_KERNELS "extent.inl"
-#include "foreach_isa.inl"
+#define TSL_KERNELS "rips/extent.inl"
+#include "platform/foreach_isa.inl"
 
 namespace tsl {
 

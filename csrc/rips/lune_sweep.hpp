@@ -5,14 +5,14 @@
 #include <memory>
 #include <vector>
 
-#include "aligned.hpp"
-#include "bitset.hpp"
-#include "edge_queue.hpp"
-#include "filtration.hpp"
-#include "h0.hpp"
-#include "isa.hpp"
-#include "relations.hpp"
-#include "union_find.hpp"
+#include "platform/aligned.hpp"
+#include "rips/bitset.hpp"
+#include "rips/edge_queue.hpp"
+#include "rips/filtration.hpp"
+#include "rips/h0.hpp"
+#include "platform/isa.hpp"
+#include "rips/relations.hpp"
+#include "rips/union_find.hpp"
 
 namespace tsl {
 

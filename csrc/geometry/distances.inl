@@ -1,6 +1,6 @@
 // Included by distances.cpp once per instruction set.
 
-#include "lanes.inl"
+#include "geometry/lanes.inl"
 
 // Rows of a tile that fit the registers of this instruction set.
 #if TSL_ISA == 512

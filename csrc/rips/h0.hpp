@@ -3,8 +3,8 @@
 
 #include <vector>
 
-#include "filtration.hpp"
-#include "union_find.hpp"
+#include "rips/filtration.hpp"
+#include "rips/union_find.hpp"
 
 namespace tsl {
 

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "aligned.hpp"
-#include "bitset.hpp"
+#include "platform/aligned.hpp"
+#include "rips/bitset.hpp"
 
 namespace tsl {
 

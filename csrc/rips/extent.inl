@@ -1,6 +1,6 @@
 // Included by extent.cpp once per instruction set.
 
-#include "lanes.inl"
+#include "geometry/lanes.inl"
 
 template <class T>
 T sum_and_farthest(const T* row, std::size_t n, T& farthest_of_row) {

@@ -1,6 +1,6 @@
 // Included by edge_scatter.cpp once per instruction set.
 
-#include "lanes.inl"
+#include "geometry/lanes.inl"
 
 // Neighbours of a row that one pass over it sums. A pass is compiled for each number of them: a loop over
 // them would keep the sums in memory.

@@ -5,9 +5,9 @@
 #include <cstddef>
 #include <vector>
 
-#include "aligned.hpp"
-#include "edge_scatter.hpp"
-#include "isa.hpp"
+#include "platform/aligned.hpp"
+#include "geometry/edge_scatter.hpp"
+#include "platform/isa.hpp"
 
 namespace tsl {
 

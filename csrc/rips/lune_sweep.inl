@@ -1,9 +1,9 @@
 // Included by lune_sweep.cpp once per instruction set.
 
-#include "bit_rows.inl"
-#include "edge_queue.inl"
-#include "lunes.inl"
-#include "relations.inl"
+#include "rips/bit_rows.inl"
+#include "rips/edge_queue.inl"
+#include "rips/lunes.inl"
+#include "rips/relations.inl"
 
 // Every edge carries an annotation: a sum of generators, such that the annotations around a triangle
 // of the complex cancel. Zero annotations are bits of `zero`; others are stored vectors of

@@ -1,4 +1,4 @@
-#include "h0.hpp"
+#include "rips/h0.hpp"
 
 namespace tsl {
 

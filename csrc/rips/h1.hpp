@@ -9,10 +9,10 @@
 
 #include <vector>
 
-#include "extent.hpp"
-#include "h0.hpp"
-#include "isa.hpp"
-#include "lune_sweep.hpp"
+#include "rips/extent.hpp"
+#include "rips/h0.hpp"
+#include "platform/isa.hpp"
+#include "rips/lune_sweep.hpp"
 
 namespace tsl {
 

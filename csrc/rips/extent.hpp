@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <vector>
 
-#include "filtration.hpp"
-#include "isa.hpp"
+#include "rips/filtration.hpp"
+#include "platform/isa.hpp"
 
 namespace tsl {
 

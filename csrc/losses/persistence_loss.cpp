@@ -1,10 +1,10 @@
-#include "persistence_loss.hpp"
+#include "losses/persistence_loss.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-#include "distances.hpp"
-#include "finite.hpp"
+#include "geometry/distances.hpp"
+#include "geometry/finite.hpp"
 
 namespace tsl {
 

@@ -10,17 +10,17 @@
 #include <utility>
 #include <vector>
 
-#include "distances.hpp"
-#include "edge_scatter.hpp"
-#include "finite.hpp"
-#include "h0.hpp"
-#include "h1.hpp"
-#include "isa.hpp"
-#include "kept.hpp"
-#include "losses.hpp"
-#include "persistence_loss.hpp"
-#include "surrogate_loss.hpp"
-#include "parallel.hpp"
+#include "geometry/distances.hpp"
+#include "geometry/edge_scatter.hpp"
+#include "geometry/finite.hpp"
+#include "rips/h0.hpp"
+#include "rips/h1.hpp"
+#include "platform/isa.hpp"
+#include "platform/kept.hpp"
+#include "losses/losses.hpp"
+#include "losses/persistence_loss.hpp"
+#include "losses/surrogate_loss.hpp"
+#include "platform/parallel.hpp"
 
 namespace py = pybind11;
 

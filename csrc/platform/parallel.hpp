@@ -7,7 +7,7 @@
 #include <exception>
 #include <mutex>
 
-#include "thread_pool.hpp"
+#include "platform/thread_pool.hpp"
 
 namespace tsl {
 

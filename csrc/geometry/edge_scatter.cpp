@@ -1,12 +1,12 @@
-#include "edge_scatter.hpp"
+#include "geometry/edge_scatter.hpp"
 
-#include "intrinsics.hpp"
+#include "platform/intrinsics.hpp"
 
 #include <algorithm>
 #include <cstring>
 
-#define TSL_KERNELS "edge_scatter.inl"
-#include "foreach_isa.inl"
+#define TSL_KERNELS "geometry/edge_scatter.inl"
+#include "platform/foreach_isa.inl"
 
 namespace tsl {
 

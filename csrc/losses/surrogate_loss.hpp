@@ -3,10 +3,10 @@
 
 #include <vector>
 
-#include "aligned.hpp"
-#include "difference_sums.hpp"
-#include "isa.hpp"
-#include "losses.hpp"
+#include "platform/aligned.hpp"
+#include "geometry/difference_sums.hpp"
+#include "platform/isa.hpp"
+#include "losses/losses.hpp"
 
 namespace tsl {
 

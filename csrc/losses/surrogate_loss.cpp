@@ -1,6 +1,6 @@
-#include "surrogate_loss.hpp"
+#include "losses/surrogate_loss.hpp"
 
-#include "intrinsics.hpp"
+#include "platform/intrinsics.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -8,11 +8,11 @@
 #include <cstring>
 #include <limits>
 
-#include "distances.hpp"
-#include "finite.hpp"
+#include "geometry/distances.hpp"
+#include "geometry/finite.hpp"
 
-#define TSL_KERNELS "surrogate.inl"
-#include "foreach_isa.inl"
+#define TSL_KERNELS "losses/surrogate.inl"
+#include "platform/foreach_isa.inl"
 
 namespace tsl {
 

@@ -1,4 +1,4 @@
-#include "thread_pool.hpp"
+#include "platform/thread_pool.hpp"
 
 #include <pthread.h>
 

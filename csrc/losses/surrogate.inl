@@ -1,7 +1,7 @@
 // Passes over the rows of D. Included by surrogate_loss.cpp once per instruction set.
 
-#include "lanes.inl"
-#include "exponential.inl"
+#include "geometry/lanes.inl"
+#include "geometry/exponential.inl"
 
 // Sums over all pairs of weights, and of weights times the distance from `origin`.
 struct ScaleSums {

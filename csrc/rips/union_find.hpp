@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "filtration.hpp"
+#include "rips/filtration.hpp"
 
 namespace tsl {
 

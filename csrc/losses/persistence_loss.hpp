@@ -3,11 +3,11 @@
 
 #include <vector>
 
-#include "edge_scatter.hpp"
-#include "h0.hpp"
-#include "h1.hpp"
-#include "isa.hpp"
-#include "losses.hpp"
+#include "geometry/edge_scatter.hpp"
+#include "rips/h0.hpp"
+#include "rips/h1.hpp"
+#include "platform/isa.hpp"
+#include "losses/losses.hpp"
 
 namespace tsl {
 

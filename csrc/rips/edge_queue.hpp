@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "aligned.hpp"
-#include "filtration.hpp"
+#include "platform/aligned.hpp"
+#include "rips/filtration.hpp"
 
 namespace tsl {
 
