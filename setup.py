@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pybind11
+from pybind11.setup_helpers import ParallelCompile
 from setuptools import Extension, setup
 
 CSRC = Path("csrc")
@@ -19,6 +20,9 @@ FLAGS = [
     "-g0",
     "-Wno-psabi",
 ]
+
+# Compiles as many files at once as the machine has cores; NPY_NUM_BUILD_JOBS=1 asks for fewer.
+ParallelCompile("NPY_NUM_BUILD_JOBS", default=0).install()
 
 setup(
     ext_modules=[
