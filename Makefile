@@ -39,6 +39,7 @@ bench-gpu:
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*/*)
 
 demo: env
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tsloss_fast.tuning.demo --out $(DEMO_OUT)

@@ -13,14 +13,14 @@
 #include "geometry/distances.hpp"
 #include "geometry/edge_scatter.hpp"
 #include "geometry/finite.hpp"
-#include "rips/h0.hpp"
-#include "rips/h1.hpp"
-#include "platform/isa.hpp"
-#include "platform/kept.hpp"
 #include "losses/losses.hpp"
 #include "losses/persistence_loss.hpp"
 #include "losses/surrogate_loss.hpp"
+#include "platform/isa.hpp"
+#include "platform/kept.hpp"
 #include "platform/parallel.hpp"
+#include "rips/h0.hpp"
+#include "rips/h1.hpp"
 
 namespace py = pybind11;
 
@@ -33,8 +33,7 @@ using Index = std::int64_t;
 
 std::string describe(const py::array& a) {
   std::string shape;
-  for (py::ssize_t k = 0; k < a.ndim(); ++k)
-    shape += (k ? ", " : "") + std::to_string(a.shape(k));
+  for (py::ssize_t k = 0; k < a.ndim(); ++k) shape += (k ? ", " : "") + std::to_string(a.shape(k));
   return py::str(a.dtype()).cast<std::string>() + " [" + shape + "]";
 }
 
@@ -99,8 +98,8 @@ auto with_float_type(const py::array& a, const char* name, Run run) {
   throw py::type_error(std::string(name) + ": expected float32 or float64, got " + describe(a));
 }
 
-// About how many nanoseconds a cloud takes, measured on one core with AVX2: enough to tell whether another
-// thread is worth waking.
+// About how many nanoseconds a cloud takes, measured on one core with AVX2: enough to tell whether
+// another thread is worth waking.
 struct Nanoseconds {
   double n, d;
 
@@ -169,8 +168,8 @@ py::array_t<Index> pack_h1(const H1Bars& bars, const Batch& batch) {
   return packed;
 }
 
-// The fields of a PersistenceDiagram: births and deaths [..., K], birth and death edges [..., K, 2],
-// mask [..., K]; bars are appended cloud by cloud.
+// The fields of a PersistenceDiagram: births and deaths [..., K], birth and death edges [..., K,
+// 2], mask [..., K]; bars are appended cloud by cloud.
 template <class T>
 class DiagramArrays {
  public:
@@ -344,7 +343,8 @@ py::tuple diagrams(const py::array& D, int max_dim, std::size_t threads,
   });
 }
 
-// The number K of edges [..., K, 2], once they were found to be edges of the batch's clouds or padding.
+// The number K of edges [..., K, 2], once they were found to be edges of the batch's clouds or
+// padding.
 std::size_t check_edges(const py::array& edges, const Batch& batch) {
   require_contiguous(edges, "edges", 2);
   const auto K = static_cast<std::size_t>(edges.shape(edges.ndim() - 2));
@@ -414,7 +414,8 @@ py::array scatter_edges(const py::array& x, const py::array& edges, const py::ar
 }
 
 // Runs one loss over a batch of clouds: (loss [...], L_H0 [...], L_H1 [...], the loss's gradient
-// [..., n, d] or None). A cloud whose distances are not all finite gets NaN for its loss and its terms.
+// [..., n, d] or None). A cloud whose distances are not all finite gets NaN for its loss and its
+// terms.
 template <class Loss, class T, class Options>
 py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Options& options,
                         bool with_grad, std::size_t threads, Isa isa) {
@@ -438,10 +439,9 @@ py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Options& o
     auto loss = tsl::kept_engine<Loss>(batch.n);
     return [&, loss](std::size_t b) {
       const std::size_t at = b * batch.n * batch.d;
-      const tsl::LossTerms terms =
-          loss->compute(options, in + at, batch.n, batch.d, isa, grad_out ? grad_out + at : nullptr);
-      loss_out[b] =
-          static_cast<T>(options.weights.h0 * terms.h0 + options.weights.h1 * terms.h1);
+      const tsl::LossTerms terms = loss->compute(options, in + at, batch.n, batch.d, isa,
+                                                 grad_out ? grad_out + at : nullptr);
+      loss_out[b] = static_cast<T>(options.weights.h0 * terms.h0 + options.weights.h1 * terms.h1);
       h0_out[b] = static_cast<T>(terms.h0);
       h1_out[b] = static_cast<T>(terms.h1);
     };
@@ -501,8 +501,8 @@ const char* entry_fault(T value, T mirrored, bool diagonal) {
   return value < 0 ? "negative" : nullptr;
 }
 
-// Whether no entry of the matrix has a fault. In tiles, for the mirrored entries of one row lie far apart,
-// and without a branch.
+// Whether no entry of the matrix has a fault. In tiles, for the mirrored entries of one row lie far
+// apart, and without a branch.
 template <class T>
 bool is_distance_matrix(const T* matrix, std::size_t n) {
   constexpr std::size_t kTile = 16;
@@ -557,9 +557,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("persistence_loss", &persistence_loss, py::arg("x"), py::arg("h0_weight"),
         py::arg("h1_weight"), py::arg("h1_power"), py::arg("scale_by_mean"), py::arg("max_dim"),
         py::arg("with_grad"), py::arg("threads") = 1, py::arg("isa") = "auto");
-  m.def("surrogate_loss", &surrogate_loss, py::arg("x"), py::arg("h0_weight"),
-        py::arg("h1_weight"), py::arg("tau"), py::arg("alpha"), py::arg("lambda_repel"),
-        py::arg("lambda_attract"), py::arg("scale_by_mean"), py::arg("self_pairs"),
-        py::arg("detach_scales"), py::arg("with_grad"), py::arg("threads") = 1,
-        py::arg("isa") = "auto");
+  m.def("surrogate_loss", &surrogate_loss, py::arg("x"), py::arg("h0_weight"), py::arg("h1_weight"),
+        py::arg("tau"), py::arg("alpha"), py::arg("lambda_repel"), py::arg("lambda_attract"),
+        py::arg("scale_by_mean"), py::arg("self_pairs"), py::arg("detach_scales"),
+        py::arg("with_grad"), py::arg("threads") = 1, py::arg("isa") = "auto");
 }

@@ -9,8 +9,8 @@
 namespace tsl {
 namespace {
 
-// 0 or less for a near pair, coincident points among them: its square over the share of the sum of those
-// from the mean. Where squares leave the range of T, so does the loss.
+// 0 or less for a near pair, coincident points among them: its square over the share of the sum of
+// those from the mean. Where squares leave the range of T, so does the loss.
 template <class T>
 T excess(T length, T squares, T share) {
   return length * length - share * squares;

@@ -1,28 +1,29 @@
-// sum_j w_ij (x_i - x_j), the gradient of a function of the distances, as a product of matrices: half the
-// operations that differences take.
+// sum_j w_ij (x_i - x_j), the gradient of a function of the distances, as a product of matrices:
+// half the operations that differences take.
 #pragma once
 
 #include <cstddef>
 #include <vector>
 
-#include "platform/aligned.hpp"
 #include "geometry/edge_scatter.hpp"
+#include "platform/aligned.hpp"
 #include "platform/isa.hpp"
 
 namespace tsl {
 
-// The product is (diag(w 1) - w) (x - mean). It loses the digits of pairs that are near to each other for
-// their distance from the mean, so those are summed as differences.
+// The product is (diag(w 1) - w) (x - mean). It loses the digits of pairs that are near to each
+// other for their distance from the mean, so those are summed as differences.
 template <class T>
 class DifferenceSums {
  public:
-  // Writes grad_x [n, d] for the cloud x [n, d], its distances D and symmetric weights w, both [n, n]; the
-  // weights have a zero diagonal and are overwritten.
+  // Writes grad_x [n, d] for the cloud x [n, d], its distances D and symmetric weights w, both [n,
+  // n]; the weights have a zero diagonal and are overwritten.
   void write(const T* x, const T* D, T* w, std::size_t n, std::size_t d, T* grad_x, Isa isa);
 
  private:
-  // A pair is summed in the product where its squared distance is at least this share of the sum of its
-  // squared distances from the mean: then neither of these is more than twice as long as the pair.
+  // A pair is summed in the product where its squared distance is at least this share of the sum of
+  // its squared distances from the mean: then neither of these is more than twice as long as the
+  // pair.
   static constexpr T kLeastShare = T{0.25};
 
   bool take_near_pairs(const T* D, T* w, std::size_t n, Isa isa);

@@ -56,8 +56,8 @@ std::size_t count_in(std::size_t width, std::size_t v) {
   return std::min(L, width - std::min(width, v * L));
 }
 
-// Copies one strip of coordinates, V vectors, of all points side by side, minus their mean. Points a power
-// of two apart share their cache sets; a strip does not.
+// Copies one strip of coordinates, V vectors, of all points side by side, minus their mean. Points
+// a power of two apart share their cache sets; a strip does not.
 template <std::size_t V, class T>
 void copy_centred(const T* x, std::size_t n, std::size_t d, std::size_t width, T* strip) {
   constexpr std::size_t L = Vector<T>::kLanes;
@@ -77,8 +77,8 @@ void copy_centred(const T* x, std::size_t n, std::size_t d, std::size_t width, T
     }
 }
 
-// One strip of a product: the coordinates of all n points side by side, and the rows, `stride` apart, that
-// it is written to, or added to.
+// One strip of a product: the coordinates of all n points side by side, and the rows, `stride`
+// apart, that it is written to, or added to.
 template <class T>
 struct Strip {
   const T* points;
@@ -88,8 +88,8 @@ struct Strip {
   bool is_added;
 };
 
-// R rows from i of matrix * strip. The loops are unrolled by order: GCC unrolls them by itself after it has
-// decided that the sums live in memory.
+// R rows from i of matrix * strip. The loops are unrolled by order: GCC unrolls them by itself
+// after it has decided that the sums live in memory.
 template <std::size_t V, std::size_t R, class T>
 [[gnu::noinline]] void multiply_rows(const T* matrix, const Strip<T>& strip, std::size_t i) {
   constexpr std::size_t L = Vector<T>::kLanes;

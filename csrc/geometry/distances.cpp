@@ -58,8 +58,8 @@ void scatter_differences(const T* x, const T* weights, std::size_t n, std::size_
 }
 
 template <class T>
-void edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d, T* lengths,
-                  Isa isa) {
+void edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d,
+                  T* lengths, Isa isa) {
   TSL_DISPATCH(isa, fill_edge_lengths, x, edges, count, d, lengths);
 }
 

@@ -19,7 +19,7 @@ void scatter_differences(const T* x, const T* weights, std::size_t n, std::size_
 
 // lengths[k] = ||x[i_k] - x[j_k]|| for the edges (i_k, j_k), or 0 where an index is negative.
 template <class T>
-void edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d, T* lengths,
-                  Isa isa);
+void edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d,
+                  T* lengths, Isa isa);
 
 }  // namespace tsl

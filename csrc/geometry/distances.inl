@@ -11,8 +11,8 @@ constexpr std::size_t kTile = 2;
 constexpr std::size_t kTile = 1;
 #endif
 
-// Adds the squared differences of one block of coordinates, which `read` loads at an offset. Register by
-// register, for all columns of a block do not fit beside the sums.
+// Adds the squared differences of one block of coordinates, which `read` loads at an offset.
+// Register by register, for all columns of a block do not fit beside the sums.
 template <class T, std::size_t R, std::size_t C, class Read>
 inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
                         Vector<T> (&sums)[R * C]) {
@@ -29,8 +29,9 @@ inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
 }
 
 // Adds to the sums of squares between R rows from a and C rows from b, each d apart, those of the
-// coordinates from `from` to `to`, where a multiple of the lanes or the last. The last block is padded
-// with zeros rather than summed apart, so that every pair is summed in the same order everywhere.
+// coordinates from `from` to `to`, where a multiple of the lanes or the last. The last block is
+// padded with zeros rather than summed apart, so that every pair is summed in the same order
+// everywhere.
 template <class T, std::size_t R, std::size_t C>
 inline void add_tile(const T* a, const T* b, std::size_t d, std::size_t from, std::size_t to,
                      Vector<T> (&sums)[R * C]) {
@@ -67,7 +68,8 @@ inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t 
 // So many coordinates of a tile's rows stay in the first cache while tile after tile takes them.
 constexpr std::size_t kChunk = 768;
 
-// The tiles of the rows from i on and the columns from `from` to `to`, chunk by chunk of the coordinates.
+// The tiles of the rows from i on and the columns from `from` to `to`, chunk by chunk of the
+// coordinates.
 template <class T>
 void fill_tiles_in_chunks(const T* x, std::size_t n, std::size_t d, std::size_t i, std::size_t from,
                           std::size_t to, AlignedVector<T>& memory, T* D) {
@@ -90,8 +92,8 @@ void fill_tiles_in_chunks(const T* x, std::size_t n, std::size_t d, std::size_t 
   }
 }
 
-// Points of a block: the rows of two blocks stay in the second cache, and so do the entries of D, which are
-// written across its rows as well.
+// Points of a block: the rows of two blocks stay in the second cache, and so do the entries of D,
+// which are written across its rows as well.
 constexpr std::size_t kBlock = 64;
 
 template <class T>
@@ -124,8 +126,8 @@ constexpr std::size_t kStrip = 1;
 constexpr std::size_t kRows = 2;
 #endif
 
-// Sums one strip of coordinates for R points from i; `strip` holds the points' strips side by side. Unrolled
-// by order, see difference_sums.inl.
+// Sums one strip of coordinates for R points from i; `strip` holds the points' strips side by side.
+// Unrolled by order, see difference_sums.inl.
 template <std::size_t R, class T>
 void sum_strip(const T* strip, const T* weights, std::size_t i, std::size_t n, std::size_t width,
                std::size_t d, T* grad_x) {

@@ -12,7 +12,8 @@ namespace tsl {
 
 template <class T>
 void EdgeScatter<T>::write(const T* x, std::size_t n, std::size_t d, T* grad_x, Isa isa) {
-  // While filling, the neighbours of v are written at starts_[v + 1]; afterwards they begin at starts_[v].
+  // While filling, the neighbours of v are written at starts_[v + 1]; afterwards they begin at
+  // starts_[v].
   starts_.assign(n + 2, 0);
   for (const WeightedEdge& e : edges_) {
     ++starts_[e.i + 2];

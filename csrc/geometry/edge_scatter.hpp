@@ -4,13 +4,13 @@
 #include <cstddef>
 #include <vector>
 
-#include "rips/filtration.hpp"
 #include "platform/isa.hpp"
+#include "rips/filtration.hpp"
 
 namespace tsl {
 
-// Edges are added first; then each row of the gradient is summed at once, over the edges that meet it in
-// the order in which they were added.
+// Edges are added first; then each row of the gradient is summed at once, over the edges that meet
+// it in the order in which they were added.
 template <class T>
 class EdgeScatter {
  public:

@@ -2,13 +2,14 @@
 
 #include "geometry/lanes.inl"
 
-// Neighbours of a row that one pass over it sums. A pass is compiled for each number of them: a loop over
-// them would keep the sums in memory.
+// Neighbours of a row that one pass over it sums. A pass is compiled for each number of them: a
+// loop over them would keep the sums in memory.
 constexpr std::size_t kMost = 6;
 
 // sum_k weights[k] * (x_i - x_k) over C neighbours, written to a row or added to what it has.
 template <std::size_t C, bool kAdds, class T>
-void sum_pass(const T* x, std::size_t i, const Vertex* neighbours, const T* weights, std::size_t d, T* to) {
+void sum_pass(const T* x, std::size_t i, const Vertex* neighbours, const T* weights, std::size_t d,
+              T* to) {
   constexpr std::size_t L = Vector<T>::kLanes;
   const T* const here = x + i * d;
   // Not of C elements, which may be none.
@@ -34,8 +35,8 @@ void sum_pass(const T* x, std::size_t i, const Vertex* neighbours, const T* weig
 
 // The same over `count` neighbours, C at the most.
 template <std::size_t C, bool kAdds, class T>
-inline void sum_few(const T* x, std::size_t i, const Vertex* neighbours, const T* weights, std::size_t count,
-                    std::size_t d, T* to) {
+inline void sum_few(const T* x, std::size_t i, const Vertex* neighbours, const T* weights,
+                    std::size_t count, std::size_t d, T* to) {
   if (C == 0 || count == C) return sum_pass<C, kAdds>(x, i, neighbours, weights, d, to);
   if constexpr (C > 0) sum_few<C - 1, kAdds>(x, i, neighbours, weights, count, d, to);
 }

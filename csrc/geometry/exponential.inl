@@ -1,7 +1,7 @@
 // exp of all lanes of a vector, for numbers that are 0 or negative. Included by surrogate.inl.
 
-// exp(x) = 2^k exp(r) with |r| <= ln(2) / 2 and a polynomial of degree 6: at most 2 ulp away. Below -87
-// it gives 0.
+// exp(x) = 2^k exp(r) with |r| <= ln(2) / 2 and a polynomial of degree 6: at most 2 ulp away. Below
+// -87 it gives 0.
 inline Vector<float> exp_lanes(Vector<float> x) {
   typedef std::int32_t Integers __attribute__((vector_size(kRegisterBytes)));
   typedef typename Vector<float>::Register Register;

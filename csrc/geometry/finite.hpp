@@ -8,8 +8,8 @@
 
 namespace tsl {
 
-// NaN and infinity have every exponent bit set: adding one to the exponent then carries into the top
-// bit, and the loop has no branch.
+// NaN and infinity have every exponent bit set: adding one to the exponent then carries into the
+// top bit, and the loop has no branch.
 template <class T>
 bool all_finite(const T* values, std::size_t count) {
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;

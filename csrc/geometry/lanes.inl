@@ -1,7 +1,7 @@
 // Vectors of 64 bytes, for kernels that foreach_isa.inl compiles; included by those.
 
-// A compiler vector wider than a register would be taken apart through memory. All instruction sets sum
-// in the same 16 (or 8) lanes, so those with fused multiply-add give the same bits.
+// A compiler vector wider than a register would be taken apart through memory. All instruction sets
+// sum in the same 16 (or 8) lanes, so those with fused multiply-add give the same bits.
 template <class T>
 struct Vector {
   typedef T Register __attribute__((vector_size(kRegisterBytes)));
@@ -159,7 +159,8 @@ inline void sum_lanes_of(const Vector<float> (&vectors)[4], float (&sums)[4]) {
   for (std::size_t k = 0; k < 2; ++k) {
     const __m256 a = eights[2 * k];
     const __m256 b = eights[2 * k + 1];
-    fours[k] = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    fours[k] =
+        _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
   }
   const __m256 twos = _mm256_add_ps(_mm256_shuffle_ps(fours[0], fours[1], 0x44),
                                     _mm256_shuffle_ps(fours[0], fours[1], 0xee));

@@ -15,7 +15,8 @@ struct LossTerms {
 // The terms of a cloud whose distances are not all finite.
 inline LossTerms no_terms() { return {std::nan(""), std::nan("")}; }
 
-// The weights of the two terms in the gradient, and whether distances are divided by their mean first.
+// The weights of the two terms in the gradient, and whether distances are divided by their mean
+// first.
 struct LossWeights {
   double h0 = 1;
   double h1 = 1;

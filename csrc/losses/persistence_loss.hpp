@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "geometry/edge_scatter.hpp"
+#include "losses/losses.hpp"
+#include "platform/isa.hpp"
 #include "rips/h0.hpp"
 #include "rips/h1.hpp"
-#include "platform/isa.hpp"
-#include "losses/losses.hpp"
 
 namespace tsl {
 

@@ -1,7 +1,7 @@
 // Passes over the rows of D. Included by surrogate_loss.cpp once per instruction set.
 
-#include "geometry/lanes.inl"
 #include "geometry/exponential.inl"
+#include "geometry/lanes.inl"
 
 // Sums over all pairs of weights, and of weights times the distance from `origin`.
 struct ScaleSums {
@@ -35,7 +35,8 @@ class Surrogate {
     return {h0_term(), h1_term()};
   }
 
-  // Writes the weights of the differences x_i - x_j in the gradient, all but a factor of memory.scale.
+  // Writes the weights of the differences x_i - x_j in the gradient, all but a factor of
+  // memory.scale.
   void find_weights();
 
  private:
@@ -126,8 +127,8 @@ class Surrogate {
     }
   }
 
-  // The variance of s_i = -tau log sum_j exp(-D_ij / tau), where the row's minimum stands before the
-  // logarithm against underflow.
+  // The variance of s_i = -tau log sum_j exp(-D_ij / tau), where the row's minimum stands before
+  // the logarithm against underflow.
   double h0_term() {
     const auto count = static_cast<double>(n_);
     soft_minimum_mean_ = 0;
@@ -177,8 +178,7 @@ class Surrogate {
       near_squares += static_cast<double>(sum_lanes<T>(nears_squared));
       far_squares += static_cast<double>(sum_lanes<T>(fars_squared));
     }
-    return (options_.lambda_repel * near_squares + options_.lambda_attract * far_squares) /
-           pairs();
+    return (options_.lambda_repel * near_squares + options_.lambda_attract * far_squares) / pairs();
   }
 
   double pairs() const { return static_cast<double>(n_) * static_cast<double>(n_); }
@@ -208,23 +208,22 @@ void Surrogate<T>::find_weights() {
   const double through = options_.detach_scales ? 0 : by_pair;
   const auto by_near = static_cast<T>(by_pair * options_.lambda_repel);
   const auto by_far = static_cast<T>(by_pair * options_.lambda_attract);
-  const auto by_delta =
-      static_cast<T>(through * options_.lambda_repel * too_near_ / low_.weights);
-  const auto by_zeta =
-      static_cast<T>(through * options_.lambda_attract * too_far_ / high_.weights);
-  // The other factor of the scale, by which lengths were multiplied, is left for the gradient: weights
-  // with both would leave the range of T for clouds that are tiny or huge.
+  const auto by_delta = static_cast<T>(through * options_.lambda_repel * too_near_ / low_.weights);
+  const auto by_zeta = static_cast<T>(through * options_.lambda_attract * too_far_ / high_.weights);
+  // The other factor of the scale, by which lengths were multiplied, is left for the gradient:
+  // weights with both would leave the range of T for clouds that are tiny or huge.
   const auto by_length = static_cast<T>(memory_.scale);
   for (std::size_t i = 0; i < n_; ++i)
     for_row(i, [&](std::size_t j, std::size_t width) {
       const Vector<T> D = distances(i, j, width);
       Vector<T> slope = by_far * far(D, j) - by_near * near(D, j);
-      // delta = sum w D with w the softmax of -alpha D, so d delta / d D = w (1 - alpha (D - delta)).
+      // delta = sum w D with w the softmax of -alpha D, so d delta / d D = w (1 - alpha (D -
+      // delta)).
       add_product(slope, by_delta * low(D, j), every(T{1}) - alpha() * beyond(D, delta_));
       add_product(slope, -by_zeta * high(D, j), every(T{1}) + alpha() * beyond(D, zeta_));
       add_product(slope, memory_.row_slopes[i], soft(memory_.nearest[i], D, j));
-      const Vector<T> theirs =
-          exp_lanes(least(Vector<T>{}, rate() * (load(memory_.nearest.data() + j) - visible(D, j))));
+      const Vector<T> theirs = exp_lanes(
+          least(Vector<T>{}, rate() * (load(memory_.nearest.data() + j) - visible(D, j))));
       add_product(slope, load(memory_.row_slopes.data() + j), theirs);
       store_part(memory_.weights.data() + i * n_ + j, by_length * divided_or_zero(slope, D), width);
     });

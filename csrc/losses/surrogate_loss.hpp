@@ -3,10 +3,10 @@
 
 #include <vector>
 
-#include "platform/aligned.hpp"
 #include "geometry/difference_sums.hpp"
-#include "platform/isa.hpp"
 #include "losses/losses.hpp"
+#include "platform/aligned.hpp"
+#include "platform/isa.hpp"
 
 namespace tsl {
 
@@ -28,8 +28,8 @@ struct SurrogateMemory {
   std::vector<T> weights;
   // What the distances were multiplied by.
   double scale = 1;
-  // For each point: the distance to the nearest other one, the sum of exp((nearest - D) / tau) over its
-  // row, and the slope of the loss by its soft minimum over that sum. Padded to whole vectors.
+  // For each point: the distance to the nearest other one, the sum of exp((nearest - D) / tau) over
+  // its row, and the slope of the loss by its soft minimum over that sum. Padded to whole vectors.
   AlignedVector<T> nearest;
   AlignedVector<T> row_sums;
   AlignedVector<T> row_slopes;

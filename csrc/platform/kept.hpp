@@ -1,5 +1,5 @@
-// The working memory of engines, kept by each thread from call to call: for small clouds, to allocate it
-// and to touch its pages for the first time takes longer than to compute in it.
+// The working memory of engines, kept by each thread from call to call: for small clouds, to
+// allocate it and to touch its pages for the first time takes longer than to compute in it.
 #pragma once
 
 #include <cstddef>

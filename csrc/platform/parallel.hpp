@@ -15,8 +15,8 @@ namespace tsl {
 constexpr double kLeastNanoseconds = 50e3;
 
 // Calls work(b) for b in 0..B-1 on up to `threads` threads, fewer where the work, of about so many
-// nanoseconds a cloud, is too little for them. make_worker() gives each thread a worker of its own, so
-// that scratch memory is reused from cloud to cloud and never shared.
+// nanoseconds a cloud, is too little for them. make_worker() gives each thread a worker of its own,
+// so that scratch memory is reused from cloud to cloud and never shared.
 template <class MakeWorker>
 void for_each_cloud(std::size_t B, double nanoseconds, std::size_t threads,
                     MakeWorker make_worker) {

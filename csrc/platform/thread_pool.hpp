@@ -9,15 +9,16 @@
 
 namespace tsl {
 
-// A new thread often begins on the processor of its maker and waits there for it; one that has run before is
-// woken on another. Any number of callers share the threads of a process.
+// A new thread often begins on the processor of its maker and waits there for it; one that has run
+// before is woken on another. Any number of callers share the threads of a process.
 class ThreadPool {
  public:
-  // That of this process: a fork leaves the child without the threads, so it gets a pool of its own.
+  // That of this process: a fork leaves the child without the threads, so it gets a pool of its
+  // own.
   static ThreadPool& of_process();
 
-  // Calls `work` on this thread and on up to `helpers` others, and returns when all that began have returned.
-  // `work` must not throw.
+  // Calls `work` on this thread and on up to `helpers` others, and returns when all that began have
+  // returned. `work` must not throw.
   void run(std::size_t helpers, const std::function<void()>& work);
 
  private:

@@ -82,7 +82,8 @@ inline std::size_t highest_of(Bits bits) {
 inline std::size_t highest_of(typename BitsOf<64>::type bits) {
   const __mmask8 words = _mm512_test_epi64_mask((__m512i)bits, (__m512i)bits);
   const auto w = static_cast<std::size_t>(31 - __builtin_clz(words));
-  const __m512i last = _mm512_permutexvar_epi64(_mm512_set1_epi64(static_cast<long long>(w)), (__m512i)bits);
+  const __m512i last =
+      _mm512_permutexvar_epi64(_mm512_set1_epi64(static_cast<long long>(w)), (__m512i)bits);
   return w * 64 + highest_bit(static_cast<Word>(_mm_cvtsi128_si64(_mm512_castsi512_si128(last))));
 }
 #endif

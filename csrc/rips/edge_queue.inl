@@ -1,7 +1,7 @@
 // Edges in filtration order, a bucket at a time. Included by lune_sweep.inl.
 
-// Appends the pairs (i, j), j >= from, of a row of distances with lo <= length < hi; returns the new
-// count. There must be room for all of them and 16 more.
+// Appends the pairs (i, j), j >= from, of a row of distances with lo <= length < hi; returns the
+// new count. There must be room for all of them and 16 more.
 template <class T>
 inline std::size_t collect_row(const T* row, std::size_t i, std::size_t from, std::size_t n, T lo,
                                T hi, T* lengths, Edge* edges, std::size_t count) {
@@ -29,8 +29,7 @@ struct PackedLanes {
 constexpr PackedLanes kPackedLanes;
 
 inline std::size_t collect_row(const float* row, std::size_t i, std::size_t from, std::size_t n,
-                               float lo, float hi, float* lengths, Edge* edges,
-                               std::size_t count) {
+                               float lo, float hi, float* lengths, Edge* edges, std::size_t count) {
   const __m256 least = _mm256_set1_ps(lo);
   const __m256 most = _mm256_set1_ps(hi);
   const __m256i step = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -38,12 +37,12 @@ inline std::size_t collect_row(const float* row, std::size_t i, std::size_t from
   std::size_t j = from;
   for (; j + 8 <= n; j += 8) {
     const __m256 v = _mm256_add_ps(_mm256_loadu_ps(row + j), _mm256_setzero_ps());
-    const auto within = static_cast<unsigned>(_mm256_movemask_ps(_mm256_and_ps(
-        _mm256_cmp_ps(v, least, _CMP_GE_OQ), _mm256_cmp_ps(v, most, _CMP_LT_OQ))));
+    const auto within = static_cast<unsigned>(_mm256_movemask_ps(
+        _mm256_and_ps(_mm256_cmp_ps(v, least, _CMP_GE_OQ), _mm256_cmp_ps(v, most, _CMP_LT_OQ))));
     const __m256i codes = _mm256_add_epi32(
         _mm256_set1_epi32(static_cast<int>(first_vertex | static_cast<Edge>(j))), step);
-    const __m256i lanes = _mm256_cvtepu8_epi32(
-        _mm_cvtsi64_si128(static_cast<long long>(kPackedLanes.of[within])));
+    const __m256i lanes =
+        _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<long long>(kPackedLanes.of[within])));
     _mm256_storeu_ps(lengths + count, _mm256_permutevar8x32_ps(v, lanes));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(edges + count),
                         _mm256_permutevar8x32_epi32(codes, lanes));
@@ -56,8 +55,7 @@ inline std::size_t collect_row(const float* row, std::size_t i, std::size_t from
 #if TSL_ISA == 512
 // Compressed in registers, for compressing stores are slow on some processors.
 inline std::size_t collect_row(const float* row, std::size_t i, std::size_t from, std::size_t n,
-                               float lo, float hi, float* lengths, Edge* edges,
-                               std::size_t count) {
+                               float lo, float hi, float* lengths, Edge* edges, std::size_t count) {
   const __m512 least = _mm512_set1_ps(lo);
   const __m512 most = _mm512_set1_ps(hi);
   const __m512i step = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -89,8 +87,8 @@ inline void sort_few(FiltrationEdge<T>* begin, FiltrationEdge<T>* end) {
 }
 
 #if TSL_ISA >= 2
-// Sorts `count` edges, kMost at the most, without a branch that a processor could not foresee: counts
-// for each how many come before it. Reads kMost edges from `begin`, wherever the end is.
+// Sorts `count` edges, kMost at the most, without a branch that a processor could not foresee:
+// counts for each how many come before it. Reads kMost edges from `begin`, wherever the end is.
 template <std::size_t kMost>
 inline void sort_by_rank(FiltrationEdge<float>* begin, std::size_t count) {
   // On a little-endian machine an edge and its length are one number, positive and in their order.

@@ -1,11 +1,12 @@
-// How far the points of a cloud lie apart: what the filtration has to cover, and who is in the centre.
+// How far the points of a cloud lie apart: what the filtration has to cover, and who is in the
+// centre.
 #pragma once
 
 #include <cstddef>
 #include <vector>
 
-#include "rips/filtration.hpp"
 #include "platform/isa.hpp"
+#include "rips/filtration.hpp"
 
 namespace tsl {
 

@@ -25,7 +25,8 @@ class H0 {
   std::size_t nearest_outside(std::size_t count) const;
 
   std::vector<FiltrationEdge<T>> tree_;
-  // The vertices not yet in the tree, compacted: label, distance to the tree, and its nearest vertex.
+  // The vertices not yet in the tree, compacted: label, distance to the tree, and its nearest
+  // vertex.
   std::vector<Vertex> outside_;
   std::vector<T> length_;
   std::vector<Vertex> nearest_;

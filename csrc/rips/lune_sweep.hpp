@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "platform/aligned.hpp"
+#include "platform/isa.hpp"
 #include "rips/bitset.hpp"
 #include "rips/edge_queue.hpp"
 #include "rips/filtration.hpp"
 #include "rips/h0.hpp"
-#include "platform/isa.hpp"
 #include "rips/relations.hpp"
 #include "rips/union_find.hpp"
 
@@ -30,8 +30,8 @@ struct SweepMemory {
   // zero.
   AlignedVector<Word> adjacent;
   AlignedVector<Word> zero;
-  // Rows for clouds that are too large to keep them in registers: a lune's vertices not reached yet,
-  // and those reached whose neighbours were not visited.
+  // Rows for clouds that are too large to keep them in registers: a lune's vertices not reached
+  // yet, and those reached whose neighbours were not visited.
   AlignedVector<Word> rest;
   AlignedVector<Word> frontier;
   // Indices of stored vectors, or -1 - witness; left uninitialised, for each is written before it
@@ -41,8 +41,8 @@ struct SweepMemory {
   RelationMemory relations;
   UnionFind components;
   std::vector<FiltrationEdge<T>> generators;
-  // Rows of bits: the pairs to come that may have an empty lune. And those that have one, once they are
-  // known.
+  // Rows of bits: the pairs to come that may have an empty lune. And those that have one, once they
+  // are known.
   AlignedVector<Word> open;
   std::vector<FiltrationEdge<T>> empty_lunes;
   std::vector<std::size_t> killed;
@@ -51,8 +51,8 @@ struct SweepMemory {
 };
 
 // Writes both diagrams of the [n, n] matrix D, whose shortest edge and enclosing radius are given.
-// `order` lists all vertices; any order gives the same diagrams, and one from the centre outwards is
-// fastest.
+// `order` lists all vertices; any order gives the same diagrams, and one from the centre outwards
+// is fastest.
 template <class T>
 void sweep_lunes(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
                  SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1);

@@ -5,8 +5,8 @@
 #include "rips/lunes.inl"
 #include "rips/relations.inl"
 
-// Every edge carries an annotation: a sum of generators, such that the annotations around a triangle
-// of the complex cancel. Zero annotations are bits of `zero`; others are stored vectors of
+// Every edge carries an annotation: a sum of generators, such that the annotations around a
+// triangle of the complex cancel. Zero annotations are bits of `zero`; others are stored vectors of
 // `relations`, or a witness: a vertex k of the edge's lune whose two sides sum to it.
 //
 // Lengths and edges, which the order of the filtration compares, name vertices as the caller does.
@@ -130,13 +130,11 @@ class LuneSweep {
     connect(zero_, i, j);
   }
 
-  bool is_zero(Vertex i, Vertex j) const {
-    return zero_[i * width() + j / 64] >> (j % 64) & 1;
-  }
+  bool is_zero(Vertex i, Vertex j) const { return zero_[i * width() + j / 64] >> (j % 64) & 1; }
 
-  // Where nothing is alive, only an edge with an empty lune changes that. Once few pairs can be such
-  // edges they are listed, the edges before the next of them are added without order, and false is
-  // returned when there is none.
+  // Where nothing is alive, only an edge with an empty lune changes that. Once few pairs can be
+  // such edges they are listed, the edges before the next of them are added without order, and
+  // false is returned when there is none.
   bool skip_to_next_empty_lune() {
     if (!knows_empty_lunes_ && (swept_ < next_listing_ || !list_empty_lunes())) return true;
     const auto& empty = memory_.empty_lunes;
@@ -153,8 +151,9 @@ class LuneSweep {
     return true;
   }
 
-  // Lists all edges with an empty lune that were not swept yet, and perhaps some whose lune ties alone fill:
-  // a stop too many costs little. Returns false where the list would take longer than to sweep on.
+  // Lists all edges with an empty lune that were not swept yet, and perhaps some whose lune ties
+  // alone fill: a stop too many costs little. Returns false where the list would take longer than
+  // to sweep on.
   bool list_empty_lunes() {
     next_listing_ = 2 * swept_;
     const std::size_t to_come = n_ * (n_ - 1) / 2 - swept_;
@@ -366,7 +365,9 @@ class LuneSweep {
     }
   }
 
-  bool is_settled(Vertex i, Vertex j) const { return is_zero(i, j) || annotations_[slot(i, j)] >= 0; }
+  bool is_settled(Vertex i, Vertex j) const {
+    return is_zero(i, j) || annotations_[slot(i, j)] >= 0;
+  }
 
   void add(Vertex i, Vertex j) {
     if (is_zero(i, j)) return;
@@ -383,8 +384,8 @@ class LuneSweep {
     return later * (later - 1) / 2 + std::min(i, j);
   }
 
-  // How many of its neighbours each vertex asks for theirs, and how many edges are swept in the time of a
-  // look at a pair that may have an empty lune.
+  // How many of its neighbours each vertex asks for theirs, and how many edges are swept in the
+  // time of a look at a pair that may have an empty lune.
   static constexpr std::size_t kAsked = 8;
   static constexpr std::size_t kEdgesPerLook = 2;
 

@@ -19,8 +19,8 @@ inline bool any_nearer(const T* a, const T* b, T length) {
   return any_bit((typename BitsOf<kRegisterBytes>::type)near);
 }
 
-// Whether a vertex is nearer to both ends of the edge than these are to each other. Else the lune is empty
-// but for ties.
+// Whether a vertex is nearer to both ends of the edge than these are to each other. Else the lune
+// is empty but for ties.
 template <class T>
 bool any_nearer_than(const T* D, std::size_t n, const FiltrationEdge<T>& ij) {
   const T* a = D + first(ij.edge) * n;

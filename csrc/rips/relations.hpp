@@ -9,8 +9,8 @@
 
 namespace tsl {
 
-// A stored vector: where its words are, how many blocks of them, and the number of deaths that it has
-// been reduced by.
+// A stored vector: where its words are, how many blocks of them, and the number of deaths that it
+// has been reduced by.
 struct StoredVector {
   std::size_t offset;
   std::uint32_t blocks;

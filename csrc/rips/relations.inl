@@ -94,7 +94,9 @@ class Relations {
   Word* sum() { return memory_.sum.data(); }
   const Word* sum() const { return memory_.sum.data(); }
 
-  static Bits block(const Word* words, std::size_t b) { return load_bits<Bits>(words + b * kWords); }
+  static Bits block(const Word* words, std::size_t b) {
+    return load_bits<Bits>(words + b * kWords);
+  }
 
   static void add_blocks(Word* to, const Word* words, std::size_t count) {
     for (std::size_t w = 0; w < count * kWords; w += kWords) {
