@@ -1,47 +1,34 @@
 #include "geometry/difference_sums.hpp"
 
-#include "platform/intrinsics.hpp"
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
 
-namespace tsl {
-namespace {
-
-// 0 or less for a near pair, coincident points among them: its square over the share of the sum of
-// those from the mean. Where squares leave the range of T, so does the loss.
-template <class T>
-T excess(T length, T squares, T share) {
-  return length * length - share * squares;
-}
-
-}  // namespace
-}  // namespace tsl
-
 #define TSL_KERNELS "geometry/difference_sums.inl"
 #include "platform/foreach_isa.inl"
 
-namespace tsl {
+namespace tsl::geometry {
 
 // Moves the weights of near pairs to near_; returns whether other pairs are left.
 template <class T>
 bool DifferenceSums<T>::take_near_pairs(const T* D, T* w, std::size_t n, Isa isa) {
   near_.clear();
   squares_.resize(n);
-  TSL_DISPATCH(isa, squares_from_mean, D, n, squares_.data());
+  TSL_DISPATCH(isa, difference_sums::squares_from_mean, D, n, squares_.data());
   bool has_others = false;
   for (std::size_t i = 0; i < n; ++i) {
     // By how much pairs of the row (i, j), i < j, miss being near: at least and at most.
     T least = std::numeric_limits<T>::infinity();
     T most = -least;
-    TSL_DISPATCH(isa, find_excess, D + i * n, squares_.data(), i, n, kLeastShare, least, most);
+    TSL_DISPATCH(isa, difference_sums::find_excess, D + i * n, squares_.data(), i, n, kLeastShare,
+                 least, most);
     has_others |= most > 0;
     if (least > 0) continue;
     for (std::size_t j = i + 1; j < n; ++j) {
       if (excess(D[i * n + j], squares_[i] + squares_[j], kLeastShare) > 0) continue;
       T& weight = w[i * n + j];
-      if (weight != 0) near_.add(static_cast<Vertex>(i), static_cast<Vertex>(j), weight);
+      if (weight != 0)
+        near_.add(static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(j), weight);
       weight = w[j * n + i] = 0;
     }
   }
@@ -64,10 +51,11 @@ void DifferenceSums<T>::write(const T* x, const T* D, T* w, std::size_t n, std::
     }
     row[i] = static_cast<T>(sum);
   }
-  TSL_DISPATCH(isa, write_product_with_centred, w, x, n, d, has_near, strip_, grad_x);
+  TSL_DISPATCH(isa, difference_sums::write_product_with_centred, w, x, n, d, has_near, strip_,
+               grad_x);
 }
 
 template class DifferenceSums<float>;
 template class DifferenceSums<double>;
 
-}  // namespace tsl
+}  // namespace tsl::geometry

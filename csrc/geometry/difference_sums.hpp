@@ -9,7 +9,14 @@
 #include "platform/aligned.hpp"
 #include "platform/isa.hpp"
 
-namespace tsl {
+namespace tsl::geometry {
+
+// 0 or less for a near pair, coincident points among them: its square over the share of the sum of
+// those from the mean. Where squares leave the range of T, so does the loss.
+template <class T>
+T excess(T length, T squares, T share) {
+  return length * length - share * squares;
+}
 
 // The product is (diag(w 1) - w) (x - mean). It loses the digits of pairs that are near to each
 // other for their distance from the mean, so those are summed as differences.
@@ -35,4 +42,4 @@ class DifferenceSums {
   AlignedVector<T> strip_;
 };
 
-}  // namespace tsl
+}  // namespace tsl::geometry

@@ -1,6 +1,17 @@
 // Included by difference_sums.cpp once per instruction set.
 
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+
+#include "geometry/difference_sums.hpp"
 #include "geometry/lanes.inl"
+#include "platform/aligned.hpp"
+
+namespace tsl::TSL_TARGET::difference_sums {
+
+using namespace lanes;
+using geometry::excess;
 
 // |x_i - mean|^2 = mean_j D_ij^2 - (1/2) mean_kl D_kl^2.
 template <class T>
@@ -172,3 +183,5 @@ void write_product_with_centred(const T* matrix, const T* x, std::size_t n, std:
   multiply_in_strips<1>(matrix, x, n, d, is_added, memory, out);
 #endif
 }
+
+}  // namespace tsl::TSL_TARGET::difference_sums

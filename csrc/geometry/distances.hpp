@@ -6,7 +6,7 @@
 
 #include "platform/isa.hpp"
 
-namespace tsl {
+namespace tsl::geometry {
 
 // x is [n, d]; writes D [n, n], bitwise symmetric with a zero diagonal.
 template <class T>
@@ -22,4 +22,4 @@ template <class T>
 void edge_lengths(const T* x, const std::int64_t* edges, std::size_t count, std::size_t d,
                   T* lengths, Isa isa);
 
-}  // namespace tsl
+}  // namespace tsl::geometry

@@ -1,6 +1,19 @@
 // Included by distances.cpp once per instruction set.
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
 #include "geometry/lanes.inl"
+#include "geometry/length.hpp"
+#include "platform/aligned.hpp"
+
+namespace tsl::TSL_TARGET::distances {
+
+using namespace lanes;
+using geometry::length_of;
 
 // Rows of a tile that fit the registers of this instruction set.
 #if TSL_ISA == 512
@@ -191,3 +204,5 @@ void fill_edge_lengths(const T* x, const std::int64_t* edges, std::size_t count,
     lengths[k] = length_of(sum_lanes<T>(sums[0]), a, b, d);
   }
 }
+
+}  // namespace tsl::TSL_TARGET::distances

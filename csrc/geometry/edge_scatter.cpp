@@ -1,14 +1,12 @@
 #include "geometry/edge_scatter.hpp"
 
-#include "platform/intrinsics.hpp"
-
 #include <algorithm>
 #include <cstring>
 
 #define TSL_KERNELS "geometry/edge_scatter.inl"
 #include "platform/foreach_isa.inl"
 
-namespace tsl {
+namespace tsl::geometry {
 
 template <class T>
 void EdgeScatter<T>::write(const T* x, std::size_t n, std::size_t d, T* grad_x, Isa isa) {
@@ -22,7 +20,7 @@ void EdgeScatter<T>::write(const T* x, std::size_t n, std::size_t d, T* grad_x, 
   for (std::size_t v = 2; v < n + 2; ++v) starts_[v] += starts_[v - 1];
   neighbours_.resize(2 * edges_.size());
   weights_.resize(2 * edges_.size());
-  const auto append = [this](Vertex v, Vertex neighbour, T weight) {
+  const auto append = [this](std::uint32_t v, std::uint32_t neighbour, T weight) {
     const std::uint32_t at = starts_[v + 1]++;
     neighbours_[at] = neighbour;
     weights_[at] = weight;
@@ -31,10 +29,11 @@ void EdgeScatter<T>::write(const T* x, std::size_t n, std::size_t d, T* grad_x, 
     append(e.i, e.j, e.weight);
     append(e.j, e.i, e.weight);
   }
-  TSL_DISPATCH(isa, sum_rows, x, starts_.data(), neighbours_.data(), weights_.data(), n, d, grad_x);
+  TSL_DISPATCH(isa, edge_scatter::sum_rows, x, starts_.data(), neighbours_.data(), weights_.data(),
+               n, d, grad_x);
 }
 
 template class EdgeScatter<float>;
 template class EdgeScatter<double>;
 
-}  // namespace tsl
+}  // namespace tsl::geometry

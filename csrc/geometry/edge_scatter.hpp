@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "platform/isa.hpp"
-#include "rips/filtration.hpp"
 
-namespace tsl {
+namespace tsl::geometry {
 
 // Edges are added first; then each row of the gradient is summed at once, over the edges that meet
 // it in the order in which they were added.
@@ -17,22 +17,22 @@ class EdgeScatter {
   void clear() { edges_.clear(); }
   bool empty() const { return edges_.empty(); }
 
-  void add(Vertex i, Vertex j, T weight) { edges_.push_back({i, j, weight}); }
+  void add(std::uint32_t i, std::uint32_t j, T weight) { edges_.push_back({i, j, weight}); }
 
   // Writes grad_x [n, d] for the cloud x [n, d].
   void write(const T* x, std::size_t n, std::size_t d, T* grad_x, Isa isa);
 
  private:
   struct WeightedEdge {
-    Vertex i, j;
+    std::uint32_t i, j;
     T weight;
   };
 
   std::vector<WeightedEdge> edges_;
   // For each vertex where its neighbours begin, and for each of these who it is, and the weight.
   std::vector<std::uint32_t> starts_;
-  std::vector<Vertex> neighbours_;
+  std::vector<std::uint32_t> neighbours_;
   std::vector<T> weights_;
 };
 
-}  // namespace tsl
+}  // namespace tsl::geometry

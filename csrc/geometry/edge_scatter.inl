@@ -1,6 +1,14 @@
 // Included by edge_scatter.cpp once per instruction set.
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
 #include "geometry/lanes.inl"
+
+namespace tsl::TSL_TARGET::edge_scatter {
+
+using namespace lanes;
 
 // Neighbours of a row that one pass over it sums. A pass is compiled for each number of them: a
 // loop over them would keep the sums in memory.
@@ -8,8 +16,8 @@ constexpr std::size_t kMost = 6;
 
 // sum_k weights[k] * (x_i - x_k) over C neighbours, written to a row or added to what it has.
 template <std::size_t C, bool kAdds, class T>
-void sum_pass(const T* x, std::size_t i, const Vertex* neighbours, const T* weights, std::size_t d,
-              T* to) {
+void sum_pass(const T* x, std::size_t i, const std::uint32_t* neighbours, const T* weights,
+              std::size_t d, T* to) {
   constexpr std::size_t L = Vector<T>::kLanes;
   const T* const here = x + i * d;
   // Not of C elements, which may be none.
@@ -35,15 +43,15 @@ void sum_pass(const T* x, std::size_t i, const Vertex* neighbours, const T* weig
 
 // The same over `count` neighbours, C at the most.
 template <std::size_t C, bool kAdds, class T>
-inline void sum_few(const T* x, std::size_t i, const Vertex* neighbours, const T* weights,
+inline void sum_few(const T* x, std::size_t i, const std::uint32_t* neighbours, const T* weights,
                     std::size_t count, std::size_t d, T* to) {
   if (C == 0 || count == C) return sum_pass<C, kAdds>(x, i, neighbours, weights, d, to);
   if constexpr (C > 0) sum_few<C - 1, kAdds>(x, i, neighbours, weights, count, d, to);
 }
 
 template <class T>
-void sum_rows(const T* x, const std::uint32_t* starts, const Vertex* neighbours, const T* weights,
-              std::size_t n, std::size_t d, T* grad_x) {
+void sum_rows(const T* x, const std::uint32_t* starts, const std::uint32_t* neighbours,
+              const T* weights, std::size_t n, std::size_t d, T* grad_x) {
   for (std::size_t i = 0; i < n; ++i) {
     std::size_t k = starts[i];
     const std::size_t end = starts[i + 1];
@@ -54,3 +62,5 @@ void sum_rows(const T* x, const std::uint32_t* starts, const Vertex* neighbours,
       sum_few<kMost, true>(x, i, neighbours + k, weights + k, std::min(kMost, end - k), d, to);
   }
 }
+
+}  // namespace tsl::TSL_TARGET::edge_scatter

@@ -1,4 +1,17 @@
 // exp of all lanes of a vector, for numbers that are 0 or negative. Included by surrogate.inl.
+#if defined(TSL_EXPONENTIAL_INL) == defined(TSL_TARGET_TOGGLE)
+#ifdef TSL_EXPONENTIAL_INL
+#undef TSL_EXPONENTIAL_INL
+#else
+#define TSL_EXPONENTIAL_INL
+#endif
+
+#include <cmath>
+#include <cstdint>
+
+#include "geometry/lanes.inl"
+
+namespace tsl::TSL_TARGET::lanes {
 
 // exp(x) = 2^k exp(r) with |r| <= ln(2) / 2 and a polynomial of degree 6: at most 2 ulp away. Below
 // -87 it gives 0.
@@ -30,3 +43,7 @@ inline Vector<double> exp_lanes(const Vector<double>& x) {
   for (double& lane : lanes) lane = std::exp(lane);
   return load(lanes);
 }
+
+}  // namespace tsl::TSL_TARGET::lanes
+
+#endif

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-namespace tsl {
+namespace tsl::geometry {
 
 // NaN and infinity have every exponent bit set: adding one to the exponent then carries into the
 // top bit, and the loop has no branch.
@@ -26,4 +26,4 @@ bool all_finite(const T* values, std::size_t count) {
   return (carries & kTop) == 0;
 }
 
-}  // namespace tsl
+}  // namespace tsl::geometry

@@ -1,4 +1,17 @@
 // Vectors of 64 bytes, for kernels that foreach_isa.inl compiles; included by those.
+#if defined(TSL_LANES_INL) == defined(TSL_TARGET_TOGGLE)
+#ifdef TSL_LANES_INL
+#undef TSL_LANES_INL
+#else
+#define TSL_LANES_INL
+#endif
+
+#include <cstddef>
+#include <cstring>
+
+#include "platform/intrinsics.hpp"
+
+namespace tsl::TSL_TARGET::lanes {
 
 // A compiler vector wider than a register would be taken apart through memory. All instruction sets
 // sum in the same 16 (or 8) lanes, so those with fused multiply-add give the same bits.
@@ -169,4 +182,8 @@ inline void sum_lanes_of(const Vector<float> (&vectors)[4], float (&sums)[4]) {
   const __m128 even = _mm256_castps256_ps128(ones);
   _mm_storeu_ps(sums, _mm_unpacklo_ps(even, _mm256_extractf128_ps(ones, 1)));
 }
+#endif
+
+}  // namespace tsl::TSL_TARGET::lanes
+
 #endif

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace tsl {
+namespace tsl::losses {
 
 // L_H0 and L_H1, before any weight.
 struct LossTerms {
@@ -37,4 +37,4 @@ void multiply_by(double factor, std::size_t count, T* numbers) {
   for (std::size_t k = 0; k < count; ++k) numbers[k] *= static_cast<T>(factor);
 }
 
-}  // namespace tsl
+}  // namespace tsl::losses

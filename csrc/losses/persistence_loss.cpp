@@ -6,21 +6,21 @@
 #include "geometry/distances.hpp"
 #include "geometry/finite.hpp"
 
-namespace tsl {
+namespace tsl::losses {
 
 template <class T>
-double PersistenceLoss<T>::length_of(Edge e) const {
-  return static_cast<double>(D_[first(e) * n_ + second(e)]);
+double PersistenceLoss<T>::length_of(rips::Edge e) const {
+  return static_cast<double>(D_[rips::first(e) * n_ + rips::second(e)]);
 }
 
 template <class T>
 double PersistenceLoss<T>::h0_term() {
   const auto count = static_cast<double>(n_ - 1);
   double sum = 0;
-  for (const H0Bar& bar : h0_bars_) sum += scale_ * length_of(bar.death);
+  for (const rips::H0Bar& bar : h0_bars_) sum += scale_ * length_of(bar.death);
   mean_lifetime_ = sum / count;
   double squares = 0;
-  for (const H0Bar& bar : h0_bars_) {
+  for (const rips::H0Bar& bar : h0_bars_) {
     const double off = scale_ * length_of(bar.death) - mean_lifetime_;
     squares += off * off;
   }
@@ -30,7 +30,7 @@ double PersistenceLoss<T>::h0_term() {
 template <class T>
 double PersistenceLoss<T>::h1_term(double h1_power) const {
   double sum = 0;
-  for (const H1Bar& bar : h1_bars_)
+  for (const rips::H1Bar& bar : h1_bars_)
     sum += std::pow(scale_ * (length_of(bar.death) - length_of(bar.birth)), h1_power);
   return sum / static_cast<double>(n_);
 }
@@ -39,18 +39,18 @@ double PersistenceLoss<T>::h1_term(double h1_power) const {
 // scale is left for the end: with it, weights would leave the range of T for clouds that are tiny
 // or huge.
 template <class T>
-void PersistenceLoss<T>::add_edge(Edge e, double slope) {
+void PersistenceLoss<T>::add_edge(rips::Edge e, double slope) {
   const double length = length_of(e);
-  if (length > 0) scatter_.add(first(e), second(e), static_cast<T>(slope / length));
+  if (length > 0) scatter_.add(rips::first(e), rips::second(e), static_cast<T>(slope / length));
 }
 
 template <class T>
 void PersistenceLoss<T>::add_slopes(const PersistenceOptions& options) {
   const double h0_slope = options.weights.h0 * 2 / static_cast<double>(n_ - 1);
-  for (const H0Bar& bar : h0_bars_)
+  for (const rips::H0Bar& bar : h0_bars_)
     add_edge(bar.death, h0_slope * (scale_ * length_of(bar.death) - mean_lifetime_));
   const double h1_slope = options.weights.h1 * options.h1_power / static_cast<double>(n_);
-  for (const H1Bar& bar : h1_bars_) {
+  for (const rips::H1Bar& bar : h1_bars_) {
     const double lifetime = scale_ * (length_of(bar.death) - length_of(bar.birth));
     const double slope = h1_slope * std::pow(lifetime, options.h1_power - 1);
     add_edge(bar.death, slope);
@@ -63,8 +63,8 @@ LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T
                                       std::size_t d, Isa isa, T* grad_x) {
   n_ = n;
   D_.resize(n * n);
-  pairwise_distances(x, n, d, D_.data(), isa);
-  if (!all_finite(D_.data(), n * n)) return no_terms();
+  geometry::pairwise_distances(x, n, d, D_.data(), isa);
+  if (!geometry::all_finite(D_.data(), n * n)) return no_terms();
   if (n < 2) {
     if (grad_x) std::fill_n(grad_x, n * d, T{0});
     return {};
@@ -88,4 +88,4 @@ LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T
 template class PersistenceLoss<float>;
 template class PersistenceLoss<double>;
 
-}  // namespace tsl
+}  // namespace tsl::losses

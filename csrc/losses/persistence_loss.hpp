@@ -9,7 +9,7 @@
 #include "rips/h0.hpp"
 #include "rips/h1.hpp"
 
-namespace tsl {
+namespace tsl::losses {
 
 struct PersistenceOptions {
   LossWeights weights;
@@ -26,21 +26,21 @@ class PersistenceLoss {
                     Isa isa, T* grad_x);
 
  private:
-  double length_of(Edge e) const;
+  double length_of(rips::Edge e) const;
   double h0_term();
   double h1_term(double h1_power) const;
   void add_slopes(const PersistenceOptions& options);
-  void add_edge(Edge e, double slope);
+  void add_edge(rips::Edge e, double slope);
 
-  H0<T> h0_;
-  H1<T> h1_;
-  EdgeScatter<T> scatter_;
+  rips::H0<T> h0_;
+  rips::H1<T> h1_;
+  geometry::EdgeScatter<T> scatter_;
   std::size_t n_ = 0;
   std::vector<T> D_;
-  std::vector<H0Bar> h0_bars_;
-  std::vector<H1Bar> h1_bars_;
+  std::vector<rips::H0Bar> h0_bars_;
+  std::vector<rips::H1Bar> h1_bars_;
   double scale_ = 1;
   double mean_lifetime_ = 0;
 };
 
-}  // namespace tsl
+}  // namespace tsl::losses

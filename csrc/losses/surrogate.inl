@@ -1,7 +1,19 @@
 // Passes over the rows of D. Included by surrogate_loss.cpp once per instruction set.
 
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
 #include "geometry/exponential.inl"
 #include "geometry/lanes.inl"
+#include "losses/losses.hpp"
+#include "losses/surrogate_loss.hpp"
+
+namespace tsl::TSL_TARGET::surrogate {
+
+using namespace lanes;
+using namespace losses;
 
 // Sums over all pairs of weights, and of weights times the distance from `origin`.
 struct ScaleSums {
@@ -236,3 +248,5 @@ void run_surrogate(std::size_t n, const SurrogateOptions& options, bool with_wei
   terms = surrogate.terms();
   if (with_weights) surrogate.find_weights();
 }
+
+}  // namespace tsl::TSL_TARGET::surrogate

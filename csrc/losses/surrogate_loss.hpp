@@ -8,7 +8,7 @@
 #include "platform/aligned.hpp"
 #include "platform/isa.hpp"
 
-namespace tsl {
+namespace tsl::losses {
 
 struct SurrogateOptions {
   LossWeights weights;
@@ -47,7 +47,7 @@ class SurrogateLoss {
 
  private:
   SurrogateMemory<T> memory_;
-  DifferenceSums<T> sums_;
+  geometry::DifferenceSums<T> sums_;
 };
 
-}  // namespace tsl
+}  // namespace tsl::losses

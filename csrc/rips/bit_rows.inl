@@ -1,4 +1,20 @@
 // Rows of bits in registers, for sweeps that foreach_isa.inl compiles; included by those.
+#if defined(TSL_BIT_ROWS_INL) == defined(TSL_TARGET_TOGGLE)
+#ifdef TSL_BIT_ROWS_INL
+#undef TSL_BIT_ROWS_INL
+#else
+#define TSL_BIT_ROWS_INL
+#endif
+
+#include <cstddef>
+#include <cstring>
+
+#include "platform/intrinsics.hpp"
+#include "rips/bitset.hpp"
+
+namespace tsl::TSL_TARGET::bit_rows {
+
+using namespace rips;
 
 // The widest register that divides a row of W words; W = 0 stands for any multiple of 8.
 template <std::size_t W>
@@ -98,3 +114,7 @@ inline Bits only_bit(std::size_t bit, Bits) {
   for (std::size_t w = 0; w < kWords; ++w) bits[w] = w == bit / 64 ? Word{1} << (bit % 64) : 0;
   return bits;
 }
+
+}  // namespace tsl::TSL_TARGET::bit_rows
+
+#endif

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace tsl {
+namespace tsl::rips {
 
 using Word = std::uint64_t;
 
@@ -14,4 +14,4 @@ inline unsigned highest_bit(Word word) {
   return 63u - static_cast<unsigned>(__builtin_clzll(word));
 }
 
-}  // namespace tsl
+}  // namespace tsl::rips

@@ -7,7 +7,7 @@
 #include "platform/aligned.hpp"
 #include "rips/filtration.hpp"
 
-namespace tsl {
+namespace tsl::rips {
 
 template <class T>
 struct EdgeMemory {
@@ -21,4 +21,4 @@ struct EdgeMemory {
   std::vector<T> sample;
 };
 
-}  // namespace tsl
+}  // namespace tsl::rips

@@ -1,4 +1,26 @@
 // Edges in filtration order, a bucket at a time. Included by lune_sweep.inl.
+#if defined(TSL_EDGE_QUEUE_INL) == defined(TSL_TARGET_TOGGLE)
+#ifdef TSL_EDGE_QUEUE_INL
+#undef TSL_EDGE_QUEUE_INL
+#else
+#define TSL_EDGE_QUEUE_INL
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "platform/intrinsics.hpp"
+#include "rips/edge_queue.hpp"
+#include "rips/filtration.hpp"
+
+namespace tsl::TSL_TARGET::edge_queue {
+
+using namespace rips;
 
 // Appends the pairs (i, j), j >= from, of a row of distances with lo <= length < hi; returns the
 // new count. There must be room for all of them and 16 more.
@@ -336,3 +358,7 @@ class EdgeQueue {
   Item* begin_ = nullptr;
   Item* last_ = nullptr;
 };
+
+}  // namespace tsl::TSL_TARGET::edge_queue
+
+#endif

@@ -1,7 +1,5 @@
 #include "rips/extent.hpp"
 
-#include "platform/intrinsics.hpp"
-
 #include <algorithm>
 #include <cstring>
 #include <limits>
@@ -10,17 +8,17 @@
 #define TSL_KERNELS "rips/extent.inl"
 #include "platform/foreach_isa.inl"
 
-namespace tsl {
+namespace tsl::rips {
 
 template <class T>
 void Extent<T>::measure(const T* D, std::size_t n, Isa isa) {
   shortest_ = std::numeric_limits<T>::infinity();
   radius_ = std::numeric_limits<T>::infinity();
   sums_.resize(n);
-  TSL_DISPATCH(isa, measure_rows, D, n, shortest_, radius_, sums_.data());
+  TSL_DISPATCH(isa, extent::measure_rows, D, n, shortest_, radius_, sums_.data());
   from_centre_.resize(n);
   if (n <= kMostRanked) {
-    TSL_DISPATCH(isa, order_by_rank, sums_.data(), n, from_centre_.data());
+    TSL_DISPATCH(isa, extent::order_by_rank, sums_.data(), n, from_centre_.data());
     return;
   }
   std::iota(from_centre_.begin(), from_centre_.end(), Vertex{0});
@@ -31,4 +29,4 @@ void Extent<T>::measure(const T* D, std::size_t n, Isa isa) {
 template class Extent<float>;
 template class Extent<double>;
 
-}  // namespace tsl
+}  // namespace tsl::rips

@@ -8,7 +8,7 @@
 #include "platform/isa.hpp"
 #include "rips/filtration.hpp"
 
-namespace tsl {
+namespace tsl::rips {
 
 template <class T>
 class Extent {
@@ -34,4 +34,4 @@ class Extent {
   std::vector<Vertex> from_centre_;
 };
 
-}  // namespace tsl
+}  // namespace tsl::rips

@@ -1,6 +1,17 @@
 // Included by extent.cpp once per instruction set.
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
 #include "geometry/lanes.inl"
+#include "rips/filtration.hpp"
+
+namespace tsl::TSL_TARGET::extent {
+
+using namespace lanes;
+using rips::Vertex;
 
 template <class T>
 T sum_and_farthest(const T* row, std::size_t n, T& farthest_of_row) {
@@ -66,3 +77,5 @@ void order_by_rank(const T* sums, std::size_t n, Vertex* order) {
     order[before] = static_cast<Vertex>(v);
   }
 }
+
+}  // namespace tsl::TSL_TARGET::extent

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-namespace tsl {
+namespace tsl::rips {
 
 using Vertex = std::uint32_t;
 
@@ -47,4 +47,4 @@ FiltrationEdge<T> filtration_edge(T length, Edge edge) {
   return {edge, length + T{0}};
 }
 
-}  // namespace tsl
+}  // namespace tsl::rips

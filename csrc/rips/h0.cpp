@@ -1,6 +1,6 @@
 #include "rips/h0.hpp"
 
-namespace tsl {
+namespace tsl::rips {
 
 // Prim's algorithm under the strict filtration order, so that the tree is the only minimum one.
 template <class T>
@@ -64,4 +64,4 @@ void H0<T>::compute(const T* D, std::size_t n, std::vector<H0Bar>& bars) {
 template class H0<float>;
 template class H0<double>;
 
-}  // namespace tsl
+}  // namespace tsl::rips

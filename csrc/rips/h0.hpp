@@ -6,7 +6,7 @@
 #include "rips/filtration.hpp"
 #include "rips/union_find.hpp"
 
-namespace tsl {
+namespace tsl::rips {
 
 // One H0 bar: the vertex whose component dies, and the edge that kills it.
 struct H0Bar {
@@ -33,4 +33,4 @@ class H0 {
   UnionFind components_;
 };
 
-}  // namespace tsl
+}  // namespace tsl::rips

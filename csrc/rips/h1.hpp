@@ -14,7 +14,7 @@
 #include "rips/h0.hpp"
 #include "rips/lune_sweep.hpp"
 
-namespace tsl {
+namespace tsl::rips {
 
 template <class T>
 class H1 {
@@ -34,4 +34,4 @@ class H1 {
   SweepMemory<T> memory_;
 };
 
-}  // namespace tsl
+}  // namespace tsl::rips

@@ -1,7 +1,5 @@
 #include "rips/lune_sweep.hpp"
 
-#include "platform/intrinsics.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -10,12 +8,12 @@
 #define TSL_KERNELS "rips/lune_sweep.inl"
 #include "platform/foreach_isa.inl"
 
-namespace tsl {
+namespace tsl::rips {
 
 template <class T>
 void sweep_lunes(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
                  SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1) {
-  TSL_DISPATCH(isa, run_sweep, D, n, shortest, radius, order, memory, h0, h1);
+  TSL_DISPATCH(isa, lune_sweep::run_sweep, D, n, shortest, radius, order, memory, h0, h1);
 }
 
 template void sweep_lunes(const float*, std::size_t, float, float, const std::vector<Vertex>&,
@@ -23,4 +21,4 @@ template void sweep_lunes(const float*, std::size_t, float, float, const std::ve
 template void sweep_lunes(const double*, std::size_t, double, double, const std::vector<Vertex>&,
                           SweepMemory<double>&, Isa, std::vector<H0Bar>&, std::vector<H1Bar>&);
 
-}  // namespace tsl
+}  // namespace tsl::rips

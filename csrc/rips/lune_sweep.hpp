@@ -14,7 +14,7 @@
 #include "rips/relations.hpp"
 #include "rips/union_find.hpp"
 
-namespace tsl {
+namespace tsl::rips {
 
 // One H1 bar: the edge that closes the loop, and the edge whose lune fills it.
 struct H1Bar {
@@ -57,4 +57,4 @@ template <class T>
 void sweep_lunes(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
                  SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1);
 
-}  // namespace tsl
+}  // namespace tsl::rips

@@ -1,9 +1,24 @@
 // Included by lune_sweep.cpp once per instruction set.
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
 #include "rips/bit_rows.inl"
 #include "rips/edge_queue.inl"
+#include "rips/lune_sweep.hpp"
 #include "rips/lunes.inl"
 #include "rips/relations.inl"
+
+namespace tsl::TSL_TARGET::lune_sweep {
+
+using namespace bit_rows;
+using namespace rips;
+using edge_queue::EdgeQueue;
+using lunes::any_nearer_than;
+using relations::Relations;
 
 // Every edge carries an annotation: a sum of generators, such that the annotations around a
 // triangle of the complex cancel. Zero annotations are bits of `zero`; others are stored vectors of
@@ -427,3 +442,5 @@ void run_sweep(const T* D, std::size_t n, T shortest, T radius, const std::vecto
   if (n <= 1024) return run(std::integral_constant<std::size_t, 16>{});
   run(std::integral_constant<std::size_t, 0>{});
 }
+
+}  // namespace tsl::TSL_TARGET::lune_sweep

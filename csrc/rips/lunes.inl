@@ -1,4 +1,21 @@
 // Edges that are told from the distances alone to have no empty lune. Included by lune_sweep.inl.
+#if defined(TSL_LUNES_INL) == defined(TSL_TARGET_TOGGLE)
+#ifdef TSL_LUNES_INL
+#undef TSL_LUNES_INL
+#else
+#define TSL_LUNES_INL
+#endif
+
+#include <cstddef>
+#include <cstring>
+
+#include "rips/bit_rows.inl"
+#include "rips/filtration.hpp"
+
+namespace tsl::TSL_TARGET::lunes {
+
+using namespace bit_rows;
+using namespace rips;
 
 // Vertices between two looks at whether one was found: a cache line of distances, or two.
 template <class T>
@@ -32,3 +49,7 @@ bool any_nearer_than(const T* D, std::size_t n, const FiltrationEdge<T>& ij) {
     if (a[k] < ij.length && b[k] < ij.length) return true;
   return false;
 }
+
+}  // namespace tsl::TSL_TARGET::lunes
+
+#endif

@@ -7,7 +7,7 @@
 #include "platform/aligned.hpp"
 #include "rips/bitset.hpp"
 
-namespace tsl {
+namespace tsl::rips {
 
 // A stored vector: where its words are, how many blocks of them, and the number of deaths that it
 // has been reduced by.
@@ -29,4 +29,4 @@ struct RelationMemory {
   AlignedVector<Word> sum;
 };
 
-}  // namespace tsl
+}  // namespace tsl::rips

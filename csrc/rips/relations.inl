@@ -1,5 +1,24 @@
 // Linear algebra over Z/2 on the generators of H1: which of them are alive, and what equals what.
 // Included by lune_sweep.inl.
+#if defined(TSL_RELATIONS_INL) == defined(TSL_TARGET_TOGGLE)
+#ifdef TSL_RELATIONS_INL
+#undef TSL_RELATIONS_INL
+#else
+#define TSL_RELATIONS_INL
+#endif
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "rips/bit_rows.inl"
+#include "rips/relations.hpp"
+
+namespace tsl::TSL_TARGET::relations {
+
+using namespace bit_rows;
+using namespace rips;
 
 // Vectors over the generators born since the last time that nothing was alive. A vector is a sum of
 // generators; it is reduced when it names none that has died.
@@ -156,3 +175,7 @@ class Relations {
   std::size_t alive_ = 0;
   std::uint32_t deaths_ = 0;
 };
+
+}  // namespace tsl::TSL_TARGET::relations
+
+#endif

@@ -7,7 +7,7 @@
 
 #include "rips/filtration.hpp"
 
-namespace tsl {
+namespace tsl::rips {
 
 class UnionFind {
  public:
@@ -39,4 +39,4 @@ class UnionFind {
   std::vector<Vertex> parent_;
 };
 
-}  // namespace tsl
+}  // namespace tsl::rips

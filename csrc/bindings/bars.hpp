@@ -1,0 +1,134 @@
+// Bars as NumPy arrays: the encodings that the Python side knows, and no others.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "bindings/arguments.hpp"
+#include "rips/filtration.hpp"
+#include "rips/h0.hpp"
+#include "rips/h1.hpp"
+
+namespace tsl::bindings {
+
+using H0Bars = std::vector<std::vector<rips::H0Bar>>;
+using H1Bars = std::vector<std::vector<rips::H1Bar>>;
+
+inline std::size_t most_bars(const H1Bars& bars) {
+  std::size_t K = 0;
+  for (const auto& cloud : bars) K = std::max(K, cloud.size());
+  return K;
+}
+
+// Pads with -1, though only a matrix that holds NaN lacks bars.
+inline py::array_t<Index> pack_h0(const H0Bars& bars, const Batch& batch) {
+  const std::size_t K = batch.h0_bars();
+  py::array_t<Index> packed(batch.with({K, 3}));
+  Index* out = packed.mutable_data();
+  for (const auto& cloud : bars) {
+    for (const rips::H0Bar& bar : cloud) {
+      *out++ = bar.birth;
+      *out++ = rips::first(bar.death);
+      *out++ = rips::second(bar.death);
+    }
+    out = std::fill_n(out, 3 * (K - cloud.size()), Index{-1});
+  }
+  return packed;
+}
+
+// Pads to the longest cloud with -1.
+inline py::array_t<Index> pack_h1(const H1Bars& bars, const Batch& batch) {
+  const std::size_t K = most_bars(bars);
+  py::array_t<Index> packed(batch.with({K, 4}));
+  Index* out = packed.mutable_data();
+  for (const auto& cloud : bars) {
+    for (const rips::H1Bar& bar : cloud) {
+      *out++ = rips::first(bar.birth);
+      *out++ = rips::second(bar.birth);
+      *out++ = rips::first(bar.death);
+      *out++ = rips::second(bar.death);
+    }
+    out = std::fill_n(out, 4 * (K - cloud.size()), Index{-1});
+  }
+  return packed;
+}
+
+// The fields of a PersistenceDiagram: births and deaths [..., K], birth and death edges [..., K,
+// 2], mask [..., K]; bars are appended cloud by cloud.
+template <class T>
+class DiagramArrays {
+ public:
+  DiagramArrays(const Batch& batch, std::size_t K)
+      : births_(batch.with({K})),
+        deaths_(batch.with({K})),
+        birth_edges_(batch.with({K, 2})),
+        death_edges_(batch.with({K, 2})),
+        mask_(batch.with({K})),
+        birth_(births_.mutable_data()),
+        death_(deaths_.mutable_data()),
+        birth_edge_(birth_edges_.mutable_data()),
+        death_edge_(death_edges_.mutable_data()),
+        is_bar_(mask_.mutable_data()) {}
+
+  void append(T birth, T death, Index i, Index j, Index k, Index l, bool is_bar = true) {
+    *birth_++ = birth;
+    *death_++ = death;
+    *birth_edge_++ = i;
+    *birth_edge_++ = j;
+    *death_edge_++ = k;
+    *death_edge_++ = l;
+    *is_bar_++ = is_bar;
+  }
+
+  void pad(std::size_t count) {
+    while (count-- > 0) append(0, 0, -1, -1, -1, -1, false);
+  }
+
+  py::tuple arrays() const {
+    return py::make_tuple(births_, deaths_, birth_edges_, death_edges_, mask_);
+  }
+
+ private:
+  py::array_t<T> births_, deaths_;
+  py::array_t<Index> birth_edges_, death_edges_;
+  py::array_t<bool> mask_;
+  T *birth_, *death_;
+  Index *birth_edge_, *death_edge_;
+  bool* is_bar_;
+};
+
+template <class T>
+py::tuple h0_arrays(const H0Bars& bars, const T* D, const Batch& batch) {
+  const std::size_t K = batch.h0_bars();
+  DiagramArrays<T> diagram(batch, K);
+  for (std::size_t b = 0; b < batch.B; ++b, D += batch.n * batch.n) {
+    for (const rips::H0Bar& bar : bars[b]) {
+      const rips::Vertex i = rips::first(bar.death);
+      const rips::Vertex j = rips::second(bar.death);
+      diagram.append(0, D[i * batch.n + j], bar.birth, bar.birth, i, j);
+    }
+    diagram.pad(K - bars[b].size());
+  }
+  return diagram.arrays();
+}
+
+template <class T>
+py::tuple h1_arrays(const H1Bars& bars, const T* D, const Batch& batch) {
+  const std::size_t K = most_bars(bars);
+  DiagramArrays<T> diagram(batch, K);
+  for (std::size_t b = 0; b < batch.B; ++b, D += batch.n * batch.n) {
+    for (const rips::H1Bar& bar : bars[b]) {
+      const rips::Vertex i = rips::first(bar.birth), j = rips::second(bar.birth);
+      const rips::Vertex k = rips::first(bar.death), l = rips::second(bar.death);
+      diagram.append(D[i * batch.n + j], D[k * batch.n + l], i, j, k, l);
+    }
+    diagram.pad(K - bars[b].size());
+  }
+  return diagram.arrays();
+}
+
+}  // namespace tsl::bindings
