@@ -22,32 +22,41 @@ struct H1Bar {
   Edge death;
 };
 
-// What the sweep writes to while it runs, kept from cloud to cloud.
-template <class T>
-struct SweepMemory {
-  EdgeMemory<T> edges;
+// What an AnnotatedGraph (annotated_graph.inl) writes to.
+struct GraphMemory {
   // Rows of bits: the neighbours of a vertex, itself among them, and those whose edge is annotated
   // zero.
   AlignedVector<Word> adjacent;
   AlignedVector<Word> zero;
-  // Rows for clouds that are too large to keep them in registers: a lune's vertices not reached
-  // yet, and those reached whose neighbours were not visited.
-  AlignedVector<Word> rest;
-  AlignedVector<Word> frontier;
-  // Indices of stored vectors, or -1 - witness; left uninitialised, for each is written before it
-  // is read.
+  // Uninitialised, for each is written before it is read.
   std::unique_ptr<std::int32_t[]> annotations;
   std::size_t annotations_size = 0;
+};
+
+// What a list of EmptyLunes (empty_lunes.inl) writes to.
+template <class T>
+struct EmptyLuneMemory {
+  // Rows of bits: the pairs that may have an empty lune.
+  AlignedVector<Word> open;
+  std::vector<FiltrationEdge<T>> edges;
+};
+
+// What the sweep writes to while it runs, kept from cloud to cloud. Each part is written by one
+// class.
+template <class T>
+struct SweepMemory {
+  EdgeMemory<T> edges;
+  GraphMemory graph;
+  EmptyLuneMemory<T> empty_lunes;
   RelationMemory relations;
   UnionFind components;
+  std::vector<Vertex> rank;
   std::vector<FiltrationEdge<T>> generators;
-  // Rows of bits: the pairs to come that may have an empty lune. And those that have one, once they
-  // are known.
-  AlignedVector<Word> open;
-  std::vector<FiltrationEdge<T>> empty_lunes;
   std::vector<std::size_t> killed;
   std::vector<Edge> pending;
-  std::vector<Vertex> rank;
+  // Two rows of bits, for clouds that are too large to keep them in registers.
+  AlignedVector<Word> rest;
+  AlignedVector<Word> frontier;
 };
 
 // Writes both diagrams of the [n, n] matrix D, whose shortest edge and enclosing radius are given.
