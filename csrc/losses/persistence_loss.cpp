@@ -35,26 +35,26 @@ double PersistenceLoss<T>::h1_term(double h1_power) const {
   return sum / static_cast<double>(n_);
 }
 
-// Adds slope * d length / d x; the gradient of a zero length is taken as zero. The factor of the
+// Adds gradient * d length / d x; the gradient of a zero length is taken as zero. The factor of the
 // scale is left for the end: with it, weights would leave the range of T for clouds that are tiny
 // or huge.
 template <class T>
-void PersistenceLoss<T>::add_edge(rips::Edge e, double slope) {
+void PersistenceLoss<T>::add_edge(rips::Edge e, double gradient) {
   const double length = length_of(e);
-  if (length > 0) scatter_.add(rips::first(e), rips::second(e), static_cast<T>(slope / length));
+  if (length > 0) scatter_.add(rips::first(e), rips::second(e), static_cast<T>(gradient / length));
 }
 
 template <class T>
-void PersistenceLoss<T>::add_slopes(const PersistenceOptions& options) {
-  const double h0_slope = options.weights.h0 * 2 / static_cast<double>(n_ - 1);
+void PersistenceLoss<T>::add_gradients(const PersistenceOptions& options) {
+  const double h0_gradient = options.weights.h0 * 2 / static_cast<double>(n_ - 1);
   for (const rips::H0Bar& bar : h0_bars_)
-    add_edge(bar.death, h0_slope * (scale_ * length_of(bar.death) - mean_lifetime_));
-  const double h1_slope = options.weights.h1 * options.h1_power / static_cast<double>(n_);
+    add_edge(bar.death, h0_gradient * (scale_ * length_of(bar.death) - mean_lifetime_));
+  const double h1_gradient = options.weights.h1 * options.h1_power / static_cast<double>(n_);
   for (const rips::H1Bar& bar : h1_bars_) {
     const double lifetime = scale_ * (length_of(bar.death) - length_of(bar.birth));
-    const double slope = h1_slope * std::pow(lifetime, options.h1_power - 1);
-    add_edge(bar.death, slope);
-    add_edge(bar.birth, -slope);
+    const double gradient = h1_gradient * std::pow(lifetime, options.h1_power - 1);
+    add_edge(bar.death, gradient);
+    add_edge(bar.birth, -gradient);
   }
 }
 
@@ -78,7 +78,7 @@ LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T
   const LossTerms terms{h0_term(), h1_term(options.h1_power)};
   if (grad_x) {
     scatter_.clear();
-    add_slopes(options);
+    add_gradients(options);
     scatter_.write(x, n, d, grad_x, isa);
     multiply_by(scale_, n * d, grad_x);
   }

@@ -29,8 +29,8 @@ class PersistenceLoss {
   double length_of(rips::Edge e) const;
   double h0_term();
   double h1_term(double h1_power) const;
-  void add_slopes(const PersistenceOptions& options);
-  void add_edge(rips::Edge e, double slope);
+  void add_gradients(const PersistenceOptions& options);
+  void add_edge(rips::Edge e, double gradient);
 
   rips::H0<T> h0_;
   rips::H1<T> h1_;

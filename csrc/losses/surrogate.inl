@@ -27,29 +27,28 @@ struct ScaleSums {
 template <class T>
 class Surrogate {
  public:
-  Surrogate(std::size_t n, const SurrogateOptions& options, SurrogateMemory<T>& memory)
-      : n_(n), options_(options), memory_(memory) {
+  // Where distances are divided by their mean, D [n, n] is overwritten.
+  Surrogate(std::size_t n, const SurrogateOptions& options, T* D, SurrogateMemory<T>& memory)
+      : n_(n), options_(options), D_(D), memory_(memory) {
     const std::size_t padded = (n + L - 1) / L * L;
-    for (auto* row : {&memory.nearest, &memory.row_sums, &memory.row_slopes, &memory.counts})
+    for (auto* row : {&memory.nearest, &memory.row_sums, &memory.row_gradients, &memory.counts})
       row->assign(padded, T{0});
     std::fill_n(memory.counts.data(), n, T{1});
     memory.hidden.assign(padded, std::numeric_limits<T>::infinity());
     std::fill_n(memory.hidden.data(), n, T{0});
   }
 
-  LossTerms terms() {
-    memory_.scale = 1;
+  SurrogateResult compute() {
     if (options_.weights.scale_by_mean) divide_by_mean();
     find_extremes();
     sum_exponentials();
     delta_ = low_.scale();
     zeta_ = high_.scale();
-    return {h0_term(), h1_term()};
+    return {{h0_term(), h1_term()}, scale_};
   }
 
-  // Writes the weights of the differences x_i - x_j in the gradient, all but a factor of
-  // memory.scale.
-  void find_weights();
+  // After compute(): the gradient is scale * sum_j weights_ij (x_i - x_j).
+  void find_weights(T* weights);
 
  private:
   static constexpr std::size_t L = Vector<T>::kLanes;
@@ -67,7 +66,7 @@ class Surrogate {
 
   // Distances of a row, 0 behind the last; those that do not count as they are, or infinitely far.
   Vector<T> distances(std::size_t i, std::size_t j, std::size_t width) const {
-    return load_part(memory_.D.data() + i * n_ + j, width);
+    return load_part(D_ + i * n_ + j, width);
   }
   Vector<T> visible(const Vector<T>& D, std::size_t j) const {
     return D + load(memory_.hidden.data() + j);
@@ -80,8 +79,8 @@ class Surrogate {
   }
 
   void divide_by_mean() {
-    memory_.scale = inverse_mean(memory_.D.data(), n_);
-    for (T& length : memory_.D) length *= static_cast<T>(memory_.scale);
+    scale_ = inverse_mean(D_, n_);
+    for (std::size_t k = 0; k < n_ * n_; ++k) D_[k] *= static_cast<T>(scale_);
   }
 
   void find_extremes() {
@@ -197,7 +196,9 @@ class Surrogate {
 
   std::size_t n_;
   const SurrogateOptions& options_;
+  T* D_;
   SurrogateMemory<T>& memory_;
+  double scale_ = 1;
   T shortest_ = 0;
   T farthest_ = 0;
   ScaleSums low_, high_;
@@ -209,12 +210,11 @@ class Surrogate {
 };
 
 template <class T>
-void Surrogate<T>::find_weights() {
-  memory_.weights.resize(n_ * n_);
+void Surrogate<T>::find_weights(T* weights) {
   const double by_minimum = options_.weights.h0 * 2 / static_cast<double>(n_);
   for (std::size_t i = 0; i < n_; ++i)
-    memory_.row_slopes[i] = static_cast<T>(by_minimum * (soft_minimum(i) - soft_minimum_mean_) /
-                                           static_cast<double>(memory_.row_sums[i]));
+    memory_.row_gradients[i] = static_cast<T>(by_minimum * (soft_minimum(i) - soft_minimum_mean_) /
+                                              static_cast<double>(memory_.row_sums[i]));
   // A pair's distance stands twice among the n * n.
   const double by_pair = 2 * options_.weights.h1 * 2 / pairs();
   const double through = options_.detach_scales ? 0 : by_pair;
@@ -224,29 +224,30 @@ void Surrogate<T>::find_weights() {
   const auto by_zeta = static_cast<T>(through * options_.lambda_attract * too_far_ / high_.weights);
   // The other factor of the scale, by which lengths were multiplied, is left for the gradient:
   // weights with both would leave the range of T for clouds that are tiny or huge.
-  const auto by_length = static_cast<T>(memory_.scale);
+  const auto by_length = static_cast<T>(scale_);
   for (std::size_t i = 0; i < n_; ++i)
     for_row(i, [&](std::size_t j, std::size_t width) {
       const Vector<T> D = distances(i, j, width);
-      Vector<T> slope = by_far * far(D, j) - by_near * near(D, j);
+      Vector<T> gradient = by_far * far(D, j) - by_near * near(D, j);
       // delta = sum w D with w the softmax of -alpha D, so d delta / d D = w (1 - alpha (D -
       // delta)).
-      add_product(slope, by_delta * low(D, j), every(T{1}) - alpha() * beyond(D, delta_));
-      add_product(slope, -by_zeta * high(D, j), every(T{1}) + alpha() * beyond(D, zeta_));
-      add_product(slope, memory_.row_slopes[i], soft(memory_.nearest[i], D, j));
+      add_product(gradient, by_delta * low(D, j), every(T{1}) - alpha() * beyond(D, delta_));
+      add_product(gradient, -by_zeta * high(D, j), every(T{1}) + alpha() * beyond(D, zeta_));
+      add_product(gradient, memory_.row_gradients[i], soft(memory_.nearest[i], D, j));
       const Vector<T> theirs = exp_lanes(
           least(Vector<T>{}, rate() * (load(memory_.nearest.data() + j) - visible(D, j))));
-      add_product(slope, load(memory_.row_slopes.data() + j), theirs);
-      store_part(memory_.weights.data() + i * n_ + j, by_length * divided_or_zero(slope, D), width);
+      add_product(gradient, load(memory_.row_gradients.data() + j), theirs);
+      store_part(weights + i * n_ + j, by_length * divided_or_zero(gradient, D), width);
     });
 }
 
+// Writes the weights of the differences x_i - x_j where `weights` [n, n] is given.
 template <class T>
-void run_surrogate(std::size_t n, const SurrogateOptions& options, bool with_weights,
-                   SurrogateMemory<T>& memory, LossTerms& terms) {
-  Surrogate<T> surrogate(n, options, memory);
-  terms = surrogate.terms();
-  if (with_weights) surrogate.find_weights();
+void run_surrogate(std::size_t n, const SurrogateOptions& options, T* D, T* weights,
+                   SurrogateMemory<T>& memory, SurrogateResult& result) {
+  Surrogate<T> surrogate(n, options, D, memory);
+  result = surrogate.compute();
+  if (weights) surrogate.find_weights(weights);
 }
 
 }  // namespace tsl::TSL_TARGET::surrogate

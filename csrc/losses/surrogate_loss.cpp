@@ -17,20 +17,22 @@ namespace tsl::losses {
 template <class T>
 LossTerms SurrogateLoss<T>::compute(const SurrogateOptions& options, const T* x, std::size_t n,
                                     std::size_t d, Isa isa, T* grad_x) {
-  memory_.D.resize(n * n);
-  geometry::pairwise_distances(x, n, d, memory_.D.data(), isa);
-  if (!geometry::all_finite(memory_.D.data(), n * n)) return no_terms();
+  D_.resize(n * n);
+  geometry::pairwise_distances(x, n, d, D_.data(), isa);
+  if (!geometry::all_finite(D_.data(), n * n)) return no_terms();
   if (n < 2) {
     if (grad_x) std::fill_n(grad_x, n * d, T{0});
     return {};
   }
-  LossTerms terms;
-  TSL_DISPATCH(isa, surrogate::run_surrogate, n, options, grad_x != nullptr, memory_, terms);
+  if (grad_x) weights_.resize(n * n);
+  SurrogateResult result;
+  TSL_DISPATCH(isa, surrogate::run_surrogate, n, options, D_.data(),
+               grad_x ? weights_.data() : nullptr, memory_, result);
   if (grad_x) {
-    sums_.write(x, memory_.D.data(), memory_.weights.data(), n, d, grad_x, isa);
-    multiply_by(memory_.scale, n * d, grad_x);
+    sums_.write(x, D_.data(), weights_.data(), n, d, grad_x, isa);
+    multiply_by(result.scale, n * d, grad_x);
   }
-  return terms;
+  return result.terms;
 }
 
 template class SurrogateLoss<float>;

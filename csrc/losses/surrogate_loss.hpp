@@ -20,20 +20,22 @@ struct SurrogateOptions {
   bool detach_scales = false;
 };
 
-// What the passes over the distances write to, kept from cloud to cloud.
-template <class T>
-struct SurrogateMemory {
-  // The distances, and the weights of the differences, [n, n].
-  std::vector<T> D;
-  std::vector<T> weights;
+// What the formulas give for one cloud.
+struct SurrogateResult {
+  LossTerms terms;
   // What the distances were multiplied by.
   double scale = 1;
+};
+
+// What the passes over the distances write to, kept from cloud to cloud. Padded to whole vectors.
+template <class T>
+struct SurrogateMemory {
   // For each point: the distance to the nearest other one, the sum of exp((nearest - D) / tau) over
-  // its row, and the slope of the loss by its soft minimum over that sum. Padded to whole vectors.
+  // its row, and the gradient of the loss by its soft minimum, divided by that sum.
   AlignedVector<T> nearest;
   AlignedVector<T> row_sums;
-  AlignedVector<T> row_slopes;
-  // For the pairs of a row: 1 for those that count and 0 for others; 0 and infinity.
+  AlignedVector<T> row_gradients;
+  // For each pair of the row at hand: 1 if it counts, else 0; and 0 if it counts, else infinity.
   AlignedVector<T> counts;
   AlignedVector<T> hidden;
 };
@@ -46,6 +48,8 @@ class SurrogateLoss {
                     Isa isa, T* grad_x);
 
  private:
+  std::vector<T> D_;        // [n, n]
+  std::vector<T> weights_;  // [n, n]
   SurrogateMemory<T> memory_;
   geometry::DifferenceSums<T> sums_;
 };
