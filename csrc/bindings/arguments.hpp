@@ -93,8 +93,7 @@ const T* data(const py::array& a) {
   return static_cast<const T*>(a.data());
 }
 
-// The number K of edges [..., K, 2], once they were found to be edges of the batch's clouds or
-// padding.
+// Checks that edges [..., K, 2] name vertices of the batch's clouds or are padding; returns K.
 inline std::size_t check_edges(const py::array& edges, const Batch& batch) {
   require_contiguous(edges, "edges", 2);
   const auto K = static_cast<std::size_t>(edges.shape(edges.ndim() - 2));

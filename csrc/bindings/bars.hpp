@@ -24,7 +24,7 @@ inline std::size_t most_bars(const H1Bars& bars) {
   return K;
 }
 
-// Pads with -1, though only a matrix that holds NaN lacks bars.
+// Pads with -1 where a cloud has fewer than n - 1 bars: only a matrix that holds NaN does.
 inline py::array_t<Index> pack_h0(const H0Bars& bars, const Batch& batch) {
   const std::size_t K = batch.h0_bars();
   py::array_t<Index> packed(batch.with({K, 3}));
@@ -57,8 +57,8 @@ inline py::array_t<Index> pack_h1(const H1Bars& bars, const Batch& batch) {
   return packed;
 }
 
-// The fields of a PersistenceDiagram: births and deaths [..., K], birth and death edges [..., K,
-// 2], mask [..., K]; bars are appended cloud by cloud.
+// The fields of a PersistenceDiagram, to which bars are appended cloud by cloud: births and deaths
+// [..., K], birth and death edges [..., K, 2], and the mask [..., K].
 template <class T>
 class DiagramArrays {
  public:

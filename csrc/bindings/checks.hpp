@@ -34,8 +34,8 @@ const char* entry_fault(T value, T mirrored, bool diagonal) {
   return value < 0 ? "negative" : nullptr;
 }
 
-// Whether no entry of the matrix has a fault. In tiles, for the mirrored entries of one row lie far
-// apart, and without a branch.
+// Whether no entry of the matrix has a fault. Goes through the matrix in tiles, because the
+// mirrored entries of one row lie far apart, and without a branch.
 template <class T>
 bool is_distance_matrix(const T* matrix, std::size_t n) {
   constexpr std::size_t kTile = 16;

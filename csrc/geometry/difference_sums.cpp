@@ -17,7 +17,7 @@ bool DifferenceSums<T>::take_near_pairs(const T* D, T* w, std::size_t n, Isa isa
   TSL_DISPATCH(isa, difference_sums::squares_from_mean, D, n, squares_.data());
   bool has_others = false;
   for (std::size_t i = 0; i < n; ++i) {
-    // By how much pairs of the row (i, j), i < j, miss being near: at least and at most.
+    // The least and the largest excess of the row's pairs (i, j), i < j.
     T least = std::numeric_limits<T>::infinity();
     T most = -least;
     TSL_DISPATCH(isa, difference_sums::find_excess, D + i * n, squares_.data(), i, n, kLeastShare,

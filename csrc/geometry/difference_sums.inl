@@ -31,7 +31,7 @@ void squares_from_mean(const T* D, std::size_t n, T* squares) {
   for (std::size_t i = 0; i < n; ++i) squares[i] = std::max(T{0}, squares[i] - half_mean);
 }
 
-// The least and the most excess of the pairs (i, j), i < j, of a row of D.
+// The least and the largest excess of the pairs (i, j), i < j, of a row of D.
 template <class T>
 void find_excess(const T* row, const T* squares, std::size_t i, std::size_t n, T share,
                  T& least_excess, T& most_excess) {
@@ -67,8 +67,8 @@ std::size_t count_in(std::size_t width, std::size_t v) {
   return std::min(L, width - std::min(width, v * L));
 }
 
-// Copies one strip of coordinates, V vectors, of all points side by side, minus their mean. Points
-// a power of two apart share their cache sets; a strip does not.
+// Copies one strip of coordinates, V vectors, of all points side by side, minus their mean. In x
+// the points may lie a power of two apart, and then compete for the same few places of the cache.
 template <std::size_t V, class T>
 void copy_centred(const T* x, std::size_t n, std::size_t d, std::size_t width, T* strip) {
   constexpr std::size_t L = Vector<T>::kLanes;
@@ -99,8 +99,8 @@ struct Strip {
   bool is_added;
 };
 
-// R rows from i of matrix * strip. The loops are unrolled by order: GCC unrolls them by itself
-// after it has decided that the sums live in memory.
+// R rows from i of matrix * strip. A pragma unrolls the loops, because GCC would do so by itself
+// only after it has put the sums into memory.
 template <std::size_t V, std::size_t R, class T>
 [[gnu::noinline]] void multiply_rows(const T* matrix, const Strip<T>& strip, std::size_t i) {
   constexpr std::size_t L = Vector<T>::kLanes;
@@ -125,7 +125,7 @@ template <std::size_t V, std::size_t R, class T>
     for (std::size_t v = 0; v < V; ++v) store(out + r * strip.stride + v * L, sums[r][v]);
 }
 
-// The rows from i to the last, R at the most.
+// The rows from i to the last, at most R.
 template <std::size_t V, std::size_t R, class T>
 inline void multiply_last(const T* matrix, const Strip<T>& strip, std::size_t i) {
   if constexpr (R > 0) {
@@ -162,7 +162,7 @@ void multiply_in_strips(const T* matrix, const T* x, std::size_t n, std::size_t 
     multiply_strip<V>(matrix, Strip<T>{points, n, out + t, d, is_added});
   }
   if (t == d) return;
-  // What is left is no whole strip, so it is multiplied apart from the rows.
+  // The last coordinates fill no whole strip, so their product is formed in memory of its own.
   T* const apart = points + n * kWidth;
   copy_centred<V>(x + t, n, d, d - t, points);
   if (is_added) copy_rows(out + t, d, n, d - t, apart, kWidth);

@@ -24,8 +24,8 @@ constexpr std::size_t kTile = 2;
 constexpr std::size_t kTile = 1;
 #endif
 
-// Adds the squared differences of one block of coordinates, which `read` loads at an offset.
-// Register by register, for all columns of a block do not fit beside the sums.
+// Adds the squared differences of one block of coordinates, which `read` loads. Takes one register
+// of all blocks at a time, because whole blocks would not fit in the registers beside the sums.
 template <class T, std::size_t R, std::size_t C, class Read>
 inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
                         Vector<T> (&sums)[R * C]) {
@@ -41,10 +41,9 @@ inline void add_squares(const T* a, const T* b, std::size_t d, Read read,
       }
 }
 
-// Adds to the sums of squares between R rows from a and C rows from b, each d apart, those of the
-// coordinates from `from` to `to`, where a multiple of the lanes or the last. The last block is
-// padded with zeros rather than summed apart, so that every pair is summed in the same order
-// everywhere.
+// Adds the squared differences between R rows from a and C rows from b, rows d apart, in the
+// coordinates from `from` to `to`. `to` is a multiple of the lanes or the number of coordinates;
+// the last block is padded with zeros, so that every pair is summed in the same order everywhere.
 template <class T, std::size_t R, std::size_t C>
 inline void add_tile(const T* a, const T* b, std::size_t d, std::size_t from, std::size_t to,
                      Vector<T> (&sums)[R * C]) {
@@ -78,7 +77,8 @@ inline void distance_tile(const T* x, std::size_t n, std::size_t d, std::size_t 
   finish_tile<T, R, C>(x, n, d, i, j, sums, D);
 }
 
-// So many coordinates of a tile's rows stay in the first cache while tile after tile takes them.
+// A chunk of coordinates: of so many, a tile's rows stay in the first cache while one tile after
+// another reads them.
 constexpr std::size_t kChunk = 768;
 
 // The tiles of the rows from i on and the columns from `from` to `to`, chunk by chunk of the
@@ -105,8 +105,8 @@ void fill_tiles_in_chunks(const T* x, std::size_t n, std::size_t d, std::size_t 
   }
 }
 
-// Points of a block: the rows of two blocks stay in the second cache, and so do the entries of D,
-// which are written across its rows as well.
+// The points of a block: the rows of two blocks stay in the second cache, and so do the entries of
+// D between them.
 constexpr std::size_t kBlock = 64;
 
 template <class T>
@@ -140,7 +140,7 @@ constexpr std::size_t kRows = 2;
 #endif
 
 // Sums one strip of coordinates for R points from i; `strip` holds the points' strips side by side.
-// Unrolled by order, see difference_sums.inl.
+// The pragmas are explained in difference_sums.inl.
 template <std::size_t R, class T>
 void sum_strip(const T* strip, const T* weights, std::size_t i, std::size_t n, std::size_t width,
                std::size_t d, T* grad_x) {
@@ -176,7 +176,8 @@ void fill_strip(const T* strip, const T* weights, std::size_t n, std::size_t wid
   for (; i < n; ++i) sum_strip<1>(strip, weights, i, n, width, d, grad_x);
 }
 
-// Points a power of two apart share their cache sets, so each strip is copied together first.
+// Each strip is copied together first, because points that lie a power of two apart would compete
+// for the same few places of the cache.
 template <class T>
 void fill_differences(const T* x, const T* weights, std::size_t n, std::size_t d, T* grad_x) {
   constexpr std::size_t kWidth = kStrip * Vector<T>::kLanes;

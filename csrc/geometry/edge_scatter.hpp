@@ -29,7 +29,8 @@ class EdgeScatter {
   };
 
   std::vector<WeightedEdge> edges_;
-  // For each vertex where its neighbours begin, and for each of these who it is, and the weight.
+  // The neighbours of v stand from starts_[v] to starts_[v + 1] in neighbours_, and in weights_ the
+  // weights of their edges.
   std::vector<std::uint32_t> starts_;
   std::vector<std::uint32_t> neighbours_;
   std::vector<T> weights_;

@@ -10,8 +10,8 @@ namespace tsl::TSL_TARGET::edge_scatter {
 
 using namespace lanes;
 
-// Neighbours of a row that one pass over it sums. A pass is compiled for each number of them: a
-// loop over them would keep the sums in memory.
+// The most neighbours that one pass over a row sums. A pass is compiled for each number up to it,
+// because a loop over a number known at run time alone would keep the sums in memory.
 constexpr std::size_t kMost = 6;
 
 // sum_k weights[k] * (x_i - x_k) over C neighbours, written to a row or added to what it has.
@@ -20,7 +20,7 @@ void sum_pass(const T* x, std::size_t i, const std::uint32_t* neighbours, const 
               std::size_t d, T* to) {
   constexpr std::size_t L = Vector<T>::kLanes;
   const T* const here = x + i * d;
-  // Not of C elements, which may be none.
+  // Of kMost elements rather than C, because C may be 0 and an array has at least one.
   const T* there[kMost];
   T by[kMost];
   for (std::size_t k = 0; k < C; ++k) {
@@ -41,7 +41,7 @@ void sum_pass(const T* x, std::size_t i, const std::uint32_t* neighbours, const 
   }
 }
 
-// The same over `count` neighbours, C at the most.
+// The same over `count` neighbours, at most C.
 template <std::size_t C, bool kAdds, class T>
 inline void sum_few(const T* x, std::size_t i, const std::uint32_t* neighbours, const T* weights,
                     std::size_t count, std::size_t d, T* to) {

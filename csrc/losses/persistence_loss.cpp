@@ -35,9 +35,9 @@ double PersistenceLoss<T>::h1_term(double h1_power) const {
   return sum / static_cast<double>(n_);
 }
 
-// Adds gradient * d length / d x; the gradient of a zero length is taken as zero. The factor of the
-// scale is left for the end: with it, weights would leave the range of T for clouds that are tiny
-// or huge.
+// Adds gradient * d length / d x, where `gradient` is the loss's by this length; that of a length
+// of zero counts as zero. The factor of the scale is left for the end: with it, weights would leave
+// the range of T for clouds that are tiny or huge.
 template <class T>
 void PersistenceLoss<T>::add_edge(rips::Edge e, double gradient) {
   const double length = length_of(e);

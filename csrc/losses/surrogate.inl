@@ -64,7 +64,7 @@ class Surrogate {
     memory_.hidden[i] = T{0};
   }
 
-  // Distances of a row, 0 behind the last; those that do not count as they are, or infinitely far.
+  // Distances of a row, 0 behind its end. In visible() pairs that do not count are infinitely far.
   Vector<T> distances(std::size_t i, std::size_t j, std::size_t width) const {
     return load_part(D_ + i * n_ + j, width);
   }
@@ -73,7 +73,7 @@ class Surrogate {
   }
   Vector<T> counts(std::size_t j) const { return load(memory_.counts.data() + j); }
 
-  // exp(rate * difference), for differences that rounding alone makes positive.
+  // exp(rate * difference). A difference is positive by rounding alone, and then counts as 0.
   static Vector<T> falling(T rate, const Vector<T>& difference) {
     return exp_lanes(least(Vector<T>{}, rate * difference));
   }
@@ -157,7 +157,8 @@ class Surrogate {
            options_.tau * std::log(static_cast<double>(memory_.row_sums[i]));
   }
 
-  // D - scale, where the rounding of the scale would be large beside the difference.
+  // D - scale. The scale rounded to T may be off by more than the difference, so what rounding took
+  // from it is subtracted as well.
   static Vector<T> beyond(const Vector<T>& D, double scale) {
     const T rounded = static_cast<T>(scale);
     return (D - every(rounded)) - every(static_cast<T>(scale - static_cast<double>(rounded)));
@@ -215,15 +216,15 @@ void Surrogate<T>::find_weights(T* weights) {
   for (std::size_t i = 0; i < n_; ++i)
     memory_.row_gradients[i] = static_cast<T>(by_minimum * (soft_minimum(i) - soft_minimum_mean_) /
                                               static_cast<double>(memory_.row_sums[i]));
-  // A pair's distance stands twice among the n * n.
+  // The second 2 is there because each distance stands twice in D.
   const double by_pair = 2 * options_.weights.h1 * 2 / pairs();
   const double through = options_.detach_scales ? 0 : by_pair;
   const auto by_near = static_cast<T>(by_pair * options_.lambda_repel);
   const auto by_far = static_cast<T>(by_pair * options_.lambda_attract);
   const auto by_delta = static_cast<T>(through * options_.lambda_repel * too_near_ / low_.weights);
   const auto by_zeta = static_cast<T>(through * options_.lambda_attract * too_far_ / high_.weights);
-  // The other factor of the scale, by which lengths were multiplied, is left for the gradient:
-  // weights with both would leave the range of T for clouds that are tiny or huge.
+  // The gradient takes the square of what lengths were multiplied by. One factor is left for the
+  // end: weights with both would leave the range of T for clouds that are tiny or huge.
   const auto by_length = static_cast<T>(scale_);
   for (std::size_t i = 0; i < n_; ++i)
     for_row(i, [&](std::size_t j, std::size_t width) {

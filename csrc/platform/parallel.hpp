@@ -14,9 +14,9 @@ namespace tsl {
 // A thread that has less to do than this is hardly worth waking.
 constexpr double kLeastNanoseconds = 50e3;
 
-// Calls work(b) for b in 0..B-1 on up to `threads` threads, fewer where the work, of about so many
-// nanoseconds a cloud, is too little for them. make_worker() gives each thread a worker of its own,
-// so that scratch memory is reused from cloud to cloud and never shared.
+// Calls work(b) for b in 0..B-1 on up to `threads` threads. A cloud takes about `nanoseconds`;
+// where all of them are too little work, fewer threads take part. make_worker() gives each thread a
+// worker of its own, so that scratch memory is reused from cloud to cloud and never shared.
 template <class MakeWorker>
 void for_each_cloud(std::size_t B, double nanoseconds, std::size_t threads,
                     MakeWorker make_worker) {

@@ -39,7 +39,7 @@ void ThreadPool::run(std::size_t helpers, const std::function<void()>& work) {
   for (std::size_t t = 0; t < helpers; ++t) asked_.notify_one();
   work();
   std::unique_lock<std::mutex> lock(guard_);
-  // What no thread has begun by now is done.
+  // The work is done, so threads that have not begun by now need not begin.
   if (job.wanted > 0) jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
   returned_.wait(lock, [&] { return job.active == 0; });
 }
@@ -48,7 +48,7 @@ void ThreadPool::make_threads(std::size_t count) {
   try {
     for (; threads_ < count; ++threads_) std::thread(&ThreadPool::serve, this).detach();
   } catch (const std::system_error&) {
-    // The system gives no more threads: those that there are, and the caller, do the work.
+    // The system gives no more threads, so the caller and those that there are do the work.
   }
 }
 

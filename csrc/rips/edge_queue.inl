@@ -30,7 +30,7 @@ inline std::size_t collect_row(const T* row, std::size_t i, std::size_t from, st
   const Edge first_vertex = static_cast<Edge>(i) << 16;
   for (std::size_t j = from; j < n; ++j) {
     const T length = row[j];
-    // Adding 0 makes -0 a 0, whose bits are in the order of the filtration.
+    // Adding 0 turns -0 into +0, as filtration_edge() does.
     lengths[count] = length + T{0};
     edges[count] = first_vertex | static_cast<Edge>(j);
     count += (length >= lo) & (length < hi);
@@ -39,7 +39,7 @@ inline std::size_t collect_row(const T* row, std::size_t i, std::size_t from, st
 }
 
 #if TSL_ISA == 2
-// For each set of 8 lanes the lanes in it, one byte each, packed to the front.
+// For each mask of 8 bits: the numbers of the bits that are set, in order, one byte each.
 struct PackedLanes {
   std::uint64_t of[256];
   constexpr PackedLanes() : of() {
@@ -75,7 +75,8 @@ inline std::size_t collect_row(const float* row, std::size_t i, std::size_t from
 #endif
 
 #if TSL_ISA == 512
-// Compressed in registers, for compressing stores are slow on some processors.
+// Compresses in registers and then stores, because one instruction for both is slow on some
+// processors.
 inline std::size_t collect_row(const float* row, std::size_t i, std::size_t from, std::size_t n,
                                float lo, float hi, float* lengths, Edge* edges, std::size_t count) {
   const __m512 least = _mm512_set1_ps(lo);
@@ -109,11 +110,12 @@ inline void sort_few(FiltrationEdge<T>* begin, FiltrationEdge<T>* end) {
 }
 
 #if TSL_ISA >= 2
-// Sorts `count` edges, kMost at the most, without a branch that a processor could not foresee:
-// counts for each how many come before it. Reads kMost edges from `begin`, wherever the end is.
+// Sorts `count` edges, at most kMost, by counting for each how many come before it, so that no
+// branch depends on the lengths. Always reads kMost edges from `begin`.
 template <std::size_t kMost>
 inline void sort_by_rank(FiltrationEdge<float>* begin, std::size_t count) {
-  // On a little-endian machine an edge and its length are one number, positive and in their order.
+  // On a little-endian machine the bytes of an edge and its length, read as one number of 64 bits,
+  // are never negative and in filtration order.
   typedef std::int64_t Keys __attribute__((vector_size(kRegisterBytes)));
   constexpr std::size_t kVectors = kMost * sizeof(std::int64_t) / kRegisterBytes;
   Keys keys[kVectors];
@@ -194,9 +196,9 @@ class EdgeQueue {
   static constexpr std::size_t kEdgesPerBucket = 6;
   static constexpr std::size_t kInsertion = 24;
   static constexpr unsigned kMostSpreads = 3;
-  // Up to here a float holds every bucket's number.
+  // A float holds every whole number up to here without rounding.
   static constexpr std::size_t kMostBuckets = std::size_t{1} << 22;
-  // Fewer edges are collected at once.
+  // Clouds of at most so many edges have one tier.
   static constexpr std::size_t kOneTier = 2048;
   static constexpr std::size_t kSample = 64;
 
@@ -205,7 +207,7 @@ class EdgeQueue {
     if (n_ * (n_ - 1) / 2 <= kOneTier) return;
     std::vector<T>& sample = memory_.sample;
     sample.clear();
-    // Odd, so that it meets every column of a matrix whose size is a power of two.
+    // Odd, because an even step would miss columns where n is a power of two.
     const std::size_t step = n_ * n_ / kSample | 1;
     for (std::size_t at = step / 2; at < n_ * n_; at += step)
       if (at % (n_ + 1) != 0) sample.push_back(D_[at]);
@@ -246,7 +248,8 @@ class EdgeQueue {
     return count;
   }
 
-  // Monotone in the length, so that buckets hold consecutive pieces of the filtration.
+  // The bucket of each length. A longer edge never gets an earlier bucket, so buckets hold
+  // consecutive pieces of the filtration.
   static void find_buckets(const T* lengths, std::size_t count, T lo, T scale, std::size_t buckets,
                            std::int32_t* found) {
     const T last = static_cast<T>(buckets - 1);
@@ -262,7 +265,7 @@ class EdgeQueue {
     return static_cast<std::size_t>(found);
   }
 
-  // Lengths all equal, or too close to tell apart, have no scale: one bucket holds them.
+  // False where the lengths are equal, or so close that the scale overflows: one bucket holds them.
   static bool choose_scale(T lo, T hi, std::size_t& buckets, T& scale) {
     scale = static_cast<T>(buckets) / (hi - lo);
     if (std::isfinite(scale)) return true;
@@ -296,7 +299,7 @@ class EdgeQueue {
     for_each_bucket(lengths, count, lo_, scale_, buckets_,
                     [&](std::size_t, std::size_t b) { ++starts[b + 2]; });
     for (std::size_t b = 2; b < buckets_ + 2; ++b) starts[b] += starts[b - 1];
-    // Sorting reads beyond the last bucket.
+    // sort_by_rank() reads up to 16 edges from the begin of a bucket, however few it holds.
     if (memory_.spread.size() < count + 16) memory_.spread.resize(memory_.lengths.size() + 16);
     Item* const spread = memory_.spread.data();
     for_each_bucket(lengths, count, lo_, scale_, buckets_, [&](std::size_t k, std::size_t b) {
@@ -304,7 +307,7 @@ class EdgeQueue {
     });
   }
 
-  // Lengths that crowd in one bucket are spread over buckets of their own.
+  // Sorts one bucket. A bucket of many edges is first spread over buckets of its own.
   void sort(Item* begin, Item* end, unsigned spreads) {
     const auto count = static_cast<std::size_t>(end - begin);
     if (count <= kInsertion) return sort_few(begin, end);
@@ -314,7 +317,8 @@ class EdgeQueue {
       lo = std::min(lo, e->length);
       hi = std::max(hi, e->length);
     }
-    // Collected in the order of (i, j), and spread without changing it.
+    // Edges of one length are in order already: they were collected by (i, j), and spreading keeps
+    // the order of equals.
     if (lo == hi) return;
     std::size_t buckets = count / kEdgesPerBucket + 1;
     T scale;
@@ -343,7 +347,7 @@ class EdgeQueue {
 
   const T* D_;
   std::size_t n_;
-  // Every edge in question is shorter.
+  // Edges that are as long or longer are left out.
   T end_;
   EdgeMemory<T>& memory_;
   T tiers_[3] = {};

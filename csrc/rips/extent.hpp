@@ -18,14 +18,15 @@ class Extent {
 
   T shortest() const { return shortest_; }
 
-  // The smallest radius at which one vertex sees all others: longer edges never matter to homology.
+  // The enclosing radius: the smallest length within which one vertex has all others. From there on
+  // the complex is a cone over that vertex, so longer edges change no homology.
   T enclosing_radius() const { return radius_; }
 
   // The vertices from the centre of the cloud outwards, by the sum of their distances.
   const std::vector<Vertex>& from_centre() const { return from_centre_; }
 
  private:
-  // Up to so many vertices each is compared with all others; that takes less time than sorting.
+  // For at most so many vertices, counting how many come before each is faster than sorting.
   static constexpr std::size_t kMostRanked = 512;
 
   T shortest_ = 0;

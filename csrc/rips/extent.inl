@@ -62,7 +62,7 @@ void measure_rows(const T* D, std::size_t n, T& shortest, T& radius, T* sums) {
     const T sum = sum_and_farthest(row, n, farthest);
     radius = std::min(radius, farthest);
     shortest = std::min(shortest, shortest_of(row + i + 1, n - i - 1));
-    // NaN, which a matrix that nobody checked may hold, has no place in an order.
+    // A matrix that nobody checked may hold NaN, by which nothing can be sorted.
     sums[i] = sum >= 0 ? sum : T{0};
   }
 }

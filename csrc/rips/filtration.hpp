@@ -33,7 +33,8 @@ struct FiltrationEdge {
   }
 
  private:
-  // Floats of 0 or more are ordered as their bits are, so one comparison settles length and edge.
+  // The bits of floats that are not negative, read as whole numbers, are in the order of the
+  // floats, so one comparison orders by length, then by edge.
   std::uint64_t packed() const {
     std::uint32_t bits;
     std::memcpy(&bits, &length, sizeof bits);
@@ -41,7 +42,7 @@ struct FiltrationEdge {
   }
 };
 
-// A matrix may say -0, whose bits no order of floats fits.
+// Adds 0, which turns a length of -0 into +0: packed() compares bits, and -0 would come last.
 template <class T>
 FiltrationEdge<T> filtration_edge(T length, Edge edge) {
   return {edge, length + T{0}};

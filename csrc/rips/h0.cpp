@@ -2,7 +2,7 @@
 
 namespace tsl::rips {
 
-// Prim's algorithm under the strict filtration order, so that the tree is the only minimum one.
+// Prim's algorithm. The filtration order has no ties, so there is one minimum spanning tree.
 template <class T>
 void H0<T>::grow_tree(const T* D, std::size_t n) {
   tree_.clear();
@@ -43,7 +43,8 @@ std::size_t H0<T>::nearest_outside(std::size_t count) const {
         make_edge(outside_[s], nearest_[s]) < make_edge(outside_[best], nearest_[best]))
       best = s;
   }
-  // NaN, which a matrix that nobody checked may hold, equals nothing.
+  // A matrix that nobody checked may hold NaN; then no length equals the shortest, and any vertex
+  // will do.
   return best < count ? best : 0;
 }
 

@@ -25,8 +25,8 @@ class H0 {
   std::size_t nearest_outside(std::size_t count) const;
 
   std::vector<FiltrationEdge<T>> tree_;
-  // The vertices not yet in the tree, compacted: label, distance to the tree, and its nearest
-  // vertex.
+  // For each vertex that is not in the tree yet: the vertex, its distance to the tree, and the
+  // nearest vertex in the tree.
   std::vector<Vertex> outside_;
   std::vector<T> length_;
   std::vector<Vertex> nearest_;

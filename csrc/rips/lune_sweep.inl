@@ -97,7 +97,7 @@ class LuneSweep {
     Vertex died = 0;
     if (h0_.size() + 1 < n_ && memory_.components.unite(first(e.edge), second(e.edge), died)) {
       h0_.push_back({died, e.edge});
-      // A tree edge: nothing to sum over, so it can carry zero.
+      // A tree edge closes no loop, so its annotation is zero.
       graph_.connect_zero(i, j);
     } else {
       graph_.connect_vector(i, j, relations_.give_birth());
@@ -106,9 +106,9 @@ class LuneSweep {
     }
   }
 
-  // Where nothing is alive, only an edge with an empty lune changes that. Once few pairs can be
-  // such edges they are listed, the edges before the next of them are added without order, and
-  // false is returned when there is none.
+  // While no class is alive, only an edge with an empty lune can change that. Once these are
+  // listed, the edges before the next of them are added without being sorted. Returns false when
+  // there is none left.
   bool skip_to_next_empty_lune() {
     if (!empty_lunes_.are_listed(swept_)) return true;
     const FiltrationEdge<T>* const next = empty_lunes_.first_from(*queue_.begin());
@@ -124,8 +124,8 @@ class LuneSweep {
     return true;
   }
 
-  // The lune's vertices whose two sides are annotated zero agree already: they count as one
-  // component, whatever the graph says.
+  // Vertices of the lune whose two sides are both annotated zero need no relation between them, so
+  // they count as one component even where no edges join them.
   void fill_lune(const FiltrationEdge<T>& e, Vertex i, Vertex j) {
     Row rest(memory_.rest.data());
     Row frontier(memory_.frontier.data());
@@ -160,7 +160,8 @@ class LuneSweep {
     }
   }
 
-  // Kills what the lune's components but the first, that of v, make equal.
+  // Kills the classes that the relations of the lune's further components make zero. The first
+  // component is that of v.
   [[gnu::noinline]] void split_lune(const FiltrationEdge<T>& e, Vertex i, Vertex j, Row& rest,
                                     Row& frontier, bool has_zero, Vertex v) {
     if (!has_zero) {
@@ -233,13 +234,13 @@ class LuneSweep {
     }
     write_bars(e);
     if (relations_.alive() != 0) return;
-    // Nothing is alive: every annotation is zero now, so all vectors can go.
+    // No class is alive: every annotation is zero now, so all vectors can go.
     graph_.set_all_zero();
     relations_.clear();
     born_ = 0;
   }
 
-  // The bars that end at e, in order of birth; those of zero length are none.
+  // The bars that end at e, in order of birth. Those of length zero are left out.
   void write_bars(const FiltrationEdge<T>& e) {
     std::vector<std::size_t>& killed = memory_.killed;
     std::sort(killed.begin(), killed.end());
@@ -249,7 +250,8 @@ class LuneSweep {
     killed.clear();
   }
 
-  // Replaces the witness of an edge by its annotation, and those of the edges below it.
+  // Replaces the witness of an edge by the annotation that it stands for. The two sides of a
+  // witness may have witnesses themselves, which are replaced first.
   void evaluate(Vertex i, Vertex j) {
     if (graph_.is_settled(i, j)) return;
     std::vector<Edge>& pending = memory_.pending;
@@ -291,12 +293,12 @@ class LuneSweep {
   EdgeQueue<T> queue_;
   Graph graph_;
   EmptyLunes<T, W> empty_lunes_;
-  // Few points have few generators.
+  // At most 128 points have few generators, so a block of 16 bytes is enough.
   Relations<W == 1 || W == 2 ? 16 : kRegisterBytes> relations_;
   SweepMemory<T>& memory_;
   std::vector<H0Bar>& h0_;
   std::vector<H1Bar>& h1_;
-  // How many generators were born since nothing was alive.
+  // How many generators were born since no class was alive last.
   std::size_t born_ = 0;
   std::size_t swept_ = 0;
 };

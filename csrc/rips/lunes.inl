@@ -1,4 +1,4 @@
-// Edges that are told from the distances alone to have no empty lune. Included by lune_sweep.inl.
+// Tells from the distances alone that the lune of an edge is not empty.
 #if defined(TSL_LUNES_INL) == defined(TSL_TARGET_TOGGLE)
 #ifdef TSL_LUNES_INL
 #undef TSL_LUNES_INL
@@ -36,8 +36,8 @@ inline bool any_nearer(const T* a, const T* b, T length) {
   return any_bit((typename BitsOf<kRegisterBytes>::type)near);
 }
 
-// Whether a vertex is nearer to both ends of the edge than these are to each other. Else the lune
-// is empty but for ties.
+// Whether a vertex is nearer to both ends of the edge than these are to each other. If none is, the
+// lune holds at most vertices whose sides tie with the edge.
 template <class T>
 bool any_nearer_than(const T* D, std::size_t n, const FiltrationEdge<T>& ij) {
   const T* a = D + first(ij.edge) * n;

@@ -9,8 +9,8 @@
 
 namespace tsl::rips {
 
-// A stored vector: where its words are, how many blocks of them, and the number of deaths that it
-// has been reduced by.
+// A stored vector: where its words begin, how many blocks they are, and how many generators had
+// died when it was last reduced.
 struct StoredVector {
   std::size_t offset;
   std::uint32_t blocks;
@@ -20,8 +20,7 @@ struct StoredVector {
 struct RelationMemory {
   AlignedVector<Word> pool;
   std::vector<StoredVector> stored;
-  // For each generator that died, what it equals since then, and the number of deaths that this has
-  // been reduced by.
+  // For each generator that died, its relation, and how many had died when that was last reduced.
   AlignedVector<Word> relations;
   std::vector<std::uint32_t> reduced_at;
   // Sets of generators: those that died, and the sum that is being formed.

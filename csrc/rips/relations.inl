@@ -1,5 +1,5 @@
-// Linear algebra over Z/2 on the generators of H1: which of them are alive, and what equals what.
-// Included by lune_sweep.inl.
+// Linear algebra over Z/2 on the generators of H1: which of them are alive, and which sums of them
+// equal each other.
 #if defined(TSL_RELATIONS_INL) == defined(TSL_TARGET_TOGGLE)
 #ifdef TSL_RELATIONS_INL
 #undef TSL_RELATIONS_INL
@@ -20,8 +20,9 @@ namespace tsl::TSL_TARGET::relations {
 using namespace bit_rows;
 using namespace rips;
 
-// Vectors over the generators born since the last time that nothing was alive. A vector is a sum of
-// generators; it is reduced when it names none that has died.
+// The generators are those born since no class was alive last. A vector is a sum of generators; it
+// is reduced when it holds none that has died. The relation of a generator that died is the sum of
+// older generators that it equals since then.
 template <std::size_t kBlockBytes>
 class Relations {
  public:
@@ -84,7 +85,7 @@ class Relations {
     const std::size_t generator = b * kBits + bit;
     Word* const rest = relation(b, bit);
     std::copy_n(sum(), (b + 1) * kWords, rest);
-    // What is left equals the generator, and can be reduced as any vector.
+    // The sum is zero from now on, so the generator equals the rest of it.
     rest[generator / 64] ^= Word{1} << (generator % 64);
     memory_.dead[generator / 64] |= Word{1} << (generator % 64);
     memory_.reduced_at[generator] = ++deaths_;
@@ -124,7 +125,7 @@ class Relations {
     }
   }
 
-  // A generator's relation names older ones alone, so those of block b take b + 1 blocks each.
+  // A relation holds older generators alone, so those of block b take b + 1 blocks each.
   static std::size_t first_relation(std::size_t b) { return b * (b + 1) / 2 * kBits * kWords; }
 
   Word* relation(std::size_t b, std::size_t bit) {
@@ -142,7 +143,7 @@ class Relations {
     std::fill_n(memory_.dead.data() + (blocks_ - 1) * kWords, kWords, Word{0});
   }
 
-  // Relations name older generators alone, so one pass down suffices.
+  // A relation holds older generators alone, so one pass from the youngest down is enough.
   void reduce(Word* words, std::size_t blocks, unsigned depth) {
     for (std::size_t b = blocks; b-- > 0;) reduce_block(words, b, depth);
   }
@@ -166,6 +167,8 @@ class Relations {
     std::memcpy(words + b * kWords, &top, sizeof top);
   }
 
+  // A relation that is used is reduced first if more than kLag generators died since it last was;
+  // that may ask the same of others, to this depth.
   static constexpr std::uint32_t kLag = 64;
   static constexpr unsigned kDeepest = 50;
 
