@@ -9,29 +9,28 @@
 #include <vector>
 
 #include "bindings/arguments.hpp"
+#include "rips/bar.hpp"
 #include "rips/filtration.hpp"
-#include "rips/h0.hpp"
-#include "rips/h1.hpp"
 
 namespace tsl::bindings {
 
-using H0Bars = std::vector<std::vector<rips::H0Bar>>;
-using H1Bars = std::vector<std::vector<rips::H1Bar>>;
+// The bars of each cloud of a batch.
+using Bars = std::vector<std::vector<rips::Bar>>;
 
-inline std::size_t most_bars(const H1Bars& bars) {
+inline std::size_t most_bars(const Bars& bars) {
   std::size_t K = 0;
   for (const auto& cloud : bars) K = std::max(K, cloud.size());
   return K;
 }
 
 // Pads with -1 where a cloud has fewer than n - 1 bars: only a matrix that holds NaN does.
-inline py::array_t<Index> pack_h0(const H0Bars& bars, const Batch& batch) {
+inline py::array_t<Index> pack_h0(const Bars& bars, const Batch& batch) {
   const std::size_t K = batch.h0_bars();
   py::array_t<Index> packed(batch.with({K, 3}));
   Index* out = packed.mutable_data();
   for (const auto& cloud : bars) {
-    for (const rips::H0Bar& bar : cloud) {
-      *out++ = bar.birth;
+    for (const rips::Bar& bar : cloud) {
+      *out++ = rips::first(bar.birth);
       *out++ = rips::first(bar.death);
       *out++ = rips::second(bar.death);
     }
@@ -41,12 +40,12 @@ inline py::array_t<Index> pack_h0(const H0Bars& bars, const Batch& batch) {
 }
 
 // Pads to the longest cloud with -1.
-inline py::array_t<Index> pack_h1(const H1Bars& bars, const Batch& batch) {
+inline py::array_t<Index> pack_h1(const Bars& bars, const Batch& batch) {
   const std::size_t K = most_bars(bars);
   py::array_t<Index> packed(batch.with({K, 4}));
   Index* out = packed.mutable_data();
   for (const auto& cloud : bars) {
-    for (const rips::H1Bar& bar : cloud) {
+    for (const rips::Bar& bar : cloud) {
       *out++ = rips::first(bar.birth);
       *out++ = rips::second(bar.birth);
       *out++ = rips::first(bar.death);
@@ -101,30 +100,16 @@ class DiagramArrays {
   bool* is_bar_;
 };
 
+// The diagrams of a batch, padded to K bars each; a vertex (v, v) has length 0.
 template <class T>
-py::tuple h0_arrays(const H0Bars& bars, const T* D, const Batch& batch) {
-  const std::size_t K = batch.h0_bars();
+py::tuple diagram_arrays(const Bars& bars, std::size_t K, const T* D, const Batch& batch) {
   DiagramArrays<T> diagram(batch, K);
   for (std::size_t b = 0; b < batch.B; ++b, D += batch.n * batch.n) {
-    for (const rips::H0Bar& bar : bars[b]) {
-      const rips::Vertex i = rips::first(bar.death);
-      const rips::Vertex j = rips::second(bar.death);
-      diagram.append(0, D[i * batch.n + j], bar.birth, bar.birth, i, j);
-    }
-    diagram.pad(K - bars[b].size());
-  }
-  return diagram.arrays();
-}
-
-template <class T>
-py::tuple h1_arrays(const H1Bars& bars, const T* D, const Batch& batch) {
-  const std::size_t K = most_bars(bars);
-  DiagramArrays<T> diagram(batch, K);
-  for (std::size_t b = 0; b < batch.B; ++b, D += batch.n * batch.n) {
-    for (const rips::H1Bar& bar : bars[b]) {
+    for (const rips::Bar& bar : bars[b]) {
       const rips::Vertex i = rips::first(bar.birth), j = rips::second(bar.birth);
       const rips::Vertex k = rips::first(bar.death), l = rips::second(bar.death);
-      diagram.append(D[i * batch.n + j], D[k * batch.n + l], i, j, k, l);
+      const T birth = i == j ? T{0} : D[i * batch.n + j];
+      diagram.append(birth, D[k * batch.n + l], i, j, k, l);
     }
     diagram.pad(K - bars[b].size());
   }

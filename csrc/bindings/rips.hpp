@@ -18,8 +18,8 @@
 namespace tsl::bindings {
 
 template <class T>
-H0Bars bars_of_h0(const T* D, const Batch& batch, std::size_t threads) {
-  H0Bars bars(batch.B);
+Bars bars_of_h0(const T* D, const Batch& batch, std::size_t threads) {
+  Bars bars(batch.B);
   for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, [&] {
     auto engine = kept_engine<rips::H0<T>>(batch.n);
     return [&, engine](std::size_t b) {
@@ -30,9 +30,9 @@ H0Bars bars_of_h0(const T* D, const Batch& batch, std::size_t threads) {
 }
 
 template <class T>
-std::pair<H0Bars, H1Bars> bars_of_h1(const T* D, const Batch& batch, std::size_t threads, Isa isa) {
-  H0Bars h0(batch.B);
-  H1Bars h1(batch.B);
+std::pair<Bars, Bars> bars_of_h1(const T* D, const Batch& batch, std::size_t threads, Isa isa) {
+  Bars h0(batch.B);
+  Bars h1(batch.B);
   for_each_cloud_without_gil(batch, Nanoseconds(batch).h1(), threads, [&] {
     auto engine = kept_engine<rips::H1<T>>(batch.n);
     return [&, engine](std::size_t b) {
@@ -68,9 +68,12 @@ inline py::tuple diagrams(const py::array& D, int max_dim, std::size_t threads,
   return with_float_type(D, "D", [&](auto zero) -> py::tuple {
     using T = decltype(zero);
     const T* in = data<T>(D);
-    if (max_dim == 0) return py::make_tuple(h0_arrays(bars_of_h0(in, batch, threads), in, batch));
+    const std::size_t K = batch.h0_bars();
+    if (max_dim == 0)
+      return py::make_tuple(diagram_arrays(bars_of_h0(in, batch, threads), K, in, batch));
     const auto [h0_bars, h1_bars] = bars_of_h1(in, batch, threads, isa);
-    return py::make_tuple(h0_arrays(h0_bars, in, batch), h1_arrays(h1_bars, in, batch));
+    return py::make_tuple(diagram_arrays(h0_bars, K, in, batch),
+                          diagram_arrays(h1_bars, most_bars(h1_bars), in, batch));
   });
 }
 

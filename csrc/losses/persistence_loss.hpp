@@ -6,6 +6,7 @@
 #include "geometry/edge_scatter.hpp"
 #include "losses/losses.hpp"
 #include "platform/isa.hpp"
+#include "rips/bar.hpp"
 #include "rips/h0.hpp"
 #include "rips/h1.hpp"
 
@@ -37,8 +38,8 @@ class PersistenceLoss {
   geometry::EdgeScatter<T> scatter_;
   std::size_t n_ = 0;
   std::vector<T> D_;
-  std::vector<rips::H0Bar> h0_bars_;
-  std::vector<rips::H1Bar> h1_bars_;
+  std::vector<rips::Bar> h0_bars_;
+  std::vector<rips::Bar> h1_bars_;
   double scale_ = 1;
   double mean_lifetime_ = 0;
 };

@@ -49,7 +49,7 @@ std::size_t H0<T>::nearest_outside(std::size_t count) const {
 }
 
 template <class T>
-void H0<T>::compute(const T* D, std::size_t n, std::vector<H0Bar>& bars) {
+void H0<T>::compute(const T* D, std::size_t n, std::vector<Bar>& bars) {
   bars.clear();
   if (n < 2) return;
   grow_tree(D, n);
@@ -58,7 +58,7 @@ void H0<T>::compute(const T* D, std::size_t n, std::vector<H0Bar>& bars) {
   for (const FiltrationEdge<T>& e : tree_) {
     Vertex died = 0;
     components_.unite(first(e.edge), second(e.edge), died);
-    bars.push_back({died, e.edge});
+    bars.push_back({make_edge(died, died), e.edge});
   }
 }
 

@@ -3,22 +3,17 @@
 
 #include <vector>
 
+#include "rips/bar.hpp"
 #include "rips/filtration.hpp"
 #include "rips/union_find.hpp"
 
 namespace tsl::rips {
 
-// One H0 bar: the vertex whose component dies, and the edge that kills it.
-struct H0Bar {
-  Vertex birth;
-  Edge death;
-};
-
 template <class T>
 class H0 {
  public:
   // D is a symmetric [n, n] matrix; writes the n - 1 bars in filtration order.
-  void compute(const T* D, std::size_t n, std::vector<H0Bar>& bars);
+  void compute(const T* D, std::size_t n, std::vector<Bar>& bars);
 
  private:
   void grow_tree(const T* D, std::size_t n);

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "platform/isa.hpp"
+#include "rips/bar.hpp"
 #include "rips/extent.hpp"
-#include "rips/h0.hpp"
 #include "rips/lune_sweep.hpp"
 
 namespace tsl::rips {
@@ -20,7 +20,7 @@ template <class T>
 class H1 {
  public:
   // D is a symmetric [n, n] matrix; writes both diagrams, zero-length bars of H1 left out.
-  void compute(const T* D, std::size_t n, Isa isa, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1) {
+  void compute(const T* D, std::size_t n, Isa isa, std::vector<Bar>& h0, std::vector<Bar>& h1) {
     h0.clear();
     h1.clear();
     if (n < 2) return;

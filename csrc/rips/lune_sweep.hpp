@@ -7,20 +7,14 @@
 
 #include "platform/aligned.hpp"
 #include "platform/isa.hpp"
+#include "rips/bar.hpp"
 #include "rips/bitset.hpp"
 #include "rips/edge_queue.hpp"
 #include "rips/filtration.hpp"
-#include "rips/h0.hpp"
 #include "rips/relations.hpp"
 #include "rips/union_find.hpp"
 
 namespace tsl::rips {
-
-// One H1 bar: the edge that closes the loop, and the edge whose lune fills it.
-struct H1Bar {
-  Edge birth;
-  Edge death;
-};
 
 // What an AnnotatedGraph (annotated_graph.inl) writes to.
 struct GraphMemory {
@@ -64,6 +58,6 @@ struct SweepMemory {
 // is fastest.
 template <class T>
 void sweep_lunes(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
-                 SweepMemory<T>& memory, Isa isa, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1);
+                 SweepMemory<T>& memory, Isa isa, std::vector<Bar>& h0, std::vector<Bar>& h1);
 
 }  // namespace tsl::rips

@@ -31,7 +31,7 @@ template <class T, std::size_t W>
 class LuneSweep {
  public:
   LuneSweep(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
-            SweepMemory<T>& memory, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1)
+            SweepMemory<T>& memory, std::vector<Bar>& h0, std::vector<Bar>& h1)
       : n_(n),
         queue_(D, n, shortest, radius, memory.edges),
         graph_(n, memory.graph),
@@ -96,7 +96,7 @@ class LuneSweep {
   void add_empty_lune(const FiltrationEdge<T>& e, Vertex i, Vertex j) {
     Vertex died = 0;
     if (h0_.size() + 1 < n_ && memory_.components.unite(first(e.edge), second(e.edge), died)) {
-      h0_.push_back({died, e.edge});
+      h0_.push_back({make_edge(died, died), e.edge});
       // A tree edge closes no loop, so its annotation is zero.
       graph_.connect_zero(i, j);
     } else {
@@ -296,8 +296,8 @@ class LuneSweep {
   // At most 128 points have few generators, so a block of 16 bytes is enough.
   Relations<W == 1 || W == 2 ? 16 : kRegisterBytes> relations_;
   SweepMemory<T>& memory_;
-  std::vector<H0Bar>& h0_;
-  std::vector<H1Bar>& h1_;
+  std::vector<Bar>& h0_;
+  std::vector<Bar>& h1_;
   // How many generators were born since no class was alive last.
   std::size_t born_ = 0;
   std::size_t swept_ = 0;
@@ -305,7 +305,7 @@ class LuneSweep {
 
 template <class T>
 void run_sweep(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
-               SweepMemory<T>& memory, std::vector<H0Bar>& h0, std::vector<H1Bar>& h1) {
+               SweepMemory<T>& memory, std::vector<Bar>& h0, std::vector<Bar>& h1) {
   const auto run = [&](auto width) {
     LuneSweep<T, decltype(width)::value>(D, n, shortest, radius, order, memory, h0, h1).run();
   };
