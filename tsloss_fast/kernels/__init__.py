@@ -15,8 +15,9 @@ module                  launcher                             limits
 `surrogate`             `surrogate_slopes(D, ...)`           one launch up to n = 64, then seven
 ======================  ===================================  =====================================
 
-`direct` and `product` hold the two ways to the distances, `h0_small`, `h0_large` and `h0_elder` the
-parts of H0, `surrogate_formulas` and `surrogate_tiled` those of the surrogate.
+`direct` and `product` hold the two ways to the distances, `h0_small` and `h0_small_elder` H0 of up
+to 256 points, `h0_large` and `h0_elder` that of more, `surrogate_formulas` and `surrogate_tiled`
+the parts of the surrogate.
 
 The modules need Triton, which the package itself does not ask for: 3.7.1 and 3.9.0 pass all tests,
 3.6.0 those of the compiler (its interpreter fails with NumPy 2.4). A launcher takes CUDA tensors,
