@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast.kernels.checks import check_programs
+from tsloss_fast.kernels.launch import launch
 
 # Rows of a tile, and coordinates that one step of its sum takes.
 BLOCK_N = 16
@@ -218,18 +219,19 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
     tiles = triton.cdiv(n, BLOCK_N)
     shares = _shares(tiles, d)
     check_programs(B * tiles**2 * shares, x, "x")
-    grid = (B * tiles**2,)
+    programs = B * tiles**2
     options = tile_options(D.dtype)
+    strides = x.stride()
+    form = (x.device.index, x.dtype, x.data_ptr() % 16, n, d, strides)
     if shares == 1:
-        _direct_kernel[grid](x, D, n, d, *x.stride(), **options)
+        launch(_direct_kernel, form, programs, (x, D, n, d, *strides), options)
         return
     step = options["BLOCK_D"]
     width = triton.cdiv(triton.cdiv(d, shares), step) * step
-    partial = torch.empty(B, shares, n, n, dtype=D.dtype, device=D.device)
-    _share_kernel[(B * tiles**2 * shares,)](
-        x, partial, n, d, shares, width, *x.stride(), **share_options(D.dtype)
-    )
-    _join_kernel[grid](x, partial, D, n, d, shares, *x.stride(), **options)
+    partial = torch.empty((B, shares, n, n), dtype=D.dtype, device=x.device)
+    arguments = (x, partial, n, d, shares, width, *strides)
+    launch(_share_kernel, form, programs * shares, arguments, share_options(D.dtype))
+    launch(_join_kernel, form, programs, (x, partial, D, n, d, shares, *strides), options)
 
 
 def _shares(tiles: int, d: int) -> int:
