@@ -22,7 +22,7 @@ LAYERS = [
     {"ops"},
     {"persistence"},
     {"summaries"},
-    {"persistence_terms"},
+    {"persistence_terms", "graphed_loss"},
     {"loss", "balance", "started_loss"},
     {"prompt"},
     {"monitor", "topology_log", "tuning", "integrations", "plots", "bench"},
