@@ -39,10 +39,11 @@ def _surrogate_kernel(
     PITCH: tl.constexpr,
     SIZE: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b = tl.program_id(0).to(tl.int64)
     dtype: tl.constexpr = D.dtype.element_ty
     i = tl.arange(0, SIZE)
-    lengths, inside, counted = formulas.tile(D + b * n * n, i, i, n, PITCH, SELF_PAIRS)
+    lengths, inside, counted = formulas.tile(D + b * n * n, i, i, n, SELF_PAIRS)
     shortest, longest, means = formulas.extents(lengths, counted, n)
     low, high = tl.min(shortest), tl.max(longest)
     points = n.to(tl.float64)
@@ -85,7 +86,7 @@ def _surrogate_kernel(
         delta, zeta, tl.sum(near.to(tl.float64)), tl.sum(far.to(tl.float64)), near_total,
         far_total, alpha, both * lambda_repel, both * lambda_attract, DETACH_SCALES,
     )  # fmt: skip
-    at = formulas.places(i, i, n, PITCH)
+    at = i[:, None] * n + i[None, :]
     tl.store(weights + b * n * n + at, result + poison.to(dtype), mask=inside)
 
 

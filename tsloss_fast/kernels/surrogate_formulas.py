@@ -25,16 +25,9 @@ def pitch(n: int) -> int:
 
 
 @triton.jit
-def places(
-    i,  # [ROWS]
-    j,  # [COLUMNS]
-    n,
-    PITCH: tl.constexpr,
-):
-    """Where the pairs (i, j) stand in a contiguous matrix [n, n], in the dtype of `i`."""
-    # The compiler knows no other divisor of n than 16.
-    n = n // PITCH * PITCH
-    return i[:, None] * n + j[None, :]
+def pitched(n, PITCH: tl.constexpr):
+    """n, said to be divisible by PITCH: the compiler knows no other divisor than 16."""
+    return n // PITCH * PITCH
 
 
 @triton.jit
@@ -43,12 +36,11 @@ def tile(
     i,  # [ROWS]
     j,  # [COLUMNS]
     n,
-    PITCH: tl.constexpr,
     SELF_PAIRS: tl.constexpr,
 ):
     """The lengths, which of them lie in D, and which of those count [ROWS, COLUMNS]."""
     inside = (i < n)[:, None] & (j < n)[None, :]
-    lengths = tl.load(D + places(i, j, n, PITCH), mask=inside, other=0)
+    lengths = tl.load(D + i[:, None] * n + j[None, :], mask=inside, other=0)
     counted = inside if SELF_PAIRS else inside & (i[:, None] != j[None, :])
     return lengths, inside, counted
 

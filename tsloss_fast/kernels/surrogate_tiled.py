@@ -105,13 +105,14 @@ def _means_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b, i = _place(n, ROWS)
     D += b * n * n
     rows, _ = _scratch_of(scratch, b, n)
     mean = tl.zeros([ROWS], D.dtype.element_ty)
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _inside, _counted = formulas.tile(D, i, j, n, PITCH, True)
+        lengths, _inside, _counted = formulas.tile(D, i, j, n, True)
         mean += formulas.row_means(lengths, n)
     _put(rows, MEAN, i, n, mean)
 
@@ -130,6 +131,7 @@ def _softmax_kernel(
     COLUMNS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b, i = _place(n, ROWS)
     D += b * n * n
     rows, _ = _scratch_of(scratch, b, n)
@@ -139,7 +141,7 @@ def _softmax_kernel(
     mean = tl.zeros([ROWS], dtype)
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _inside, counted = formulas.tile(D, i, j, n, PITCH, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, SELF_PAIRS)
         least, most, part = formulas.extents(lengths, counted, n)
         shortest, longest = tl.minimum(shortest, least), tl.maximum(longest, most)
         mean += part
@@ -158,7 +160,7 @@ def _softmax_kernel(
     near_total, near_lengths, far_total, far_lengths = soft, soft, soft, soft
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _inside, counted = formulas.tile(D, i, j, n, PITCH, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, SELF_PAIRS)
         s, nt, nl, ft, fl = formulas.softmax_sums(
             lengths, counted, shortest, shortest[:, None], longest[:, None], scale, by_tau, by_alpha
         )
@@ -217,6 +219,7 @@ def _shortfalls_kernel(
     COLUMNS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b, i = _place(n, ROWS)
     D += b * n * n
     rows, totals = _scratch_of(scratch, b, n)
@@ -256,7 +259,7 @@ def _shortfalls_kernel(
     near_squares, far, far_squares = near, near, near
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _inside, counted = formulas.tile(D, i, j, n, PITCH, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, SELF_PAIRS)
         a, aa, c, cc = formulas.shortfall_sums(
             lengths, counted, low, high, scale, delta.to(dtype), zeta.to(dtype), n
         )
@@ -299,6 +302,7 @@ def _slopes_kernel(
     COLUMNS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b, i = _place(n, ROWS)
     D += b * n * n
     rows, totals = _scratch_of(scratch, b, n)
@@ -327,7 +331,7 @@ def _slopes_kernel(
     factor_i = _get(rows, FACTOR, i, n).to(dtype)
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, inside, counted = formulas.tile(D, i, j, n, PITCH, SELF_PAIRS)
+        lengths, inside, counted = formulas.tile(D, i, j, n, SELF_PAIRS)
         shortest_j = _get(rows, SHORTEST, j, n).to(dtype)
         factor_j = _get(rows, FACTOR, j, n).to(dtype)
         result = formulas.tile_weights(
@@ -335,8 +339,7 @@ def _slopes_kernel(
             by_alpha, delta, zeta, near, far, near_total, far_total, alpha, repel, attract,
             DETACH_SCALES,
         )  # fmt: skip
-        at = formulas.places(i, j, n, PITCH)
-        tl.store(weights + at, result + poison.to(dtype), mask=inside)
+        tl.store(weights + i[:, None] * n + j[None, :], result + poison.to(dtype), mask=inside)
 
 
 def launch_tiled(
