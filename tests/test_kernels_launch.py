@@ -1,5 +1,7 @@
 """Launches of compiled kernels: what is found again, and what is compiled anew."""
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("triton", reason="the kernels need Triton")
@@ -14,6 +16,7 @@ class Kernel:
     arg_names = ("x", "n", "FIRST", "SECOND")
 
     def __init__(self, interpreted=False):
+        self.fn = object()
         self.interpreted, self.compiled, self.launched = interpreted, [], []
 
     def __getitem__(self, grid):
@@ -25,16 +28,36 @@ class Kernel:
 
 
 class Compiled:
+    """What Triton compiled: `run` is its launcher, and an index its own way to call that."""
+
+    function, packed_metadata = "function", "metadata"
+
     def __init__(self, kernel):
         self.kernel = kernel
 
+    def run(self, *arguments):
+        self.kernel.launched.append(arguments)
+
     def __getitem__(self, grid):
-        return lambda *arguments: self.kernel.launched.append((grid, arguments))
+        return lambda *arguments: self.kernel.launched.append(("seen by hooks", grid, *arguments))
+
+
+class Driver:
+    """Device 3, and a stream of it."""
+
+    @staticmethod
+    def get_current_device():
+        return 3
+
+    @staticmethod
+    def get_current_stream(device):
+        return f"stream of {device}"
 
 
 @pytest.fixture(autouse=True)
 def _forgetful(monkeypatch):
     monkeypatch.setattr(module, "_compiled", {})
+    monkeypatch.setattr(module, "driver", SimpleNamespace(active=Driver))
 
 
 def test_a_known_form_goes_to_its_compiled_kernel():
@@ -45,7 +68,17 @@ def test_a_known_form_goes_to_its_compiled_kernel():
     launch(kernel, "form", 5, ("y", 1), {"SECOND": 20, "FIRST": 10}, 2)
     assert len(kernel.compiled) == 1
     # The constants come in the order of the parameters.
-    assert kernel.launched == [((5, 1, 1), ("y", 1, 10, 20))]
+    metadata = ("function", "metadata", None, None, None)
+    assert kernel.launched == [(5, 1, 1, "stream of 3", *metadata, "y", 1, 10, 20)]
+
+
+def test_a_profiler_hears_of_every_launch(monkeypatch):
+    kernel = Kernel()
+    launch(kernel, "form", 3, ("x", 1), {"FIRST": 10, "SECOND": 20})
+    runtime = SimpleNamespace(launch_enter_hook=None, launch_exit_hook=lambda *a: None)
+    monkeypatch.setattr(module, "knobs", SimpleNamespace(runtime=runtime))
+    launch(kernel, "form", 5, ("y", 1), {"FIRST": 10, "SECOND": 20})
+    assert kernel.launched == [("seen by hooks", (5, 1, 1), "y", 1, 10, 20)]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast.kernels.checks import check_programs
-from tsloss_fast.kernels.launch import launch
+from tsloss_fast.kernels.launch import ceiling, launch
 
 # Rows of a tile, and coordinates that one step of its sum takes.
 BLOCK_N = 16
@@ -216,7 +216,7 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
     choose how, so that a cloud has the same bits in every batch.
     """
     B, n, d = x.shape
-    tiles = triton.cdiv(n, BLOCK_N)
+    tiles = ceiling(n, BLOCK_N)
     shares = _shares(tiles, d)
     check_programs(B * tiles**2 * shares, x, "x")
     programs = B * tiles**2
@@ -227,7 +227,7 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
         launch(_direct_kernel, form, programs, (x, D, n, d, *strides), options)
         return
     step = options["BLOCK_D"]
-    width = triton.cdiv(triton.cdiv(d, shares), step) * step
+    width = ceiling(ceiling(d, shares), step) * step
     partial = torch.empty((B, shares, n, n), dtype=D.dtype, device=x.device)
     arguments = (x, partial, n, d, shares, width, *strides)
     launch(_share_kernel, form, programs * shares, arguments, share_options(D.dtype))

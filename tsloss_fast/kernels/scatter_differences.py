@@ -13,7 +13,7 @@ from tsloss_fast.kernels.checks import (
     check_same_device,
     check_tensor,
 )
-from tsloss_fast.kernels.launch import launch
+from tsloss_fast.kernels.launch import ceiling, launch
 from tsloss_fast.validation import FLOATING, describe
 
 # Rows and coordinates of a program, and rows that one step of its sums takes.
@@ -118,7 +118,7 @@ def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
 def unchecked_scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
     """`scatter_differences` of arguments that were checked."""
     B, n, d = x.shape
-    programs = B * triton.cdiv(n, BLOCK_I) * triton.cdiv(d, BLOCK_D)
+    programs = B * ceiling(n, BLOCK_I) * ceiling(d, BLOCK_D)
     check_programs(programs, x, "x")
     out = torch.empty((B, n, d), dtype=weights.dtype, device=x.device)
     if programs:

@@ -198,7 +198,7 @@ def unchecked_slopes(
             launch_tiled(D, (loss, h0, h1), weights, numbers, flags)
         else:
             check_programs(B, D, "D")
-            size = max(16, triton.next_power_of_2(n))
+            size = max(16, 1 << (n - 1).bit_length())
             form = (D.device.index, D.dtype, D.data_ptr() % 16, n, *flags.values())
             arguments = (D, loss, h0, h1, weights, n, *numbers)
             constants = flags | {"PITCH": formulas.pitch(n), "SIZE": size}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tsloss_fast.kernels import surrogate_formulas as formulas
 from tsloss_fast.kernels.checks import check_programs
-from tsloss_fast.kernels.launch import launch
+from tsloss_fast.kernels.launch import ceiling, launch
 
 # A program is one warp, which needs no barrier. Columns of one step of its loop, and rows that one
 # step of a sum over all of them takes.
@@ -355,7 +355,7 @@ def launch_tiled(
     """
     B, n, _ = D.shape
     tiles = tile_options(D.dtype, n)
-    programs = B * triton.cdiv(n, tiles["ROWS"])
+    programs = B * ceiling(n, tiles["ROWS"])
     check_programs(programs, D, "D")
     size = (B, VALUES.value * n + TOTALS.value)
     scratch = torch.empty(size, dtype=torch.float64, device=D.device)
