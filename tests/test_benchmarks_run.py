@@ -11,7 +11,7 @@ import pytest
 from benchmarks import cases, plans, results, run
 from benchmarks.cases import Case, points
 from benchmarks.providers import NAMES
-from benchmarks.run import Bench, Side, choose, samples_for, takes_part
+from benchmarks.run import Bench, Side, choose, goes_on, samples_for, takes_part
 from benchmarks.truth import Truth
 from benchmarks.worker import ProviderFailed, ProviderStopped, TimeExceeded, Worker
 
@@ -108,7 +108,7 @@ class HerePool:
     """Answers as the truth's process would, without one."""
 
     def ask(self, name, threads, operation, phase, array, limit_s):
-        call = getattr(Truth(), phase)(array)
+        call = Truth().call(phase, array)
         return {"result": call.read(call.run())}
 
 
@@ -148,8 +148,8 @@ def test_a_worker_goes_on_after_an_error():
     try:
         worker.ask("start", limit_s=60)
         D = np.zeros((1, 5, 5), dtype=np.float32)
-        with pytest.raises(ProviderFailed, match="AttributeError"):
-            worker.ask("memory", "no_phase", D, D, limit_s=60)
+        with pytest.raises(ProviderFailed, match="NotImplementedError"):
+            worker.ask("memory", "distances", D, D, limit_s=60)
         assert worker.ask("memory", "h1", D, D, limit_s=60) < 2**22
     finally:
         worker.stop()
@@ -180,17 +180,23 @@ def test_slow_sides_take_part_evenly(samples):
 
 
 def arguments(**changes):
-    nothing = {"phase": None, "family": None, "n": None, "threads": 1}
-    return argparse.Namespace(**(nothing | {"no_time": False, "no_memory": False} | changes))
+    nothing = {"what": None, "phase": None, "family": None, "n": None, "threads": 1}
+    nothing |= {"step_rounds": 5}
+    return argparse.Namespace(**(nothing | changes))
 
 
 def test_selection():
-    timed, weighed = choose(plans.quick(), arguments(phase=["h1"], n=[100], family=["gaussian"]))
+    timed, weighed, rounds = choose(
+        plans.quick(), arguments(phase=["h1"], n=[100], family=["gaussian"])
+    )
     assert {(c.phase, c.n, c.family) for c in timed} == {("h1", 100, "gaussian")}
     assert {c.threads for c in timed} == {1, 2}
-    assert weighed == []
-    timed, _ = choose(plans.quick(), arguments(threads=4))
+    assert (weighed, rounds) == ([], 0)
+    timed, weighed, rounds = choose(plans.quick(), arguments(threads=4))
     assert {c.threads for c in timed} == {2, 4}
+    assert rounds == 5
+    chosen = choose(plans.quick(), arguments(what=["memory"]))
+    assert chosen == ([], list(plans.quick().memory), 0)
 
 
 def test_command_writes_a_new_file_each_time(tmp_path, capsys):
@@ -207,7 +213,7 @@ def test_command_writes_a_new_file_each_time(tmp_path, capsys):
     assert content["providers"]["gudhi SimplexTree"]["version"] != "not asked"
     assert "gudhi SimplexTree" in capsys.readouterr().out
     with pytest.raises(FileNotFoundError):
-        results.latest("bench", ("quick", "full"), tmp_path)
+        results.latest("quick", "full", folder=tmp_path)
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
@@ -225,6 +231,40 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
     content = json.loads(file.read_text())
     assert content["complete"] is False
     assert len(content["rows"]) == 1
+
+
+@pytest.mark.parametrize("phase", ["distances", "h0", "h1", "loss_backward", "surrogate_backward"])
+def test_growth_measures_each_path(phase):
+    bench = Bench(replace(plans.growth(), limit_s=60.0), [], 0.0)
+    rows = []
+    for n in (5, 21):
+        rows += bench.growth(Case(phase, "gaussian", n, 7), rows)
+    assert [(row["n"], row["status"]) for row in rows] == [(5, "ok"), (21, "ok")], rows
+    assert all(row["median_s"] > 0 and row["peak_bytes"] >= 0 for row in rows)
+
+
+def test_growth_stops_a_path_before_the_limit():
+    def grown(*seconds):
+        case = Case("h1", "gaussian", 1).as_dict()
+        sizes = zip((100, 200), seconds, strict=False)
+        return [case | {"n": n, "median_s": s, "status": "ok"} for n, s in sizes]
+
+    assert goes_on(grown(1.0), 200, 0.5)
+    assert goes_on(grown(0.1, 0.4), 400, 2.0)
+    assert not goes_on(grown(0.1, 0.8), 400, 2.0)
+    bench = Bench(replace(plans.growth(), limit_s=2.0), [], 0.0)
+    rows = grown(0.1, 0.8)
+    (last,) = bench.growth(Case("h1", "gaussian", 400), rows)
+    assert (last["status"], last["reason"]) == ("not tried", "by its growth over 2 s")
+    assert bench.growth(Case("h1", "gaussian", 800), [*rows, last]) == []
+
+
+def test_h0_that_differs_from_another_engine_is_not_a_figure(monkeypatch):
+    bench = Bench(plans.growth(), [], 0.0)
+    monkeypatch.setattr(run, "FROM_POINTS", "fake_providers:WrongH0")
+    (row,) = bench.growth(Case("h0", "gaussian", 12, 7), [])
+    assert (row["status"], row["reason"]) == ("failed", "H0 differs from persist0-tda's")
+    assert "median_s" not in row
 
 
 @pytest.mark.parametrize(
