@@ -21,7 +21,7 @@ from benchmarks.cases import PHASES, Case
 from benchmarks.goals import goals
 from benchmarks.providers import ENGINE, NAMES, OURS, PUBLIC, REFERENCE, SIMPLEX_TREE
 from benchmarks.rows import Row, fastest_peer, good, ratio, select, timed
-from tsloss_fast.timing import show_seconds
+from tsloss_fast._timing import show_seconds
 
 # The six rows of README.md.
 SUMMARY = (

@@ -30,7 +30,7 @@ from benchmarks.worker import (
     Unavailable,
     Worker,
 )
-from tsloss_fast.timing import repeats_for, show_seconds, spread
+from tsloss_fast._timing import repeats_for, show_seconds, spread
 
 Row = dict[str, Any]
 TRUTH = "benchmarks.truth:Truth"

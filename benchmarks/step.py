@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.providers import PUBLIC, REDZED, REFERENCE, provider_class
 from benchmarks.providers.base import Call, Provider
-from tsloss_fast.timing import sample, spread
+from tsloss_fast._timing import sample, spread
 
 N_TOKENS = 20
 BATCH = 4
