@@ -30,7 +30,7 @@ MOVED = {
     "loss": "losses.tsloss",
     "monitor": "prompt.monitor",
     "ops": "_engine.operators",
-    "persistence_terms": "losses.persistence_terms",
+    "persistence_terms": "_engine.persistence_terms",
     "plots": "persistence.plots",
     "scaling": "_engine.scaling",
     "started_loss": "losses.started",

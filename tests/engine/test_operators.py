@@ -8,6 +8,7 @@ from torch.autograd import gradcheck, gradgradcheck
 import tsloss_fast as tsl
 from tsloss_fast import _C
 from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.host_h1 import critical_edges
 
 DEFINED = {
     value._name: value
@@ -31,6 +32,11 @@ def vertex_pairs(B=2, n=7):
 
 def weights(*shape, dtype=torch.float64):
     return torch.randn(shape, dtype=dtype).requires_grad_()
+
+
+def critical(x):
+    """The critical edges of a cloud or a batch, [..., n - 1 + 2 K, 2]."""
+    return critical_edges(*ops.h1_critical_edges(tsl.pairwise_distances(x).detach()))
 
 
 PERSISTENCE = (0.7, 1.3, 2.0, False, 1)
@@ -65,6 +71,11 @@ def samples(dtype=torch.float64):
             (one, *PERSISTENCE),
             (x, 0.7, 1.3, 1.5, True, 1),
             (x, 0.7, 1.3, 1.0, False, 0),
+        ],
+        "loss_of_edges": [
+            (x, tsl.pairwise_distances(x).detach(), critical(x), 0.7, 1.3, 2.0, False),
+            (one, tsl.pairwise_distances(one).detach(), critical(one), 0.7, 1.3, 2.0, False),
+            (x, tsl.pairwise_distances(x).detach(), critical(x), 0.7, 1.3, 1.5, True),
         ],
         "surrogate_loss": [
             (x, *SURROGATE),
@@ -106,7 +117,7 @@ def test_gradcheck_first_and_second(name, index):
 @pytest.mark.parametrize("index", range(3))
 def test_gradcheck_losses(index):
     """Of the first output; the others have no gradient. Without the detached scalings."""
-    for name in ("persistence_loss", "surrogate_loss"):
+    for name in ("persistence_loss", "loss_of_edges", "surrogate_loss"):
         args = samples()[name][index]
         if not any(arg is True for arg in args):
             assert gradcheck(lambda *args, name=name: named(name)(*args)[0], args)

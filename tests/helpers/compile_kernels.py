@@ -16,7 +16,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from tsloss_fast._checks import MAX_POINTS
-from tsloss_fast._engine.kernels import edge_lengths
+from tsloss_fast._engine.kernels import edge_lengths, persistence_terms
 from tsloss_fast._engine.kernels.distances import direct, product
 from tsloss_fast._engine.kernels.h0 import elder as h0_elder
 from tsloss_fast._engine.kernels.h0 import large as h0_large
@@ -96,6 +96,15 @@ def gradient_cases():
             scatter_differences.difference_options(),
             {},
         )
+        if name == wide:
+            terms = dict.fromkeys(("lengths", "loss", "h0_term", "h1_term", "weights"), name)
+            for form, power in {"": 2.0, "power-": 1.5}.items():
+                found[f"persistence_terms-{form}{name}"] = (
+                    persistence_terms._persistence_terms_kernel,
+                    terms | {"scales": "fp64"},
+                    persistence_terms.power_options(power),
+                    {},
+                )
         found[f"edge_lengths-{name}"] = (
             edge_lengths._edge_lengths_kernel,
             {"x": name, "edges": "i64", "lengths": wide},
@@ -192,8 +201,10 @@ def source(kernel, pointers, constants, variant):
     integers = [name for name in names if name not in known]
     fixed = dict(constants)
     if variant == "ones":
-        # A cloud of one point never reaches the kernels of H0 and of the surrogate.
-        has_pairs = ".h0_" in kernel.fn.__module__ or "surrogate" in kernel.fn.__module__
+        # A cloud of one point never reaches the kernels of H0 and of the losses.
+        has_pairs = any(
+            part in kernel.fn.__module__ for part in (".h0.", "surrogate", "persistence_terms")
+        )
         never = {"width", "n"} if has_pairs else {"width"}
         fixed |= {name: 1 for name in integers if name not in never}
     if variant == "contiguous":

@@ -12,6 +12,7 @@ from hypothesis import given
 
 from tsloss_fast import reference
 from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.host_h1 import critical_edges
 
 MODES = ["persistence", "surrogate"]
 SQUARE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
@@ -563,7 +564,9 @@ def test_terms_on_known_edges_are_those_of_the_fused_loss(tsl):
         loss = tsl.TSLoss(lambda_ts=0.7, beta_h1=3.0, h1_power=power, scale=scale, reduction="none")
         x = torch.stack([cloud("circle", n, 3, seed) for seed in range(2)]).requires_grad_()
         D = tsl.pairwise_distances(x.detach())
-        found, h0, h1 = loss._on_bars(x, D, *torch.ops.tsloss_fast.h1_critical_edges(D))
+        edges = critical_edges(*ops.h1_critical_edges(D))
+        options = (0.7, 0.7 * 3, power, scale == "mean")
+        found, h0, h1, *_ = ops.loss_of_edges(x, D, edges, *options)
         expected, terms = loss(x, return_terms=True)
         close = {"rtol": 1e-10, "atol": 1e-12}
         torch.testing.assert_close(found, expected, **close)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
 from tsloss_fast._engine.host_h1 import PendingBars
-from tsloss_fast._engine.scaling import unit_of
+from tsloss_fast._engine.scaling import scales_of, unit_of
 
 
 @functools.cache
@@ -32,6 +32,7 @@ def kernels() -> ModuleType:
     import tsloss_fast._engine.kernels.distances
     import tsloss_fast._engine.kernels.edge_lengths
     import tsloss_fast._engine.kernels.h0
+    import tsloss_fast._engine.kernels.persistence_terms
     import tsloss_fast._engine.kernels.scatter
     import tsloss_fast._engine.kernels.surrogate
 
@@ -70,6 +71,26 @@ def h0_critical_edges(D: Tensor) -> Tensor:
 def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
     """See `operators.h1_critical_edges`; waits for the copy of ``D`` to the host."""
     return PendingBars(D, D, "x").result()
+
+
+def loss_of_edges(
+    x: Tensor,
+    D: Tensor,
+    edges: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    h1_power: float,
+    scale_by_mean: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """See `ops.loss_of_edges`."""
+    launch = kernels()
+    lengths = launch.edge_lengths.edge_lengths(clouds(x), clouds(edges))  # [B, M]
+    scales = scales_of(D, scale_by_mean)
+    *terms, weights = launch.persistence_terms.persistence_terms(
+        lengths, x.shape[-2], h0_weight, h1_weight, h1_power, scales.reshape(-1)
+    )
+    loss, h0, h1 = (term.reshape(batch_of(x)) for term in terms)
+    return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
 
 
 def surrogate_loss(

@@ -58,6 +58,15 @@ class PendingBars:
         h0, h1 = self._bars.result()
         return _to_device(h0, self._D.device), _to_device(h1, self._D.device)
 
+    def critical_edges(self) -> Tensor:
+        """`critical_edges` of the bars on the device of ``D``, by one copy; waits as `result`."""
+        return _to_device(critical_edges(*self._bars.result()), self._D.device)
+
+
+def critical_edges(h0: Tensor, h1: Tensor) -> Tensor:
+    """The edges [..., n - 1 + 2 K, 2] of bars: deaths of H0, births of H1, deaths of H1."""
+    return torch.cat((h0[..., 1:], h1[..., :2], h1[..., 2:]), dim=-2)
+
 
 def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
     """A pinned copy of ``D``, and the event after which it holds the values."""

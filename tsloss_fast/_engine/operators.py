@@ -17,6 +17,8 @@ from torch import Tensor
 
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine.arrays import _C, batch_of, host_array, require_finite
+from tsloss_fast._engine.persistence_terms import persistence_terms
+from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
 
@@ -213,6 +215,59 @@ def persistence_loss(
     return _loss_outputs(prompt, results)
 
 
+@custom_op("tsloss_fast::loss_of_edges", mutates_args=(), device_types="cpu")
+def loss_of_edges(
+    x: Tensor,
+    D: Tensor,
+    edges: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    h1_power: float,
+    scale_by_mean: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """`persistence_loss` once its critical edges are known: (loss, L_H0, L_H1) [...].
+
+    ``D`` [..., n, n] are the distances of ``x``, and ``edges`` [..., n - 1 + 2 K, 2] the deaths of
+    H0, the births of H1 and its deaths, -1 where padded. Also returns the weights of the edges
+    [..., n - 1 + 2 K] and the scales [...] of which the gradient is made.
+    """
+    lengths = _C.edge_lengths(host_array(x), host_array(edges), torch.get_num_threads())
+    scales = scales_of(D, scale_by_mean)
+    terms = persistence_terms(
+        torch.from_numpy(lengths), x.shape[-2], h0_weight, h1_weight, h1_power, scales
+    )
+    return *terms, scales
+
+
+@loss_of_edges.register_fake
+def _(x: Tensor, D: Tensor, edges: Tensor, *options: Any) -> tuple[Tensor, ...]:
+    batch = batch_of(x)
+    terms = (x.new_empty(batch) for _ in range(3))
+    return *terms, x.new_empty(edges.shape[:-1]), x.new_empty(batch, dtype=torch.float64)
+
+
+def _loss_of_edges_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, _, edges, *options = inputs
+    _, h0, h1, weights, scales = output
+    ctx.mark_non_differentiable(h0, h1, weights, scales)
+    ctx.save_for_backward(x, edges, weights, scales)
+    ctx.options = len(options)
+
+
+def _loss_of_edges_backward(
+    ctx: Any, grad: Tensor, *unused: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    _require_once()
+    x, edges, weights, scales = ctx.saved_tensors
+    # Multiplied at the end: weights would leave the range of float32 for clouds that are tiny or
+    # huge.
+    factors = (grad * scales).to(x.dtype)[..., None, None]
+    return scatter_edges(x, edges, weights) * factors, None, None, *([None] * ctx.options)
+
+
+loss_of_edges.register_autograd(_loss_of_edges_backward, setup_context=_loss_of_edges_context)
+
+
 @custom_op("tsloss_fast::surrogate_loss", mutates_args=(), device_types="cpu")
 def surrogate_loss(
     prompt: Tensor,
@@ -260,15 +315,20 @@ def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...])
 
 
 def _loss_backward(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tensor | None, ...]:
-    # Only create_graph=True leaves gradients on here, and the saved slope could not follow it.
+    _require_once()
+    (slope,) = ctx.saved_tensors
+    factors = grad[..., None, None] if grad.ndim else grad
+    return factors * slope, *([None] * ctx.options)
+
+
+def _require_once() -> None:
+    """Refuse a second derivative, which what was saved for the first could not follow."""
+    # Only create_graph=True leaves gradients on in a backward.
     if torch.is_grad_enabled():
         raise RuntimeError(
             "TSLoss is differentiable once. For second derivatives build the loss from "
             "tsloss_fast.rips_persistence or tsloss_fast.pairwise_distances."
         )
-    (slope,) = ctx.saved_tensors
-    factors = grad[..., None, None] if grad.ndim else grad
-    return factors * slope, *([None] * ctx.options)
 
 
 class _EagerLoss(torch.autograd.Function):
@@ -329,6 +389,33 @@ def loss_terms(
     return loss, h0, h1
 
 
+class _EagerLossOfEdges(torch.autograd.Function):
+    """`loss_of_edges` of CUDA points without the operator around it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, D: Tensor, edges: Tensor, *options: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        loss, h0, h1, weights, scales = cuda.loss_of_edges(x, D, edges, *options)
+        ctx.mark_non_differentiable(h0, h1)
+        ctx.save_for_backward(x, edges, weights, scales)
+        ctx.options = len(options)
+        return loss, h0, h1
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+        return _loss_of_edges_backward(ctx, grad)
+
+
+def exact_terms_on_edges(
+    x: Tensor, D: Tensor, edges: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, L_H0, L_H1) of `loss_of_edges`, by the shortest way to it."""
+    if is_transformed():
+        return loss_of_edges(x, D, edges, *options)[:3]
+    return _EagerLossOfEdges.apply(x, D, edges, *options)
+
+
 class _EagerEdgeLengths(torch.autograd.Function):
     """`edge_lengths`, whose values are known, without the operator around it."""
 
@@ -386,6 +473,7 @@ _CUDA_KERNELS = {
     scatter_edges: cuda.scatter_edges,
     h0_critical_edges: cuda.h0_critical_edges,
     h1_critical_edges: cuda.h1_critical_edges,
+    loss_of_edges: cuda.loss_of_edges,
     surrogate_loss: cuda.surrogate_loss,
 }
 for _op, _kernel in _CUDA_KERNELS.items():

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice, check_cloud, check_flag, check_number, describe
 from tsloss_fast._engine import operators as ops
-from tsloss_fast._engine.host_h1 import PendingBars
-from tsloss_fast.losses.persistence_terms import persistence_terms
+from tsloss_fast._engine.host_h1 import PendingBars, critical_edges
 
 
 class PendingTSLoss:
@@ -197,21 +196,20 @@ class TSLoss(nn.Module):
         if self.mode == "persistence" and not ops.fuses_persistence_loss(x):
             D = ops.pairwise_distances(x.detach())
             if ops.is_transformed():
-                terms = self._on_bars(x, D, *ops.h1_critical_edges(D))
+                terms = self._on_edges(x, D, critical_edges(*ops.h1_critical_edges(D)))
                 return PendingTSLoss(lambda: terms, self.reduction)
             bars = PendingBars(D, prompt, "prompt")
-            return PendingTSLoss(lambda: self._on_bars(x, D, *bars.result()), self.reduction)
+            return PendingTSLoss(
+                lambda: self._on_edges(x, D, bars.critical_edges()), self.reduction
+            )
         terms = self._compute(x)
         return PendingTSLoss(lambda: terms, self.reduction)
 
-    def _on_bars(
-        self, x: Tensor, D: Tensor, h0_bars: Tensor, h1_bars: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        by_mean = self.scale == "mean"
-        h0, h1 = persistence_terms(x, D, h0_bars, h1_bars, self.h1_power, by_mean)
-        h0_weight, h1_weight = self._weights(x)
-        loss = h0_weight * h0 + h1_weight * h1
-        return loss.sum() if self._sums else loss, h0.detach(), h1.detach()
+    def _on_edges(self, x: Tensor, D: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        loss, h0, h1 = ops.exact_terms_on_edges(
+            x, D, edges, *self._weights(x), self.h1_power, self.scale == "mean"
+        )
+        return loss.sum() if self._sums and loss.ndim else loss, h0, h1
 
     def _compute(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         h0_weight, h1_weight = self._weights(x)
