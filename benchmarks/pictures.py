@@ -83,16 +83,18 @@ def speed_up(content: dict[str, Any], n: int = 100) -> Figure:
 
 def growth(content: dict[str, Any]) -> Figure:
     """Seconds and peak MiB of each path on Gaussian points, and of H1 on its hardest family."""
-    panels: dict[str, Lines] = {"seconds a call": {}, "peak MiB of a call": {}}
+    seconds: Lines = {}
+    peaks: Lines = {}
     for phase in dict.fromkeys(row["phase"] for row in content["rows"]):
         for family in ("gaussian", "unit vectors") if phase == "h1" else ("gaussian",):
             rows = select(content["rows"], phase=phase, family=family, status="ok")
             name = PHASES[phase].split(",")[0]
             name += ", unit vectors" if family != "gaussian" else ""
-            panels["seconds a call"][name] = [(row["n"], row["median_s"]) for row in rows]
+            seconds[name] = [(row["n"], row["median_s"]) for row in rows]
             # Below that a call finds its memory in what the process has.
             sizes = [(row["n"], row["peak_bytes"] / 2**20) for row in rows]
-            panels["peak MiB of a call"][name] = [(n, size) for n, size in sizes if size > 0.1]
+            peaks[name] = [(n, size) for n, size in sizes if size > 0.1]
+    panels = {"gaussian: seconds a call": seconds, "gaussian: peak MiB of a call": peaks}
     return _panels(panels, sharey=False)
 
 
@@ -134,6 +136,7 @@ def _draw_lines(axis: Axes, lines: Lines, at: float) -> None:
         colour = COLOURS[list(lines).index(name)]
         leader = {"arrowstyle": "-", "color": colour, "lw": 0.6}
         text = {"va": "center", "fontsize": 8.5, "color": colour}
+        text["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
         axis.annotate(name, (x, y), xytext=(at, place / down), arrowprops=leader, **text)
     axis.set_ylim(low, max(high, places[-1] / down * gap))
 

@@ -16,8 +16,9 @@ HARD_FAMILIES = ("gaussian", "unit vectors", "noisy circle", "embedding rows")
 class Suite:
     """Cases, the cases whose peak memory is measured, and what a provider may take.
 
-    ``limit_s`` is for one call; ``budget_s`` is about what is spent on sampling one row.
-    ``only`` names the providers of a case that not every one takes part in, and their limit.
+    ``limit_s`` is for one call; ``budget_s`` is about what is spent on sampling one row;
+    ``memory_gib`` is the address space of a provider, 0 for no limit. ``only`` names
+    the providers of a case that not every one takes part in, and the limit of their calls.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Suite:
     truth_limit_s: float
     budget_s: float
     only: tuple[tuple[str, int, tuple[str, ...], float], ...] = ()
+    memory_gib: float = 8.0
 
     def providers(self, case: Case) -> tuple[tuple[str, ...] | None, float]:
         """Who takes part in a case (None: everyone), and the seconds one call may take."""
@@ -105,7 +107,9 @@ def growth() -> Suite:
     """How cost grows with n: our own paths, until a call would exceed its limit. Ten minutes."""
     sizes = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
     paths = ("distances", "h0", "h1", "loss_backward", "surrogate_backward")
-    return Suite("growth", tuple(_grid(paths, tuple(FAMILIES), sizes)), (), 6.0, 0.0, 0.0)
+    return Suite(
+        "growth", tuple(_grid(paths, tuple(FAMILIES), sizes)), (), 6.0, 0.0, 0.0, memory_gib=12.0
+    )
 
 
 SUITES = {"quick": quick, "full": full, "growth": growth}

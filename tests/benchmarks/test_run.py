@@ -8,10 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks import cases, plans, results, run
+from benchmarks import cases, harness, plans, results, run
 from benchmarks.cases import Case, points
+from benchmarks.harness import Bench, Side, goes_on, samples_for, takes_part
 from benchmarks.providers import NAMES
-from benchmarks.run import Bench, Side, choose, goes_on, samples_for, takes_part
+from benchmarks.run import choose
 from benchmarks.truth import Truth
 from benchmarks.worker import ProviderFailed, ProviderStopped, TimeExceeded, Worker
 
@@ -34,12 +35,12 @@ def fakes(monkeypatch):
 
 
 def suite(*timed, memory=(), **changes):
-    limits = {"limit_s": 3.0, "truth_limit_s": 60.0, "budget_s": 0.01} | changes
-    return plans.Suite("tiny", tuple(timed), tuple(memory), **limits)
+    limits = {"limit_s": 3.0, "truth_limit_s": 60.0, "budget_s": 0.01, "memory_gib": 0.0}
+    return plans.Suite("tiny", tuple(timed), tuple(memory), **(limits | changes))
 
 
-def measure(case, names, memory_gib=0.0, **changes):
-    bench = Bench(suite(case, **changes), names, memory_gib)
+def measure(case, names, **changes):
+    bench = Bench(suite(case, **changes), names)
     try:
         return {row["provider"]: row for row in bench.measure(case)}
     finally:
@@ -94,7 +95,7 @@ def test_a_worker_takes_its_inputs_in_turn():
 
 
 def test_who_gave_up_is_not_asked_for_more(fakes):
-    bench = Bench(suite(limit_s=1.0), ["Slow"], 0.0)
+    bench = Bench(suite(limit_s=1.0), ["Slow"])
     try:
         first, second = (bench.measure(Case("h1", "gaussian", n, 8))[0] for n in (12, 13))
     finally:
@@ -115,7 +116,7 @@ class HerePool:
 def test_a_wrong_gradient_is_no_matter_of_rounding():
     case = Case("loss_backward", "gaussian", 12, 8)
     x = points("gaussian", 12, 8)
-    bench = Bench(suite(case), [], 0.0)
+    bench = Bench(suite(case), [])
     bench.pool = HerePool()
     truth = bench.pool.ask("truth", 1, "prepare", "loss", x, limit_s=1)["result"]
     for factor, status in ((1.0, "ok"), (1.1, "disagrees")):
@@ -126,14 +127,14 @@ def test_a_wrong_gradient_is_no_matter_of_rounding():
 
 
 def test_where_gudhi_does_not_finish_nothing_is_timed_unchecked(fakes, monkeypatch):
-    monkeypatch.setattr(run, "TRUTH", "fake_providers:Slow")
+    monkeypatch.setattr(harness, "TRUTH", "fake_providers:Slow")
     row = measure(SMALL, ["Right"], truth_limit_s=0.5)["Right"]
     assert row["status"] == "not checked"
     assert "gudhi: no answer in 0.5 s" in row["reason"]
 
 
 def test_memory_is_limited_and_measured(fakes):
-    bench = Bench(suite(), ["Eating", "Hungry"], memory_gib=8.0)
+    bench = Bench(suite(memory_gib=8.0), ["Eating", "Hungry"])
     try:
         eating, hungry = bench.memory(Case("h1", "gaussian", 12, 8))
     finally:
@@ -235,7 +236,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("phase", ["distances", "h0", "h1", "loss_backward", "surrogate_backward"])
 def test_growth_measures_each_path(phase):
-    bench = Bench(replace(plans.growth(), limit_s=60.0), [], 0.0)
+    bench = Bench(replace(plans.growth(), limit_s=60.0, memory_gib=0.0), [])
     rows = []
     for n in (5, 21):
         rows += bench.growth(Case(phase, "gaussian", n, 7), rows)
@@ -252,7 +253,7 @@ def test_growth_stops_a_path_before_the_limit():
     assert goes_on(grown(1.0), 200, 0.5)
     assert goes_on(grown(0.1, 0.4), 400, 2.0)
     assert not goes_on(grown(0.1, 0.8), 400, 2.0)
-    bench = Bench(replace(plans.growth(), limit_s=2.0), [], 0.0)
+    bench = Bench(replace(plans.growth(), limit_s=2.0), [])
     rows = grown(0.1, 0.8)
     (last,) = bench.growth(Case("h1", "gaussian", 400), rows)
     assert (last["status"], last["reason"]) == ("not tried", "by its growth over 2 s")
@@ -260,8 +261,8 @@ def test_growth_stops_a_path_before_the_limit():
 
 
 def test_h0_that_differs_from_another_engine_is_not_a_figure(monkeypatch):
-    bench = Bench(plans.growth(), [], 0.0)
-    monkeypatch.setattr(run, "FROM_POINTS", "fake_providers:WrongH0")
+    bench = Bench(plans.growth(), [])
+    monkeypatch.setattr(harness, "FROM_POINTS", "fake_providers:WrongH0")
     (row,) = bench.growth(Case("h0", "gaussian", 12, 7), [])
     assert (row["status"], row["reason"]) == ("failed", "H0 differs from persist0-tda's")
     assert "median_s" not in row
