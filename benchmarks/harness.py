@@ -284,7 +284,8 @@ class Bench:
 
     def growth(self, case: Case, before: Sequence[Row]) -> list[Row]:
         """The row of our own call at one size, unless those before say that it takes too long."""
-        row = {"what": "growth", **case.as_dict(), "provider": PUBLIC, "status": "ok"}
+        name = PUBLIC if case.phase.endswith("backward") else ENGINE
+        row = {"what": "growth", **case.as_dict(), "provider": name, "status": "ok"}
         path = [r for r in before if (r["phase"], r["family"]) == (case.phase, case.family)]
         if any(r["status"] != "ok" for r in path):
             return []

@@ -38,12 +38,12 @@ EVERY_STEP_S, NOW_AND_THEN_S = 10e-3, 1.0
 
 
 def table(header: str, lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table of a header ``what | figure | ...``, figures to the right."""
-    names = header.split(" | ")
-    rule = ["---", *["---:"] * (len(names) - 1)]
+    """A Markdown table of a header ``what | figure | ...``, columns of figures to the right."""
+    figures = [sum(c[:1].isdigit() for c in column) for column in zip(*lines, strict=True)]
+    rule = ["---:" if 2 * count > len(lines) else "---" for count in figures]
     return "\n".join(
-        f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
-        for cells in (names, rule, *lines)
+        f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+        for cells in (header.split(" | "), rule, *lines)
     )
 
 
@@ -214,14 +214,7 @@ def growth(content: dict[str, Any]) -> str:
 extrapolated. The losses begin with points, the diagrams with distances. Memory is what a call takes
 beside its input, at its peak. Ranges are over the families."""
     picture = f"![{pictures.TITLES['growth']}](../docs/benchmarks/growth.png)"
-    return "\n\n".join(
-        [
-            origin(content),
-            table(f"{header} | largest | its time | its memory", lines),
-            text,
-            picture,
-        ]
-    )
+    return "\n\n".join([origin(content), table(header, lines), text, picture])
 
 
 def _range(values: Sequence[Any], form: str) -> str:
