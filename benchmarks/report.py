@@ -86,11 +86,7 @@ def summary(content: dict[str, Any]) -> str:
         case = timed(content["rows"], phase, family, n)
         ours, tree = case.get(PUBLIC), case.get(SIMPLEX_TREE)
         peers = [fastest_peer(case, edges=[edges]) for edges in (True, False)]
-        names = [f" {peer['provider']}" if peer else "" for peer in peers]
-        beside = [
-            cell(row) + name + (f" ({times(ratio(row, ours)[0])})" if good(row) else "")
-            for row, name in zip([*peers, tree], [*names, ""], strict=True)
-        ]
+        beside = [_beside(peer, ours) for peer in peers] + [_beside(tree, ours, named=False)]
         what = f"{PHASES[phase]}, {family}, n = {n}"
         lines.append([what, cell(ours), cell(case.get(ENGINE)), *beside])
     header = "what | public call | engine | fastest peer for the same call"
@@ -102,6 +98,12 @@ times as long as the public call a peer takes. Figures are medians, of results t
 found equal to gudhi's. All rows, peers and failures: [benchmarks](benchmarks/README.md)."""
     picture = f"![{pictures.TITLES['h1_time']}](docs/benchmarks/h1_time.png)"
     return "\n\n".join([table(header, lines), text, *_step_sentence(content), picture])
+
+
+def _beside(row: Row | None, ours: Row | None, named: bool = True) -> str:
+    """A peer's figure, with its name and how many times as long as ours it takes."""
+    text = cell(row) + (f" {row['provider']}" if row and named else "")
+    return text + (f" ({times(ratio(row, ours)[0])})" if good(row) and good(ours) else "")
 
 
 def _step_sentence(content: dict[str, Any]) -> list[str]:

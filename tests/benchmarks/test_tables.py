@@ -161,6 +161,15 @@ def test_the_summary_has_the_public_call_first_and_six_rows():
     assert "tsloss_fast 0.10% (persistence), reference 2.00% (persistence)" in text
 
 
+def test_a_lost_row_of_ours_has_no_ratio_beside_it():
+    rows = select(content()["rows"], n=100)
+    for lost in select(rows, provider="tsloss_fast"):
+        lost["status"] = "disagrees"
+    text = report.summary(content(rows=rows))
+    line = "| H0 + H1, gaussian, n = 100 | disagrees | 100 µs | 400 µs redzed-tda | - | 40.0 ms |"
+    assert line in text
+
+
 def test_failures_are_told():
     text = report.everything(content())
     case = "H0 + H1, gaussian, n = 300, d = 2048"
