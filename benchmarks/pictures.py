@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Lines = dict[str, Sequence[tuple[float, float]]]
 FOLDER = results.ROOT / "docs" / "benchmarks"
 TITLES = {
-    "h1_time": "Time of H0 + H1 against the number of points, for tsloss_fast and four peers",
+    "h1_time": "Time of H0 + H1 against the number of points, for tsloss_fast and peers",
     "speed_up": "How many times as long as tsloss_fast each peer takes for 100 points",
     "growth": "Time and peak memory of tsloss_fast against the number of points",
 }

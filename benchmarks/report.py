@@ -147,8 +147,10 @@ def everything(content: dict[str, Any]) -> str:
     for phase, title in PHASES.items():
         if of_phase := select(rows, what="time", phase=phase):
             parts += [f"### {title}", _by_case(of_phase, cell)]
-    parts += ["### Peak memory of a call", _by_case(select(rows, what="memory"), mebibytes)]
-    parts += ["### TSLoss in a prompt-tuning step", _step_table(select(rows, what="step"))]
+    if weighed := select(rows, what="memory"):
+        parts += ["### Peak memory of a call", _by_case(weighed, mebibytes)]
+    if steps := select(rows, what="step"):
+        parts += ["### TSLoss in a prompt-tuning step", _step_table(steps)]
     return "\n\n".join([*parts, "### Who has no figure, and why", _failures(rows)])
 
 

@@ -176,6 +176,12 @@ def test_failures_are_told():
     assert f"| ripser.py | exceeded its time | no answer in 5 s | {case} |" in text
 
 
+def test_what_was_not_measured_has_no_table():
+    text = report.everything(content(rows=[]))
+    assert "### Who has no figure, and why\n\nNo one." in text
+    assert text.count("###") == 1
+
+
 def test_a_figure_that_gudhi_did_not_check_is_marked():
     rows = [time_row("h1", "gaussian", 20, "tsloss_fast engine", 1e-4, against="redzed-tda")]
     assert "| 100 µs † |" in report.summary(content(rows=rows))
