@@ -59,13 +59,11 @@ bench-full: env-bench
 	$(MAKE) --no-print-directory bench-tables
 
 bench-growth: env-bench
-	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.run growth
 	$(MAKE) --no-print-directory bench-tables
 
 bench-tables: env-bench
-	$(BIN)/python -m benchmarks.plot
-	$(BIN)/python -m benchmarks.tables
-	$(BIN)/python -m benchmarks.goals
+	$(BIN)/python -m benchmarks.report
 
 docs: $(DOCS_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
