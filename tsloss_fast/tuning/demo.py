@@ -137,7 +137,7 @@ def write_results(out: Path, runs: dict[str, TuneResult]) -> str:
     rows = table_rows(runs)
     text = f"{format_table([list(COLUMNS), *(row.cells() for row in rows)])}\n\n{_notes()}"
     write_atomically(out / "table.txt", (text + "\n").encode())
-    figure = plot_diagrams({row.run: rips_persistence(row.prompt) for row in rows})
+    figure = plot_diagrams({row.run: rips_persistence(row.prompt) for row in rows}, loops=True)
     save_figure(figure, out / "diagrams")
     return text
 
