@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TRITON_INTERPRET"] = "0" if config.getoption("--gpu") else "1"
     # The examples of the kernels' docstrings are run in the interpreter, too.
     if config.getoption("--gpu") or _why_not_interpreted():
-        collect_ignore_glob.append("tsloss_fast/kernels/*.py")
+        collect_ignore_glob.append("tsloss_fast/_engine/kernels/*")
     if config.getoption("--gpu"):
         import torch
 
@@ -50,7 +50,7 @@ def _why_not_interpreted() -> str | None:
 
 
 # A command with no examples in it, which cannot be imported without Triton.
-collect_ignore_glob = ["tests/compile_kernels.py"]
+collect_ignore_glob = ["tests/helpers/compile_kernels.py"]
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from benchmarks.providers.base import Call
 from benchmarks.providers.ours import Engine, TslossFast
 from benchmarks.rows import select
 from benchmarks.worker import START_LIMIT_S, ProviderFailed, ProviderStopped, Worker
-from tsloss_fast.timing import show_seconds, spread
+from tsloss_fast._timing import show_seconds, spread
 
 SIZES = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
 # Below it, what a call costs at all hides how it grows.

@@ -28,7 +28,7 @@ from benchmarks.worker import (
     TimeExceeded,
     Worker,
 )
-from tsloss_fast.timing import repeats_for, show_seconds, spread
+from tsloss_fast._timing import repeats_for, show_seconds, spread
 
 TRUTH = "benchmarks.truth:Truth"
 STEP = "benchmarks.step:TuningStep"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.providers.base import Call, Provider
-from tsloss_fast.timing import spread
+from tsloss_fast._timing import spread
 
 N_TOKENS = 20
 BATCH = 4

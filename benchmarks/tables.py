@@ -18,7 +18,7 @@ from benchmarks.goals import ENGINE, PUBLIC, goals_table
 from benchmarks.providers import NAMES
 from benchmarks.repeated import latest_table
 from benchmarks.rows import Row, cases_of, fastest_peer, good, ratio, select, timed
-from tsloss_fast.timing import show_seconds
+from tsloss_fast._timing import show_seconds
 
 PICTURES = {
     "docs/benchmarks/h1_time.png": "Time of H0 + H1 against the number of points, a panel a family",

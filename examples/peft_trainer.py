@@ -17,8 +17,8 @@ from peft import PromptTuningConfig, get_peft_model
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 import tsloss_fast as tsl
-from tsloss_fast.integrations.peft import add_tsloss
-from tsloss_fast.topology_log import TopologyLogError
+from tsloss_fast.prompt.peft import add_tsloss
+from tsloss_fast.prompt.topology_log import TopologyLogError
 from tsloss_fast.tuning import data, models, tasks
 
 

@@ -9,38 +9,40 @@ from pathlib import Path
 
 import pytest
 
+from tsloss_fast._moved import present_name
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tsloss_fast"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first; a module may import from lower layers and from its own, never from above.
 LAYERS = [
-    {"diagram", "validation", "timing", "scaling", "_C"},
-    {"engine", "interchange"},
-    {"kernels", "host_h1"},
-    {"cuda"},
-    {"ops"},
+    {"_C", "_checks", "_files", "_moved", "_timing"},
+    {"_engine"},
     {"persistence"},
-    {"summaries"},
-    {"persistence_terms"},
-    {"loss", "balance", "started_loss"},
+    {"losses"},
     {"prompt"},
-    {"monitor", "topology_log", "tuning", "integrations", "plots", "bench"},
+    {"tuning"},
     {"analysis"},
-    {"cli", "__main__"},
+    {"cli"},
 ]
 # The specification stands apart: it shares the diagram's type and nothing else.
-REFERENCE_MAY_IMPORT = {"diagram"}
+REFERENCE_MAY_IMPORT = {"persistence.diagram"}
 # `tsloss-fast bench` compares the two.
-MAY_ALSO_IMPORT = {"bench": {"reference"}}
+MAY_IMPORT_REFERENCE = {"cli/measure.py"}
 
 OPTIONAL = ["gudhi", "transformers", "peft", "accelerate", "gguf", "matplotlib", "scipy", "tqdm"]
 OPTIONAL += ["triton", "tensorboard", "safetensors", "ripser", "persim", "gtda"]
 OPTIONAL += ["torch_topological"]
 
 
-def module_of(path):
-    """The module's first name below the package: tsloss_fast/tuning/demo.py -> tuning."""
+def name_of(path):
+    """The path below the package, as a test's id."""
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def folder_of(path):
+    """The first name below the package: tsloss_fast/tuning/demo.py -> tuning."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
@@ -62,39 +64,50 @@ def imports(path):
 
 
 def package_imports(path):
-    """First names below the package that a file imports."""
-    names = {name.split(".")[1] for name in imports(path) if name.startswith("tsloss_fast.")}
-    known = {module_of(other) for other in SOURCES} | {"_C"}
-    return names & known
+    """Names below the package that a file imports, with their dots."""
+    return {name.partition(".")[2] for name in imports(path) if name.startswith("tsloss_fast.")}
 
 
-def level(name):
-    return next(index for index, layer in enumerate(LAYERS) if name in layer)
+def level(folder):
+    found = [index for index, layer in enumerate(LAYERS) if folder in layer]
+    assert found, f"{folder} stands in no layer"
+    return found[0]
 
 
 def test_the_sources_are_found():
-    names = {module_of(path) for path in SOURCES}
-    assert {"__init__", "reference", "diagram", "ops", "persistence", "summaries", "loss"} <= names
-    assert package_imports(PACKAGE / "loss.py") >= {"ops"}
-    assert package_imports(PACKAGE / "reference.py") == {"diagram"}
+    names = {folder_of(path) for path in SOURCES}
+    assert names - {"__init__", "reference"} == set().union(*LAYERS) - {"_C"}
+    assert "_engine.operators" in package_imports(PACKAGE / "losses" / "tsloss.py")
+    assert "persistence.diagram.PersistenceDiagram" in package_imports(PACKAGE / "reference.py")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_dependencies_point_down(path):
-    name = module_of(path)
-    if name == "__init__":
+    folder = folder_of(path)
+    if folder == "__init__":
         return
-    if name == "reference":
-        assert package_imports(path) <= REFERENCE_MAY_IMPORT
+    found = package_imports(path)
+    if folder == "reference":
+        assert {name.rpartition(".")[0] for name in found} <= REFERENCE_MAY_IMPORT
         return
-    for other in package_imports(path) - {name, "__init__"} - MAY_ALSO_IMPORT.get(name, set()):
-        assert other != "reference", f"{name} imports the reference"
-        assert level(other) <= level(name), f"{name} imports {other}, which stands above it"
+    folders = {name.split(".")[0] for name in found}
+    if name_of(path) in MAY_IMPORT_REFERENCE:
+        folders -= {"reference"}
+    for other in folders & {*(folder_of(source) for source in SOURCES), "_C"}:
+        assert other != "reference", f"{name_of(path)} imports the reference"
+        assert level(other) <= level(folder), f"{folder} imports {other}, which stands above it"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_the_package_uses_no_old_import_path(path):
+    """A module that moved is imported by the name that it has now."""
+    names = [f"tsloss_fast.{name}" for name in package_imports(path)]
+    assert [name for name in names if present_name(name) != name] == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_gudhi_is_for_the_reference_alone(path):
-    if module_of(path) != "reference":
+    if folder_of(path) != "reference":
         assert not {name for name in imports(path) if name.split(".")[0] == "gudhi"}
 
 
@@ -131,11 +144,13 @@ def test_import_loads_nothing_optional():
         import sys, torch
         before = set(sys.modules)
         import tsloss_fast
-        new = {{name.split(".")[0] for name in set(sys.modules) - before}}
-        print(sorted(new & set({OPTIONAL!r})))
+        new = set(sys.modules) - before
+        optional = {{name.split(".")[0] for name in new}} & set({OPTIONAL!r})
+        folders = ["tuning", "analysis", "cli", "_engine.kernels", "_timing", "prompt.peft"]
+        print(sorted(optional), [name for name in folders if f"tsloss_fast.{{name}}" in new])
         """
     )
-    assert done.stdout == "[]\n", done.stdout + done.stderr
+    assert done.stdout == "[] []\n", done.stdout + done.stderr
 
 
 def test_import_prints_and_warns_nothing():
@@ -184,9 +199,9 @@ def test_the_engine_has_bindings():
     assert len(ENGINE) > 5
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_library_code_does_not_print(path):
-    if module_of(path) in {"cli", "__main__"} or path.name in {"__main__.py", "demo.py"}:
+    if folder_of(path) == "cli" or path.name == "demo.py":
         return
     called = [
         node.func.id

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tsloss_fast.timing import LEAST_SAMPLE_SECONDS, repeats_for, sample, show_seconds, spread
+from tsloss_fast._timing import LEAST_SAMPLE_SECONDS, repeats_for, sample, show_seconds, spread
 
 
 def test_spread_is_that_of_numpy():

@@ -1,18 +1,20 @@
 """Exact, differentiable Vietoris-Rips persistence (H0, H1) and TSLoss for soft prompt tuning."""
 
-from tsloss_fast import interchange, reference
-from tsloss_fast.diagram import PersistenceDiagram
-from tsloss_fast.loss import TSLoss
-from tsloss_fast.monitor import TopologyMonitor
-from tsloss_fast.persistence import pairwise_distances, rips_persistence
-from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
-from tsloss_fast.summaries import (
+from tsloss_fast import _moved, reference
+from tsloss_fast.losses import TSLoss
+from tsloss_fast.persistence import (
+    PersistenceDiagram,
     TopologySummary,
+    interchange,
     lifetime_variance,
+    pairwise_distances,
     persistence_entropy,
+    rips_persistence,
     topology_summary,
     total_persistence,
 )
+from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
+from tsloss_fast.prompt.monitor import TopologyMonitor
 
 __version__ = "0.1.0"
 
@@ -32,3 +34,5 @@ __all__ = [
     "topology_summary",
     "total_persistence",
 ]
+
+_moved.install()

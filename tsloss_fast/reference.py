@@ -13,7 +13,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast.diagram import PersistenceDiagram
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 
 def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:

@@ -9,9 +9,10 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from tsloss_fast.diagram import PersistenceDiagram
-from tsloss_fast.persistence import pairwise_distances, rips_persistence
-from tsloss_fast.summaries import summarise_diagrams
+from tsloss_fast.persistence.diagram import PersistenceDiagram
+from tsloss_fast.persistence.distances import pairwise_distances
+from tsloss_fast.persistence.rips import rips_persistence
+from tsloss_fast.persistence.summaries import summarise_diagrams
 
 # Numbers of one batch: its points and its distance matrices.
 BATCH_NUMBERS = 2**24

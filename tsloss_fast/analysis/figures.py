@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsloss_fast.analysis.features import DISTANCE, FEATURES, Topology
 from tsloss_fast.analysis.statistics import Table
-from tsloss_fast.plots import few_ticks, plot_barcodes, plot_diagrams
+from tsloss_fast.persistence.plots import few_ticks, plot_barcodes, plot_diagrams
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -15,7 +15,7 @@ from tsloss_fast.analysis.figures import PANELS
 from tsloss_fast.analysis.find import Checkpoint, Skipped
 from tsloss_fast.analysis.names import printable
 from tsloss_fast.analysis.statistics import EXACT_POINTS, Table, caution
-from tsloss_fast.diagram import PersistenceDiagram
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 TEMPLATE = "page.html"
 PLACE = "__DATA__"

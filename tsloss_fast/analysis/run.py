@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from tsloss_fast._files import write_together
 from tsloss_fast.analysis import figures
 from tsloss_fast.analysis.accuracy import read_accuracy
 from tsloss_fast.analysis.features import FEATURES, Topology, topologies
@@ -26,8 +27,8 @@ from tsloss_fast.analysis.names import printable
 from tsloss_fast.analysis.page import PageContent, render_page
 from tsloss_fast.analysis.read import UnreadablePrompt, read_prompt
 from tsloss_fast.analysis.statistics import LEAST_POINTS, Table, associations
-from tsloss_fast.plots import render_figure
-from tsloss_fast.tuning.checkpoints import METRICS_FILE, RunError, RunFolder, write_together
+from tsloss_fast.persistence.plots import render_figure
+from tsloss_fast.tuning.checkpoints import METRICS_FILE, RunError, RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import secrets
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from tsloss_fast._files import write_atomically as write_atomically
+from tsloss_fast._files import write_together as write_together
 
 CONFIG_FILE = "config.json"
 STATE_FILE = "trainer_state.pt"
@@ -23,41 +23,6 @@ PROMPT_PATTERN = "soft_prompt_*.pt"
 
 class RunError(ValueError):
     """A run folder that cannot be used as asked."""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the file, then take its place; on failure the old file is untouched."""
-    write_together(path.parent, {path.name: content})
-
-
-def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Write several files of a folder; on failure while they are written all are as they were."""
-    written: list[tuple[Path, Path]] = []
-    try:
-        for name, content in contents.items():
-            written.append((_write_beside(folder / name, content), folder / name))
-        for beside, path in written:
-            os.replace(beside, path)
-    except BaseException:
-        for beside, _ in written:
-            beside.unlink(missing_ok=True)
-        raise
-
-
-def _write_beside(path: Path, content: bytes) -> Path:
-    """The content on the disk, in a new file of another name in the same folder."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    # Not by tempfile, whose files only their owner can read; a run's files follow the umask.
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    return beside
 
 
 class RunFolder:

@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast.loss import TSLoss
-from tsloss_fast.persistence import rips_persistence
-from tsloss_fast.plots import plot_diagrams, save_figure
-from tsloss_fast.summaries import topology_summary
+from tsloss_fast._files import write_atomically
+from tsloss_fast.losses.tsloss import TSLoss
+from tsloss_fast.persistence.plots import plot_diagrams, save_figure
+from tsloss_fast.persistence.rips import rips_persistence
+from tsloss_fast.persistence.summaries import topology_summary
 from tsloss_fast.tuning import models
-from tsloss_fast.tuning.checkpoints import RunFolder, write_atomically
+from tsloss_fast.tuning.checkpoints import RunFolder
 from tsloss_fast.tuning.config import TuneConfig
 from tsloss_fast.tuning.data import Example
 from tsloss_fast.tuning.run import TuneResult, tune

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast.loss import TSLoss
+from tsloss_fast.losses.tsloss import TSLoss
 
 LOSSES = ("ce", "tsloss", "surrogate", "l2")
 

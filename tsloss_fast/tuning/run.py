@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast import cuda
+from tsloss_fast._engine import cuda
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.tuning import data, models
 from tsloss_fast.tuning.checkpoints import RunError, RunFolder

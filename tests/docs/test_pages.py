@@ -1,0 +1,127 @@
+"""The Python blocks of README.md and docs/ run as they stand, each page from its top.
+
+Commands are right up to the model that they would load, and the site needs no network.
+``<!-- needs: a, b -->`` before a block names packages without which it is skipped, and
+``<!-- not run: why -->`` a block that stands for something larger.
+"""
+
+import importlib.util
+import json
+import re
+import shlex
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tsloss_fast import cli
+from tsloss_fast.cli.output import EXIT_USAGE
+from tsloss_fast.tuning.tasks import larger_number
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(
+    r"(?:^ *<!-- *(?P<mark>needs|not run): *(?P<what>.+?) *-->\n+)?"
+    r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$",
+    flags=re.MULTILINE | re.DOTALL,
+)
+SHELL_BLOCK = re.compile(r"^```bash\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+PAGES_WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
+
+
+def missing(packages):
+    return [name for name in re.split(", *", packages) if importlib.util.find_spec(name) is None]
+
+
+def run_page(page, left_out):
+    """Run a page's blocks in one namespace; `left_out` gets (line, why) of those that were not."""
+    text, namespace = page.read_text(), {"__name__": page.stem}
+    for block in BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start("code"))
+        if block["mark"] == "not run":
+            left_out.append((line, block["what"]))
+        elif block["mark"] == "needs" and (absent := missing(block["what"])):
+            left_out.append((line, f"{', '.join(absent)} not installed"))
+        else:
+            # Blank lines before it give a traceback the page's own line numbers.
+            code = "\n" * line + textwrap.dedent(block["code"])
+            exec(compile(code, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    left_out = []
+    run_page(page, left_out)
+    if absent := [f"line {line}: {why}" for line, why in left_out if "not installed" in why]:
+        pytest.skip("the rest ran; " + "; ".join(absent))
+
+
+def test_a_block_that_fails_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "text\n\n```python\nx = 1\n```\n\n=== tab\n\n    ```python\n    1 / (x - 1)\n    ```\n"
+    )
+    with pytest.raises(ZeroDivisionError) as error:
+        run_page(page, [])
+    assert error.traceback[-1].lineno + 1 == 10
+
+
+def test_marked_blocks_are_left_out(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "<!-- not run: a model -->\n```python\n1 / 0\n```\n"
+        "<!-- needs: no_such_package, re -->\n```python\n1 / 0\n```\n"
+    )
+    left_out = []
+    run_page(page, left_out)
+    assert left_out == [(2, "a model"), (6, "no_such_package not installed")]
+
+
+def commands(name):
+    """The arguments of each `tsloss-fast NAME` that stands in a shell block of a page."""
+    blocks = [block for page in PAGES for block in SHELL_BLOCK.findall(page.read_text())]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines if "tsloss-fast" in line]
+    return [argv[2:] for argv in words if argv[:2] == ["tsloss-fast", name]]
+
+
+@pytest.mark.parametrize("argv", commands("tune"), ids=" ".join)
+def test_a_tune_command_is_right_up_to_its_model(argv, tmp_path, monkeypatch, capsys):
+    """Its data are there, its settings fit, and it says where it writes."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("tqdm")
+    monkeypatch.chdir(ROOT)
+    assert "--out" in argv
+    status = cli.main(["tune", *argv, "--out", str(tmp_path / "run"), "--model", "./no-model"])
+    assert status == EXIT_USAGE
+    assert capsys.readouterr().err == "tsloss-fast: error: model: no such folder: ./no-model\n"
+
+
+@pytest.mark.parametrize("argv", commands("analyze"), ids=" ".join)
+def test_an_analyze_command_is_right_up_to_its_run(argv, tmp_path, monkeypatch, capsys):
+    for package in ("matplotlib", "safetensors", "scipy", "tqdm"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["analyze", *argv]) == EXIT_USAGE
+    assert "runs/first" in capsys.readouterr().err
+
+
+def test_the_commands_are_found():
+    assert len(commands("tune")) >= 3
+    assert len(commands("analyze")) >= 3
+
+
+def test_the_sample_data_are_the_projects_own_task():
+    lines = (ROOT / "examples" / "data" / "train.jsonl").read_text().splitlines()
+    expected = [{"question": e.question, "answer": e.answer} for e in larger_number(96, seed=0)]
+    assert [json.loads(line) for line in lines] == expected
+
+
+def test_the_site_searches_from_disk_without_a_network():
+    """What the search needs from file:// is the theme's plugin, and a worker that lies here."""
+    config = (ROOT / "mkdocs.yml").read_text()
+    assert re.search(r"^plugins:\n(  .*\n)*?  - search\n  - offline\n", config, re.MULTILINE)
+    (polyfill,) = re.findall(r"polyfills: \[(.*)\]", config)
+    assert "iframe-worker" in polyfill
+    assert "IFrameWorker" in (ROOT / "docs" / polyfill).read_text()

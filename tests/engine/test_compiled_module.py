@@ -1,0 +1,422 @@
+"""The compiled module alone: instruction sets, threads, and its own argument checks."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from tsloss_fast import _C
+from tsloss_fast._checks import MAX_POINTS
+
+ISAS = ["plain", "avx2", "avx512"]
+SHAPES = [(1, 1, 1), (2, 2, 3), (1, 3, 16), (2, 17, 5), (1, 63, 33), (1, 64, 64), (1, 65, 100)]
+SHAPES += [(2, 129, 7), (1, 257, 3), (1, 513, 2), (1, 9, 769), (1, 67, 1600)]
+
+
+def shape_id(shape):
+    return "x".join(map(str, shape))
+
+
+@pytest.fixture(params=ISAS)
+def isa(request):
+    if ISAS.index(request.param) > ISAS.index(_C.best_isa()):
+        pytest.skip(f"this processor lacks {request.param}")
+    return request.param
+
+
+def cloud(shape, dtype=np.float32, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def tied_matrix(n):
+    points = np.random.default_rng(n).integers(0, 3, (1, n, 3)).astype(np.float32)
+    return _C.distances(points)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_distances_of_every_instruction_set_match_numpy(isa, shape, dtype):
+    x = cloud(shape, dtype)
+    D = _C.distances(x, isa=isa)
+    wide = x.astype(np.float64)
+    expected = np.sqrt(((wide[:, :, None] - wide[:, None]) ** 2).sum(-1))
+    # d additions in lanes of 16 or 8 lose less than d / 2 units in the last place.
+    tolerance = np.finfo(dtype).eps * max(4, shape[2] / 2)
+    np.testing.assert_allclose(D, expected, rtol=tolerance, atol=0)
+    assert (D.transpose(0, 2, 1) == D).all()
+    assert (np.diagonal(D, axis1=1, axis2=2) == 0).all()
+
+
+@pytest.mark.parametrize("scale", [1e-36, 1e-30, 1e-22, 1e-18, 1e18, 1e22, 1e37])
+def test_distances_keep_their_digits_where_squares_leave_the_range(isa, scale):
+    x = (scale * cloud((1, 9, 20), np.float64)).astype(np.float32)
+    x[0, 3] = x[0, 5]
+    wide = x.astype(np.float64)
+    expected = np.sqrt(((wide[:, :, None] - wide[:, None]) ** 2).sum(-1))
+    D = _C.distances(x, isa=isa)
+    np.testing.assert_allclose(D, expected, rtol=1e-6, atol=0)
+    edges = np.array([[[0, 1], [3, 5], [7, 2]]])
+    lengths = _C.edge_lengths(x, edges, isa=isa)
+    np.testing.assert_array_equal(lengths, [[D[0, 0, 1], 0, D[0, 7, 2]]])
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_fused_multiply_add_sets_agree_to_the_bit(shape):
+    if _C.best_isa() != "avx512":
+        pytest.skip("this processor lacks avx512")
+    x = cloud(shape)
+    assert (_C.distances(x, isa="avx2") == _C.distances(x, isa="avx512")).all()
+
+
+def test_python_and_the_engine_state_one_limit():
+    assert _C.max_points == MAX_POINTS
+
+
+def random_edges(shape, count, seed=1):
+    """Edges in any direction, some of them padding or loops; [B, count, 2]."""
+    edges = np.random.default_rng(seed).integers(0, shape[1], (shape[0], count, 2))
+    edges[:, ::5] = -1
+    return edges
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_edge_lengths_have_the_bits_of_the_distances(isa, shape, dtype):
+    x, edges = cloud(shape, dtype), random_edges(shape, 23)
+    D = _C.distances(x, isa=isa)
+    expected = D[np.arange(shape[0])[:, None], edges[..., 0], edges[..., 1]]
+    got = _C.edge_lengths(x, edges, isa=isa)
+    np.testing.assert_array_equal(got, np.where(edges[..., 0] < 0, 0, expected))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_scatter_edges_matches_numpy(isa, shape, dtype):
+    x, edges = cloud(shape, dtype), random_edges(shape, 23)
+    weights = cloud((shape[0], 23), dtype, seed=2)
+    expected = np.zeros(shape)
+    for b, k in np.ndindex(shape[0], 23):
+        i, j = edges[b, k]
+        if i >= 0:
+            step = weights[b, k].astype(float) * (x[b, i].astype(float) - x[b, j])
+            expected[b, i] += step
+            expected[b, j] -= step
+    got = _C.scatter_edges(x, edges, weights, isa=isa)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=100 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=shape_id)
+def test_scatter_differences_matches_numpy(isa, shape, dtype):
+    x = cloud(shape, dtype)
+    weights = cloud((shape[0], shape[1], shape[1]), dtype, seed=2)
+    wide_x, wide_w = x.astype(float), weights.astype(float)
+    expected = wide_w.sum(-1, keepdims=True) * wide_x - wide_w @ wide_x
+    got = _C.scatter_differences(x, weights, isa=isa)
+    tolerance = 10 * shape[1] * np.finfo(dtype).eps
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance)
+
+
+def crowd(shape, spread):
+    """Three points far from each other, the others within `spread` of one of them."""
+    return cloud(shape, np.float64)[:, np.arange(shape[1]) % 3] + spread * cloud(
+        shape, np.float64, seed=1
+    )
+
+
+# The clouds, and how far off float32 may be: a few roundings of a distance, over the share of a
+# distance that its difference from delta is. In a product crowds would be off by up to 6e-4.
+SURROGATE_CLOUDS = {
+    "generic": (lambda shape: cloud(shape, np.float64), 2e-5),
+    "far from the origin": (lambda shape: 1000 + cloud(shape, np.float64), 2e-5),
+    "crowds": (lambda shape: crowd(shape, 1e-4), 1e-5),
+    "coincident": (lambda shape: crowd(shape, 0), 1e-4),
+    "tiny": (lambda shape: 1e-25 * cloud(shape, np.float64), 2e-5),
+    "huge": (lambda shape: 1e25 * cloud(shape, np.float64), 2e-5),
+}
+
+
+@pytest.mark.parametrize("kind", SURROGATE_CLOUDS)
+@pytest.mark.parametrize(
+    "shape", [(1, 2, 3), (2, 5, 16), (1, 17, 33), (1, 24, 130), (1, 67, 100)], ids=shape_id
+)
+def test_surrogate_by_products_is_that_by_differences_in_float64(isa, shape, kind):
+    make, tolerance = SURROGATE_CLOUDS[kind]
+    x = make(shape).astype(np.float32)
+    # h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean, self_pairs,
+    # detach_scales, with_grad: scaled, so that tiny and huge clouds have a loss.
+    options = (0.7, 1.3, 0.2, 8.0, 1.1, 0.9, True, False, False, True)
+    expected = surrogate_in_float64(x.astype(np.float64), *options[:6])
+    for dtype, close in ((np.float32, tolerance), (np.float64, 1e-9)):
+        loss, _, _, grad = _C.surrogate_loss(x.astype(dtype), *options, isa=isa)
+        np.testing.assert_allclose(loss, expected[0], rtol=close)
+        norms = np.linalg.norm(expected[1], axis=(1, 2))
+        assert (np.linalg.norm(grad - expected[1], axis=(1, 2)) <= close * norms).all()
+
+
+def test_surrogate_of_distances_whose_squares_float32_cannot_hold(isa):
+    """A simplex of size 3e19, but for a hundredth: the loss itself is no larger than 1e36."""
+    x = (3e19 * np.eye(7)[None] + 1e17 * cloud((1, 7, 7), np.float64)).astype(np.float32)
+    options = (1.0, 1.0, 1e17, 1e-17, 1.0, 1.0, False, False, False, True)
+    expected = _C.surrogate_loss(x.astype(np.float64), *options, isa="plain")
+    found = _C.surrogate_loss(x, *options, isa=isa)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-3)
+    norm = np.linalg.norm(expected[3])
+    assert norm > 0
+    assert np.linalg.norm(found[3] - expected[3]) < 1e-3 * norm
+
+
+def surrogate_in_float64(x, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract):
+    """The scaled loss [B] and its gradient [B, n, d] from differences of rows, by autograd."""
+    points = torch.from_numpy(x / np.abs(x).max()).requires_grad_()
+    n = points.shape[1]
+    i, j = torch.triu_indices(n, n, 1)
+    # Each pair once; the root has no slope at 0, where the gradient is 0 by definition.
+    squares = (points[:, i] - points[:, j]).square().sum(-1)
+    lengths = torch.where(squares > 0, squares.where(squares > 0, 1).sqrt(), 0)
+    lengths = lengths / (2 * lengths.detach().sum(-1, keepdim=True) / n**2)
+    D = lengths.new_zeros(len(x), n, n).index_put((torch.arange(len(x))[:, None], i, j), lengths)
+    D = D + D.mT
+    hidden = torch.diag(D.new_full((n,), torch.inf))
+    s = -tau * torch.logsumexp(-(D + hidden) / tau, -1)
+    h0 = (s - s.mean(-1, keepdim=True)).square().mean(-1)
+    delta = ((-alpha * lengths).softmax(-1) * lengths).sum(-1, keepdim=True)
+    zeta = ((alpha * lengths).softmax(-1) * lengths).sum(-1, keepdim=True)
+    near, far = (delta - lengths).relu(), (lengths - zeta).relu()
+    h1 = 2 * (lambda_repel * near.square() + lambda_attract * far.square()).sum(-1) / n**2
+    loss = h0_weight * h0 + h1_weight * h1
+    loss.sum().backward()
+    return loss.detach().numpy(), points.grad.numpy() / np.abs(x).max()
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["generic", "tied"])
+@pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 63, 64, 65, 127, 128, 129, 257, 513, 1030])
+def test_h1_is_the_same_on_every_instruction_set(isa, n, tied):
+    D = tied_matrix(n) if tied else _C.distances(cloud((1, n, 5)))
+    h0, h1 = _C.h1(D, isa=isa)
+    plain_h0, plain_h1 = _C.h1(D, isa="plain")
+    np.testing.assert_array_equal(h0, plain_h0)
+    np.testing.assert_array_equal(h1, plain_h1)
+    np.testing.assert_array_equal(h0, _C.h0(D))
+    assert h0.shape == (1, n - 1, 3)
+
+
+SPACINGS = {
+    "even": lambda rank: rank + 1,
+    "geometric": lambda rank: np.exp2(rank / rank.max() * 200 - 100),
+    "neighbouring floats": lambda rank: 1 + rank * 2.0**-23,
+    "two crowds": lambda rank: np.where(rank < rank.mean(), 1e-3, 1) * (1 + rank * 2.0**-18),
+    "one far": lambda rank: np.where(rank < rank.max(), 1 + rank, 1e30),
+}
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("n", [20, 40, 90, 150])
+def test_edges_depend_on_the_order_of_the_lengths_alone(isa, n, spacing):
+    """However lengths are spaced, equal ranks give equal edges: no bucket of them is special."""
+    D = _C.distances(cloud((1, n, 5)))[0]
+    i, j = np.triu_indices(n, 1)
+    rank = np.empty(len(i))
+    rank[np.argsort(D[i, j], kind="stable")] = np.arange(len(i))
+    spaced = np.zeros((1, n, n), np.float32)
+    spaced[0, i, j] = spaced[0, j, i] = SPACINGS[spacing](rank)
+    assert len(np.unique(spaced)) == len(i) + 1
+    for got, expected in zip(_C.h1(spaced, isa=isa), _C.h1(D[None], isa="plain"), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0])
+@pytest.mark.parametrize("n", [2, 5, 70])
+def test_a_matrix_that_nobody_checked_gives_vertices_or_padding(isa, n, value):
+    """Its bars mean nothing, but nothing is read or written where it should not be."""
+    D = np.full((2, n, n), value, np.float32)
+    D[1] = _C.distances(cloud((1, n, 3)))
+    D[1, 0, 1:] = D[1, 1:, 0] = value
+    rows = [_C.h0(D), *_C.h1(D, isa=isa)]
+    rows += [field for fields in _C.diagrams(D, 1, isa=isa) for field in fields[2:4]]
+    for edges in rows:
+        assert ((edges >= -1) & (edges < n)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 40), (2, 2, 17), (1, 1), (0, 9), (70,)], ids=shape_id)
+def test_diagrams_are_the_critical_edges_with_their_lengths(isa, shape, dtype):
+    D = _C.distances(cloud((*shape, 4), dtype))
+    lead, n = shape[:-1], shape[-1]
+    h0, h1 = _C.h1(D, isa=isa)
+    assert h0.shape == (*lead, n - 1, 3)
+    assert h1.shape[:-2] == lead
+    # Padding -1 reads the last entry, which is 0.
+    padded = np.pad(D, [(0, 0)] * len(lead) + [(0, 1)] * 2)
+
+    def of(edges):
+        at = np.indices(edges.shape[:-1])[:-1]
+        return padded[(*at, edges[..., 0], edges[..., 1])]
+
+    both = _C.diagrams(D, 1, isa=isa)
+    (only,) = _C.diagrams(D, 0, isa=isa)
+    for births, deaths, birth_edges, death_edges, mask in (both[0], only):
+        np.testing.assert_array_equal(birth_edges, h0[..., [0, 0]])
+        np.testing.assert_array_equal(death_edges, h0[..., 1:])
+        np.testing.assert_array_equal(deaths, of(death_edges))
+        assert (births == 0).all()
+        assert mask.all()
+    births, deaths, birth_edges, death_edges, mask = both[1]
+    np.testing.assert_array_equal(np.concatenate([birth_edges, death_edges], -1), h1)
+    np.testing.assert_array_equal(births, of(birth_edges))
+    np.testing.assert_array_equal(deaths, of(death_edges))
+    np.testing.assert_array_equal(mask, h1[..., 0] >= 0)
+    assert births.dtype == deaths.dtype == dtype
+
+
+@pytest.mark.parametrize("n", [7, 65, 150])
+def test_word_counts_agree_on_a_cloud_and_its_padding_by_far_points(n):
+    """Far points add no loop and change no edge, but widen the rows of vertex bits."""
+    D = _C.distances(cloud((1, n, 4)).astype(np.float64))[0]
+    for extra in (64, 200, 600 - n):
+        far = 1e3 + np.arange(extra)
+        gaps = np.abs(far[:, None] - far[None]) * 1e3
+        wide = np.block([[D, np.tile(far, (n, 1))], [np.tile(far[:, None], (1, n)), gaps]])
+        _, h1 = _C.h1(np.ascontiguousarray(wide[None]))
+        np.testing.assert_array_equal(h1[0], _C.h1(D[None])[1][0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5, 100])
+def test_threads_change_nothing(threads):
+    """Enough work for as many threads as there are clouds: those of less than 50 us start none."""
+    x = cloud((24, 120, 60))
+    D = _C.distances(x, threads=threads)
+    np.testing.assert_array_equal(D, _C.distances(x))
+    for got, expected in zip(_C.h1(D, threads=threads), _C.h1(D), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    options = (1.0, 1.0, 2.0, False, 1, True)
+    for got, expected in zip(
+        _C.persistence_loss(x, *options, threads=threads),
+        _C.persistence_loss(x, *options),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_calls_from_several_python_threads_do_not_mix(batch):
+    """A batch of 6 asks for helpers, which all callers share."""
+    matrices = [_C.distances(cloud((batch, 120, 6), seed=seed)) for seed in range(4)]
+    expected = [_C.h1(D)[1] for D in matrices]
+    wrong = []
+
+    def repeat(k):
+        for _ in range(30):
+            if not np.array_equal(_C.h1(matrices[k], threads=3)[1], expected[k]):
+                wrong.append(k)
+
+    workers = [threading.Thread(target=repeat, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+
+
+IN_A_CHILD = """
+import os
+import numpy as np
+from tsloss_fast import _C
+
+D = _C.distances(np.random.default_rng(0).standard_normal((6, 120, 6)))
+expected = _C.h1(D, threads=3)[1]
+child = os.fork()
+if child == 0:
+    is_equal = np.array_equal(_C.h1(D, threads=3)[1], expected)
+    os._exit(0 if is_equal and len(os.listdir("/proc/self/task")) == 3 else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert np.array_equal(_C.h1(D, threads=3)[1], expected)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_the_child_of_a_fork_has_helpers_of_its_own():
+    """As a DataLoader's worker is; the threads of its parent are not there."""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", IN_A_CHILD], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("isa_name", ["sse", "", "AVX2"])
+def test_unknown_instruction_set_is_named(isa_name):
+    with pytest.raises(ValueError, match="isa: expected auto, plain, avx2 or avx512"):
+        _C.distances(cloud((1, 3, 3)), isa=isa_name)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda x: _C.distances(x[0, 0]), ValueError, "x: expected a contiguous array of rank 2"),
+        (lambda x: _C.distances(x[:, ::2]), ValueError, "x: expected a contiguous array"),
+        (lambda x: _C.distances(x.astype(np.int32)), TypeError, "x: expected float32 or float64"),
+        (lambda x: _C.h1(x), ValueError, "D: expected square matrices"),
+        (lambda x: _C.h0(x), ValueError, "D: expected square matrices"),
+        (
+            lambda x: _C.edge_lengths(x, np.array([[[0, 4]]])),
+            ValueError,
+            "edges: expected vertices from 0 to 3 or padding -1, got 4",
+        ),
+        (
+            lambda x: _C.edge_lengths(x, np.array([[0, 1]])),
+            ValueError,
+            r"edges: expected int64 \[..., K, 2\], got int64 \[1, 2\]",
+        ),
+        (
+            lambda x: _C.edge_lengths(x, np.array([[[0, 1]]], dtype=np.int32)),
+            ValueError,
+            "edges: expected int64",
+        ),
+        (
+            lambda x: _C.scatter_edges(x, np.array([[[0, 1]]]), np.zeros((1, 1))),
+            ValueError,
+            "weights: expected .* in the dtype of x",
+        ),
+        (
+            lambda x: _C.scatter_differences(x, np.zeros((1, 3, 3), np.float32)),
+            ValueError,
+            "weights: expected",
+        ),
+    ],
+)
+def test_bad_arrays_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call(cloud((1, 4, 5)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("at", [0, 255, 256, 600])
+def test_first_nonfinite_finds_the_first(at, value, dtype):
+    a = np.zeros(601, dtype)
+    assert _C.first_nonfinite(a) == -1
+    a[at:] = value
+    assert _C.first_nonfinite(a) == at
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "fault"),
+    [
+        ((0, 1), np.nan, "not finite"),
+        ((1, 0), np.inf, "not finite"),
+        ((2, 2), 1.0, "non-zero on the diagonal"),
+        ((1, 2), 7.0, "asymmetric"),
+    ],
+)
+def test_first_matrix_fault_names_the_entry(entry, value, fault):
+    D = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))[None]
+    assert _C.first_matrix_fault(D) is None
+    D[0][entry] = value
+    what, b, i, j = _C.first_matrix_fault(D)
+    assert (what, b, i, j) == (fault, 0, *sorted(entry))
+
+
+def test_negative_entries_are_a_fault():
+    D = np.zeros((2, 2, 2))
+    D[1, 0, 1] = D[1, 1, 0] = -1.0
+    assert _C.first_matrix_fault(D) == ("negative", 1, 0, 1)

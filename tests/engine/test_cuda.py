@@ -1,0 +1,342 @@
+"""The public functions on the Triton kernels: interpreted in CI, on a CUDA device with --gpu."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from clouds import FAMILIES, cloud, matrix
+from devices import DEVICE, moved
+
+from tsloss_fast import _C, TSLoss, pairwise_distances, rips_persistence
+from tsloss_fast._engine import cuda
+from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.host_h1 import PendingBars
+
+pytest.importorskip("triton", reason="the kernels need Triton")
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("kernels_run")]
+
+MODES = ["persistence", "surrogate"]
+OPTIONS = [{}, {"scale": "mean"}, {"reduction": "none"}, {"lambda_ts": 0.3, "beta_h1": 2.5}]
+KERNELS = ops._CUDA_KERNELS
+ENGINE = {op: op._backend_fns["cpu"] for op in KERNELS}
+FUSES, IS_PLAIN = ops.fuses_persistence_loss, ops.is_plain
+
+
+@pytest.fixture
+def through_kernels(monkeypatch):
+    """The operators run their CUDA kernels, also where these are interpreted on CPU tensors."""
+    if DEVICE == "cuda":
+        return
+    for op, kernel in KERNELS.items():
+        monkeypatch.setitem(op._backend_fns, "cpu", kernel)
+    monkeypatch.setattr(ops, "fuses_persistence_loss", lambda x: False)
+    # Nor may eager calls go to the engine without its operators.
+    monkeypatch.setattr(ops, "is_plain", lambda x: False)
+
+
+def points(family="gaussian", n=17, d=5, B=2, dtype=torch.float32):
+    x = torch.stack([cloud(family, n, d, seed, torch.float64) for seed in range(B)])
+    return x.to(dtype)
+
+
+def value_and_gradient(call, x):
+    """The value of a scalar function of `x` and its gradient, on the CPU."""
+    x = moved(x.clone()).requires_grad_()
+    value = call(x)
+    value.sum().backward()
+    return value.detach().cpu(), x.grad.cpu()
+
+
+def call_on_engine(call, x):
+    x = x.double().requires_grad_()
+    value = call(x)
+    (gradient,) = torch.autograd.grad(value.sum(), x)
+    return value.detach(), gradient
+
+
+def close(found, expected, tolerance):
+    for ours, theirs in zip(found, expected, strict=True):
+        size = theirs.abs().max().item()
+        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=tolerance * (size + 1e-12))
+
+
+@pytest.fixture
+def engine():
+    """What the CPU engine says of a call, also where the operators run their CUDA kernels."""
+
+    def compute(call, x):
+        with pytest.MonkeyPatch.context() as patch:
+            for op in KERNELS:
+                patch.setitem(op._backend_fns, "cpu", ENGINE[op])
+            patch.setattr(ops, "fuses_persistence_loss", FUSES)
+            patch.setattr(ops, "is_plain", IS_PLAIN)
+            return call_on_engine(call, x)
+
+    return compute
+
+
+@pytest.mark.usefixtures("through_kernels")
+class TestPublicFunctions:
+    @pytest.mark.parametrize("options", OPTIONS, ids=str)
+    @pytest.mark.parametrize("mode", MODES)
+    def test_loss_is_that_of_the_engine(self, mode, options, engine):
+        loss, x = TSLoss(mode, **options), points("circle", 23)
+        close(value_and_gradient(loss, x), engine(loss, x), 2e-5)
+
+    @pytest.mark.parametrize("size", [1e-25, 1e25])
+    @pytest.mark.parametrize("mode", MODES)
+    def test_a_scaled_loss_has_a_gradient_at_any_size(self, mode, size):
+        loss, x = TSLoss(mode, scale="mean"), points("circle", 19)
+        value, gradient = value_and_gradient(loss, x)
+        scaled_value, scaled_gradient = value_and_gradient(loss, size * x)
+        torch.testing.assert_close(scaled_value, value, rtol=1e-5, atol=0)
+        assert gradient.norm() > 0
+        error = (scaled_gradient.double() * size - gradient).norm() / gradient.norm()
+        assert error < 1e-4
+
+    @pytest.mark.parametrize("family", sorted(FAMILIES))
+    @pytest.mark.parametrize("mode", MODES)
+    def test_every_family(self, mode, family, engine):
+        # Whole numbers and repeated rows tie in float32 as they do in float64.
+        loss, x = TSLoss(mode), points(family, 20, 3).double()
+        close(value_and_gradient(loss, x), engine(loss, x), 1e-9)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+    @pytest.mark.parametrize("mode", MODES)
+    def test_half_prompts_give_float32_losses(self, mode, dtype, engine):
+        loss, x = TSLoss(mode), points(dtype=dtype)
+        value, gradient = value_and_gradient(loss, x)
+        assert (value.dtype, gradient.dtype) == (torch.float32, dtype)
+        close((value, gradient), engine(loss, x), 1e-2)
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_one_point_and_equal_points(self, mode):
+        for x in (points(n=1), torch.ones(2, 9, 4)):
+            value, gradient = value_and_gradient(TSLoss(mode), x)
+            assert gradient.isfinite().all()
+            assert value == 0 or mode == "surrogate"
+
+    @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+    def test_distances_and_their_gradient(self, metric, engine):
+        slopes = torch.randn(2, 17, 17)
+
+        def call(x):
+            D = pairwise_distances(x, metric)
+            return (D * slopes.to(D)).sum()
+
+        x = points()
+        close(value_and_gradient(call, x), engine(call, x), 1e-5)
+
+    @pytest.mark.parametrize("metric", ["euclidean", "cosine", "precomputed"])
+    @pytest.mark.parametrize("max_dim", [0, 1])
+    def test_diagrams_have_the_edges_of_the_engine(self, metric, max_dim, engine):
+        if metric == "precomputed":
+            x = torch.stack([matrix("ties", 19, seed, torch.float32) for seed in range(2)])
+        else:
+            x = points("circle", 19)
+        found = rips_persistence(moved(x), max_dim, metric)
+        edges = []
+        engine(lambda x: edges.append(rips_persistence(x, max_dim, metric)) or x.sum(), x)
+        for ours, theirs in zip(found, edges[0], strict=True):
+            assert torch.equal(ours.birth_edges.cpu(), theirs.birth_edges)
+            assert torch.equal(ours.death_edges.cpu(), theirs.death_edges)
+            close([ours.pairs.cpu()], [theirs.pairs.detach()], 1e-5)
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_vmap_over_prompts_is_the_batch(self, mode):
+        x = moved(points(B=3))
+        losses = torch.func.vmap(TSLoss(mode))(x)
+        assert torch.equal(losses, TSLoss(mode, reduction="none")(x))
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_compiled_loss_is_the_eager_loss(self, mode):
+        x, loss = points("circle", 30), TSLoss(mode)
+        compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+        found, expected = value_and_gradient(compiled, x), value_and_gradient(loss, x)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.usefixtures("through_kernels")
+class TestBadValues:
+    def test_nan_comes_out_of_what_does_not_wait(self):
+        x = points()
+        x[1, 3, 2] = torch.nan
+        value, _ = value_and_gradient(TSLoss("surrogate", reduction="none"), x)
+        assert value[0].isfinite()
+        assert value[1].isnan()
+        D = pairwise_distances(moved(x)).cpu()
+        assert not D[1, 3].isfinite().any()
+
+    def test_h1_names_the_nan(self):
+        x = points()
+        x[1, 3, 2] = torch.nan
+        with pytest.raises(ValueError, match=r"prompt: expected finite values, got prompt.1, 3, 2"):
+            TSLoss()(moved(x))
+
+    def test_h1_refuses_a_distance_that_overflows(self):
+        x = 3e38 * points().sign()
+        with pytest.raises(ValueError, match=r"prompt: expected rows whose distances .* overflow"):
+            TSLoss()(moved(x))
+
+    @pytest.mark.parametrize("max_dim", [0, 1])
+    @pytest.mark.parametrize("fault", ["asymmetric", "negative", "nan", "diagonal"])
+    def test_what_is_no_distance_matrix_gives_no_number(self, fault, max_dim):
+        D = torch.stack([matrix("ranks", 7, seed, torch.float32) for seed in range(2)])
+        entries = {"asymmetric": 0.5, "negative": -1, "nan": torch.nan, "diagonal": 2}
+        D[1, 4, 4 if fault == "diagonal" else 2] = entries[fault]
+        if DEVICE == "cpu" or max_dim == 1:
+            with pytest.raises(ValueError, match="x: expected a symmetric, finite"):
+                rips_persistence(moved(D), max_dim, "precomputed")
+            return
+        (h0,) = rips_persistence(moved(D), max_dim, "precomputed")
+        assert h0.deaths[0].isfinite().all()
+        assert h0.deaths[1].isnan().all()
+
+
+def test_without_triton_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "triton", None)
+    cuda.kernels.cache_clear()
+    with pytest.raises(ImportError, match=r"CUDA tensors need Triton.*pip install triton.*x.cpu"):
+        cuda.pairwise_distances(points())
+    cuda.kernels.cache_clear()
+
+
+class TestPendingBars:
+    def test_bars_are_those_of_the_engine(self):
+        D = torch.stack([matrix("ties", 21, seed, torch.float32) for seed in range(3)])
+        h0, h1 = _C.h1(D.numpy())
+        pending = PendingBars(moved(D), moved(D), "x")
+        for _ in range(2):
+            found = pending.result()
+            assert torch.equal(found[0].cpu(), torch.from_numpy(h0))
+            assert torch.equal(found[1].cpu(), torch.from_numpy(h1))
+
+    def test_an_error_of_the_thread_reaches_the_caller(self):
+        D = matrix("ranks", 5, 0, torch.float32)
+        D[1, 2] = torch.inf
+        with pytest.raises(ValueError, match=r"x: expected finite values, got x.1, 2. = inf"):
+            PendingBars(moved(D), moved(D), "x").result()
+
+
+def test_python_may_end_while_h1_is_computed():
+    """An exception in the model's forward ends the process with its own message, not an abort."""
+    code = """
+        import types, torch
+        from tsloss_fast import host_h1
+
+        rows = torch.nn.functional.normalize(torch.randn(1000, 64))
+        D = torch.cdist(rows, rows)
+        D = (D + D.mT).fill_diagonal_(0)
+        copied = types.SimpleNamespace(synchronize=lambda: None)
+        host_h1._copy_to_host = lambda D: (D.on_host, copied)
+        host_h1._wait_for = lambda copied, device: None
+        on_device = types.SimpleNamespace(device=torch.device("cuda"), on_host=D)
+        pending = host_h1.PendingBars(on_device, on_device, "x")
+        raise RuntimeError("the model failed")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.strip().endswith("RuntimeError: the model failed")
+
+
+@pytest.mark.usefixtures("cuda")
+class TestOnTheDevice:
+    """What only a CUDA device can show."""
+
+    CALLS = {  # noqa: RUF012
+        "distances": lambda x: pairwise_distances(x),
+        "cosine": lambda x: pairwise_distances(x, "cosine"),
+        "h0": lambda x: rips_persistence(x, max_dim=0)[0].deaths,
+        "surrogate": TSLoss("surrogate"),
+    }
+
+    @staticmethod
+    def forward_and_backward(call, x):
+        value = call(x)
+        (gradient,) = torch.autograd.grad(value.sum(), x)
+        return value.detach(), gradient
+
+    @pytest.mark.parametrize("n", [20, 100, 300])
+    @pytest.mark.parametrize("name", sorted(CALLS))
+    def test_nothing_waits_for_the_device(self, name, n):
+        call, x = self.CALLS[name], points("circle", n).cuda().requires_grad_()
+        expected = self.forward_and_backward(call, x)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = self.forward_and_backward(call, x)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+    @pytest.mark.parametrize("n", [20, 100, 300])
+    @pytest.mark.parametrize("name", sorted(CALLS))
+    def test_a_cuda_graph_captures_it(self, name, n):
+        call, x = self.CALLS[name], points("circle", n).cuda().requires_grad_()
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):
+            self.forward_and_backward(call, x)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=side):
+            found = self.forward_and_backward(call, x)
+        for seed in range(2):
+            fresh = cloud("unit", n, 5, 7 + seed, torch.float32).expand_as(x).cuda()
+            with torch.no_grad():
+                x.copy_(fresh)
+            graph.replay()
+            expected = self.forward_and_backward(call, x)
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+    def test_h1_in_a_cuda_graph_is_a_clear_error(self):
+        x = points().cuda()
+        TSLoss()(x)
+        with (
+            pytest.raises(RuntimeError, match="a CUDA graph cannot capture"),
+            torch.cuda.graph(torch.cuda.CUDAGraph()),
+        ):
+            TSLoss()(x)
+
+    def test_h1_does_not_wait_for_what_is_launched_after_its_start(self):
+        x = points("circle", 60).cuda().requires_grad_()
+        expected = TSLoss()(x).item()
+        pending = TSLoss().start(x)
+        # About half a second of work on the model's stream, between start and result.
+        torch.cuda._sleep(10**9)
+        model_done = torch.cuda.Event()
+        model_done.record()
+        loss = pending.result()
+        assert not model_done.query()
+        assert loss.item() == expected
+
+    def test_another_graph_may_be_captured_while_h1_is_computed(self):
+        x = points("unit", 300, 8).cuda()
+        expected = TSLoss()(x).item()
+        y = torch.ones(3, device="cuda")
+        graph = torch.cuda.CUDAGraph()
+        pending = TSLoss().start(x)
+        with torch.cuda.graph(graph):
+            doubled = y * 2
+        assert pending.result().item() == expected
+        graph.replay()
+        assert doubled.tolist() == [2, 2, 2]
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_two_runs_give_the_same_bits(self, mode):
+        x = points("grid", 129, 64).cuda().requires_grad_()
+        first = self.forward_and_backward(TSLoss(mode), x)
+        for _ in range(5):
+            again = self.forward_and_backward(TSLoss(mode), x)
+            assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+    def test_h0_of_many_points(self):
+        x = torch.randn(5000, 32, device="cuda")
+        D = pairwise_distances(x)
+        (h0,) = rips_persistence(D, max_dim=0, metric="precomputed")
+        expected = torch.from_numpy(_C.h0(D.cpu().numpy()[None]))[0]
+        assert torch.equal(h0.death_edges.cpu(), expected[:, 1:])
+        assert torch.equal(h0.birth_edges[:, 0].cpu(), expected[:, 0])

@@ -1,0 +1,109 @@
+"""The compiled module, how tensors get in and out of it, and the checks of values it makes.
+
+What is read here is read on the host: of a CUDA tensor a copy, which waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.dlpack import DLDeviceType, to_dlpack
+
+from tsloss_fast._checks import describe
+
+try:
+    import tsloss_fast._C as _C
+except ImportError as error:
+    raise ImportError(
+        "tsloss_fast._C, the compiled module, is missing or does not load. Build it with "
+        "`pip install .` (or `pip install -e .` to work on it) in the source folder; that needs "
+        f"a C++17 compiler. The cause: {error}"
+    ) from error
+
+__all__ = [
+    "_C",
+    "batch_of",
+    "clouds",
+    "host_array",
+    "require_distance_matrix",
+    "require_finite",
+    "require_finite_points",
+]
+
+
+def batch_of(x: Tensor) -> tuple[int, ...]:
+    """The leading dimensions of [..., n, d]."""
+    return tuple(x.shape[:-2])
+
+
+def clouds(x: Tensor, trailing: int = 2) -> Tensor:
+    """A tensor [..., ...] as [B, ...] with `trailing` dimensions behind B, out of its graph."""
+    # Counted, for -1 is ambiguous where there are no clouds.
+    lead = math.prod(x.shape[: x.ndim - trailing])
+    return x.detach().reshape(lead, *x.shape[x.ndim - trailing :])
+
+
+def host_array(x: Tensor) -> Any:
+    """The contiguous NumPy array that the compiled module reads, the memory of a CPU tensor."""
+    # Not .numpy(), which forbids for good that the tensor's storage is resized, as FSDP does.
+    return np.from_dlpack(_Memory(x.detach().contiguous().cpu()))
+
+
+class _Memory:
+    """A CPU tensor's memory for NumPy; the tensor's own `__dlpack__` takes a microsecond longer."""
+
+    __slots__ = ("_x",)
+
+    def __init__(self, x: Tensor) -> None:
+        self._x = x
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return to_dlpack(self._x)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return int(DLDeviceType.kDLCPU), 0
+
+
+def require_finite(result: Any, x: Tensor, name: str) -> None:
+    """Raise a ValueError with the cause if `result`, computed from all distances, is not finite.
+
+    Every NaN or infinity among the points reaches the distances, so the points themselves are
+    looked at only once something is wrong.
+    """
+    if _C.first_nonfinite(result) < 0:
+        return
+    require_finite_points(x, name)
+    dtype = describe(x).split()[0]
+    raise ValueError(
+        f"{name}: expected rows whose distances and loss {dtype} can hold, got an overflow"
+    )
+
+
+def require_finite_points(x: Tensor, name: str = "x") -> None:
+    """Raise a ValueError that names the first NaN or infinity of `x` [..., n, d]."""
+    values = host_array(x)
+    index = _C.first_nonfinite(values)
+    if index < 0:
+        return
+    value = values.reshape(-1)[index]
+    where = ", ".join(str(int(k)) for k in torch.unravel_index(torch.tensor(index), x.shape))
+    raise ValueError(f"{name}: expected finite values, got {name}[{where}] = {value}")
+
+
+def require_distance_matrix(D: Tensor) -> None:
+    """Raise a ValueError that names the first entry of ``D`` [..., n, n] that is at fault."""
+    entries = host_array(D)
+    fault = _C.first_matrix_fault(entries)
+    if fault is None:
+        return
+    what, b, i, j = fault
+    entries = entries.reshape(-1, *entries.shape[-2:])
+    lead = "".join(f"{int(k)}, " for k in torch.unravel_index(torch.tensor(b), batch_of(D)))
+    raise ValueError(
+        f"x: expected a symmetric, finite, non-negative matrix with zero diagonal, got one that is "
+        f"{what}: x[{lead}{i}, {j}] = {entries[b, i, j]}, x[{lead}{j}, {i}] = {entries[b, j, i]}"
+    )

@@ -1,0 +1,124 @@
+"""What each operator does with CUDA tensors: the Triton kernels, and the host for H1.
+
+Nothing here waits for the device but H1, which has to. So values are not checked: NaN and infinity
+come out as NaN where the CPU raises an error.
+
+Tensors come [..., n, d] and are handed to the launchers as [B, n, d].
+"""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+
+from torch import Tensor
+
+from tsloss_fast._engine.arrays import batch_of, clouds
+from tsloss_fast._engine.host_h1 import PendingBars
+from tsloss_fast._engine.scaling import scales_of, unit_of
+
+
+@functools.cache
+def kernels() -> ModuleType:
+    """The package of kernels, loaded when it is first needed, for it needs Triton."""
+    try:
+        import triton  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "CUDA tensors need Triton, which is missing or does not load. torch's CUDA builds for "
+            "Linux bring it; else `pip install triton`. Or compute on the CPU: pass x.cpu(). "
+            f"The cause: {error}"
+        ) from error
+    import tsloss_fast._engine.kernels.distances
+    import tsloss_fast._engine.kernels.edge_lengths
+    import tsloss_fast._engine.kernels.h0
+    import tsloss_fast._engine.kernels.persistence_terms
+    import tsloss_fast._engine.kernels.scatter
+    import tsloss_fast._engine.kernels.surrogate
+
+    return tsloss_fast._engine.kernels
+
+
+def pairwise_distances(x: Tensor) -> Tensor:
+    """See `operators.pairwise_distances`."""
+    D = kernels().distances.pairwise_distances(clouds(x))
+    return D.reshape(*batch_of(x), *D.shape[1:])
+
+
+def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
+    """See `operators.scatter_differences`."""
+    out = kernels().scatter.scatter_differences(clouds(x), clouds(weights))
+    return out.reshape(x.shape)
+
+
+def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
+    """See `operators.scatter_edges`."""
+    out = kernels().scatter.scatter_edges(clouds(x), clouds(edges), clouds(weights, 1))
+    return out.reshape(x.shape)
+
+
+def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
+    """See `operators.edge_lengths`."""
+    return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
+
+
+def h0_critical_edges(D: Tensor) -> Tensor:
+    """See `operators.h0_critical_edges`."""
+    bars = kernels().h0.h0_critical_edges(clouds(D))
+    return bars.reshape(*batch_of(D), *bars.shape[1:])
+
+
+def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
+    """See `operators.h1_critical_edges`; waits for the copy of ``D`` to the host."""
+    return PendingBars(D, D, "x").result()
+
+
+def loss_of_edges(
+    x: Tensor,
+    D: Tensor,
+    edges: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    h1_power: float,
+    scale_by_mean: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """See `ops.loss_of_edges`."""
+    launch = kernels()
+    lengths = launch.edge_lengths.edge_lengths(clouds(x), clouds(edges))  # [B, M]
+    scales = scales_of(D, scale_by_mean)
+    *terms, weights = launch.persistence_terms.persistence_terms(
+        lengths, x.shape[-2], h0_weight, h1_weight, h1_power, scales.reshape(-1)
+    )
+    loss, h0, h1 = (term.reshape(batch_of(x)) for term in terms)
+    return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
+
+
+def surrogate_loss(
+    prompt: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    tau: float,
+    alpha: float,
+    lambda_repel: float,
+    lambda_attract: float,
+    scale_by_mean: bool,
+    self_pairs: bool,
+    detach_scales: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """See `operators.surrogate_loss`."""
+    launch = kernels()
+    x = clouds(prompt)
+    D = launch.distances.pairwise_distances(x)
+    # Weights of differences go as the square of the scale, which leaves the range of float32 for
+    # clouds that are tiny or huge.
+    unit = unit_of(D) if scale_by_mean else None  # [B, 1, 1]
+    if unit is not None:
+        x, D = x / unit, D / unit
+    *terms, weights = launch.surrogate.surrogate_slopes(
+        D, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean,
+        self_pairs, detach_scales,
+    )  # fmt: skip
+    slope = launch.scatter.scatter_differences(x, weights)
+    slope = (slope if unit is None else slope / unit).reshape(prompt.shape)
+    loss, h0, h1 = (term.reshape(batch_of(prompt)) for term in terms)
+    return loss, h0, h1, slope

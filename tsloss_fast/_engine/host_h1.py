@@ -1,0 +1,101 @@
+"""H1 of distance matrices that lie on a CUDA device, computed by the engine on the host.
+
+The matrices go to pinned memory on a stream of their own, a thread waits for that copy alone and
+runs the engine without the GIL, and the edges go back when they are asked for. Meanwhile the device
+and the calling thread go on.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from threading import Thread
+
+import torch
+from torch import Tensor
+
+from tsloss_fast._engine.arrays import _C, host_array, require_finite
+
+
+class PendingBars:
+    """The bars of H0 and H1 of ``D`` [..., n, n], from the moment that their computation starts.
+
+    `points` [..., n, d], from which ``D`` was computed, and their `name` are for the error if a
+    distance is not finite; for a matrix given by the user they are the matrix.
+    """
+
+    def __init__(self, D: Tensor, points: Tensor, name: str) -> None:
+        self._D, self._points, self._name = D, points, name
+        self._bars: Future[tuple[Tensor, Tensor]] = Future()
+        threads = torch.get_num_threads()
+        if D.device.type == "cuda":
+            on_host, copied = _copy_to_host(D)
+            # Not a daemon, which Python would stop amid the engine's C++ at exit, and so abort.
+            Thread(target=self._compute, args=(on_host, copied, threads), name="h1").start()
+        else:
+            self._compute(D, None, threads)
+
+    def _compute(self, D: Tensor, copied: torch.cuda.Event | None, threads: int) -> None:
+        try:
+            if copied is not None:
+                _wait_for(copied, self._D.device)
+            matrices = host_array(D)
+            require_finite(matrices, self._points, self._name)
+            h0, h1 = _C.h1(matrices, threads)
+            self._bars.set_result((torch.from_numpy(h0), torch.from_numpy(h1)))
+        except BaseException as error:
+            self._bars.set_exception(error)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """The edges as `operators.h1_critical_edges` gives them, on the device of ``D``.
+
+        Waits for the host's thread, and for nothing else.
+
+        Raises
+        ------
+        ValueError
+            A distance is NaN or infinite.
+        """
+        h0, h1 = self._bars.result()
+        return _to_device(h0, self._D.device), _to_device(h1, self._D.device)
+
+    def critical_edges(self) -> Tensor:
+        """`critical_edges` of the bars on the device of ``D``, by one copy; waits as `result`."""
+        return _to_device(critical_edges(*self._bars.result()), self._D.device)
+
+
+def critical_edges(h0: Tensor, h1: Tensor) -> Tensor:
+    """The edges [..., n - 1 + 2 K, 2] of bars: deaths of H0, births of H1, deaths of H1."""
+    return torch.cat((h0[..., 1:], h1[..., :2], h1[..., 2:]), dim=-2)
+
+
+def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
+    """A pinned copy of ``D``, and the event after which it holds the values."""
+    if torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            "H1 of CUDA tensors is computed on the host, which a CUDA graph cannot capture: "
+            "capture mode='surrogate', H0 (max_dim=0) or the distances, or leave H1 out of it"
+        )
+    with torch.cuda.device(D.device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            on_host = torch.empty(D.shape, dtype=D.dtype, pin_memory=True)
+            on_host.copy_(D, non_blocking=True)
+            # A blocking event lets the thread sleep, for the model is being launched meanwhile.
+            copied = torch.cuda.Event(blocking=True)
+            copied.record()
+        # The allocator must not hand the memory of D to others before the copy is done.
+        D.record_stream(side)
+    return on_host, copied
+
+
+def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
+    # A thread begins on device 0, where the wait would make a context that nothing needs.
+    with torch.cuda.device(device):
+        copied.synchronize()
+
+
+def _to_device(edges: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return edges
+    return edges.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,25 @@
+"""Triton kernels: distances, H0, edge lengths, gradients and the surrogate, an idea a file.
+
+`tsloss_fast._engine.cuda` hands CUDA tensors to them; `import tsloss_fast` does not load them. They
+are tested through Triton's interpreter and compiled ahead of time for sm_80, sm_90 and sm_100; they
+have not been run or measured on a GPU.
+
+======================  ===================================  =====================================
+module                  launcher                             limits
+======================  ===================================  =====================================
+`distances`             `pairwise_distances(x)`              direct up to n = 512, then by products
+`edge_lengths`          `edge_lengths(x, edges)`             none
+`h0`                    `h0_critical_edges(D)`               n <= 65,535; 46,340 in float64
+`scatter`               `scatter_edges(x, edges, weights)`   none; sorts where n * K is large
+`scatter`               `scatter_differences(x, weights)`    work grows with n^2 * d
+`surrogate`             `surrogate_slopes(D, ...)`           one launch up to n = 64, then seven
+======================  ===================================  =====================================
+
+A folder has its launcher in `launch` and its kernels beside it; `scatter` has two launchers, one a
+file.
+
+The modules need Triton, which the package itself does not ask for: 3.7.1 and 3.9.0 pass all tests,
+3.6.0 those of the compiler (its interpreter fails with NumPy 2.4). A launcher takes CUDA tensors,
+or CPU tensors where TRITON_INTERPRET=1 was set before Triton was imported. No launcher waits for
+the device, so values are not checked: see each docstring for what NaN gives.
+"""

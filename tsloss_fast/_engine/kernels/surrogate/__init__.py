@@ -1,0 +1,5 @@
+"""The surrogate loss: its `formulas`, whole or `tiled`; `launch` picks."""
+
+from tsloss_fast._engine.kernels.surrogate.launch import MAX_POINTS, WARPS, surrogate_slopes
+
+__all__ = ["MAX_POINTS", "WARPS", "surrogate_slopes"]

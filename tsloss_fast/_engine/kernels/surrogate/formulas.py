@@ -1,0 +1,179 @@
+"""The surrogate loss on one tile of D, as both of its kernels compute it.
+
+Lengths enter as their distance above the shortest pair and below the longest, which float32 holds
+to its last digit however alike all lengths are. delta and zeta are such distances too: delta -
+shortest and longest - zeta, so that the two halves of L_H1 are one formula, seen from each end.
+"""
+
+# Triton takes no annotation of what a function returns.
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+# exp(-FADED) is 0 in float64 too, and FADED times 0 is still a number.
+FADED = tl.constexpr(1e4)
+# Nothing times 0 is NaN up to here, in float32 as in float64.
+LARGEST = tl.constexpr(3e38)
+
+
+@triton.jit
+def tile(
+    D,  # [n, n]
+    i,  # [ROWS]
+    j,  # [COLUMNS]
+    n,
+    stride_i,
+    stride_j,
+    SELF_PAIRS: tl.constexpr,
+):
+    """The lengths, which of them lie in D, and which of those count [ROWS, COLUMNS]."""
+    inside = (i < n)[:, None] & (j < n)[None, :]
+    at = i.to(tl.int64)[:, None] * stride_i + j.to(tl.int64)[None, :] * stride_j
+    lengths = tl.load(D + at, mask=inside, other=0)
+    counted = inside if SELF_PAIRS else inside & (i[:, None] != j[None, :])
+    return lengths, inside, counted
+
+
+@triton.jit
+def extents(lengths, counted, n):
+    """The shortest and longest length that counts, and the mean over all n, of each row."""
+    shortest = tl.min(tl.where(counted, lengths, float("inf")), axis=1)
+    longest = tl.max(tl.where(counted, lengths, 0.0), axis=1)
+    # Divided first, so that finite lengths never add up to infinity.
+    share = (1 / n.to(tl.float64)).to(lengths.dtype)
+    return shortest, longest, tl.sum(lengths * share, axis=1)
+
+
+@triton.jit
+def rate(value, dtype: tl.constexpr):
+    """A float64 factor in the dtype of the lengths, kept finite."""
+    return tl.minimum(value, LARGEST).to(dtype)
+
+
+@triton.jit
+def fade(z):
+    """exp(-z), for z >= 0 or nearly so."""
+    return tl.exp(-tl.minimum(tl.maximum(z, 0.0), FADED))
+
+
+@triton.jit
+def softmax_sums(lengths, counted, shortest, low, high, scale, by_tau, by_alpha):
+    """Of each row: the sum of exp(-D / tau), relative to its shortest length; then, for delta and
+    for zeta, the sum of the weights and that of the weighted lengths, relative to `low`, `high`."""
+    soft = tl.where(counted, fade((lengths - shortest[:, None]) * by_tau), 0.0)
+    above, below = lengths - low, high - lengths
+    near = tl.where(counted, fade(above * by_alpha), 0.0)
+    far = tl.where(counted, fade(below * by_alpha), 0.0)
+    return (
+        tl.sum(soft, axis=1),
+        tl.sum(near, axis=1),
+        tl.sum(near * (above * scale), axis=1),
+        tl.sum(far, axis=1),
+        tl.sum(far * (below * scale), axis=1),
+    )
+
+
+@triton.jit
+def soft_minima(shortest, soft, low, unit, tau, inside):
+    """s_i of each row above the shortest length `low`, float64; 0 for rows not inside."""
+    above = tl.where(inside, shortest - low, 0.0).to(tl.float64)
+    # The sum has the error of its dtype already, so the logarithm needs no more digits.
+    return above * unit - tau * tl.log(tl.where(inside, soft, 1.0)).to(tl.float64)
+
+
+@triton.jit
+def shortfall(distance, edge, counted):
+    """max(0, edge - distance) where the pair counts."""
+    return tl.where(counted, tl.maximum(edge - distance, 0.0), 0.0)
+
+
+@triton.jit
+def shortfall_sums(lengths, counted, low, high, scale, delta, zeta, n):
+    """Of each row: the sums of max(0, delta - D), of its square / n^2, and those for zeta."""
+    share = (1 / n.to(tl.float64)).to(lengths.dtype)
+    near = shortfall((lengths - low) * scale, delta, counted)
+    far = shortfall((high - lengths) * scale, zeta, counted)
+    # Divided first, so that the squares overflow only where their mean does.
+    near_share, far_share = near * share, far * share
+    return (
+        tl.sum(near, axis=1),
+        tl.sum(near_share * near_share, axis=1),
+        tl.sum(far, axis=1),
+        tl.sum(far_share * far_share, axis=1),
+    )
+
+
+@triton.jit
+def mean_scale(mean, SCALE_BY_MEAN: tl.constexpr):
+    """What lengths are multiplied by: 1 / mean, or 1 where all are 0; float64."""
+    if SCALE_BY_MEAN:
+        return tl.where(mean > 0, 1 / mean, 1.0)
+    return mean * 0 + 1
+
+
+@triton.jit
+def pull(
+    distance,  # [ROWS, COLUMNS], from the shortest length, or to the longest
+    edge,  # that of delta, or of zeta
+    scale,
+    by_alpha,
+    mean_exponent,  # alpha * edge
+    push,  # what the slope of the hinge is multiplied by
+    through,  # the same for the slope of its edge
+    counted,
+    DETACH_SCALES: tl.constexpr,
+):
+    """The slope of one half of L_H1 along its distance: that of the hinge, and that of its edge."""
+    slope = -push * shortfall(distance * scale, edge, counted)
+    if not DETACH_SCALES:
+        z = tl.minimum(distance * by_alpha, FADED)
+        slope += tl.where(counted, through * fade(z) * (1 - (z - mean_exponent)), 0.0)
+    return slope
+
+
+@triton.jit
+def quotient(a, b):
+    """a / b, rounded correctly in float32 too."""
+    return tl.div_rn(a, b) if a.dtype == tl.float32 else a / b
+
+
+@triton.jit
+def tile_weights(
+    lengths,  # [ROWS, COLUMNS]
+    counted,  # [ROWS, COLUMNS]
+    shortest_i,  # [ROWS], of D's rows
+    shortest_j,  # [COLUMNS], of D's columns
+    factor_i,  # [ROWS], what exp((shortest_i - D_ij) / tau) is multiplied by in the slope
+    factor_j,  # [COLUMNS]
+    low,
+    high,
+    scale,
+    by_tau,
+    by_alpha,
+    delta,  # float64, as all that follow
+    zeta,
+    near,  # sum of max(0, delta - D)
+    far,  # sum of max(0, D - zeta)
+    near_total,  # sum of the weights of delta
+    far_total,
+    alpha,
+    repel,  # what the slopes of the repelling half are multiplied by
+    attract,
+    DETACH_SCALES: tl.constexpr,
+):
+    """(dL/dD_ij + dL/dD_ji) / D_ij, 0 where D_ij is; D symmetric."""
+    dtype: tl.constexpr = lengths.dtype
+    slopes = pull(
+        lengths - low, delta.to(dtype), scale, by_alpha, (alpha * delta).to(dtype),
+        repel.to(dtype), (repel * near / near_total).to(dtype), counted, DETACH_SCALES,
+    )  # fmt: skip
+    slopes -= pull(
+        high - lengths, zeta.to(dtype), scale, by_alpha, (alpha * zeta).to(dtype),
+        attract.to(dtype), (attract * far / far_total).to(dtype), counted, DETACH_SCALES,
+    )  # fmt: skip
+    slopes += factor_i[:, None] * fade((lengths - shortest_i[:, None]) * by_tau)
+    slopes += factor_j[None, :] * fade((lengths - shortest_j[None, :]) * by_tau)
+    apart = counted & (lengths > 0)
+    return tl.where(apart, quotient(slopes, tl.where(apart, lengths, 1.0)), 0.0)

@@ -1,0 +1,482 @@
+"""The operators of the engine, one per idea, as `torch.ops.tsloss_fast.*`.
+
+Each operator stands here: its CPU kernel (a call into the compiled module), its CUDA kernel (a
+function of `cuda`), its shapes for tracing, its gradient, and how `torch.func.vmap` batches it.
+Leading batch dimensions are free. Inputs are float32 or float64.
+
+The combinatorial operators return integers and have no gradient: lengths are gathered from the
+points on the critical edges, so gradients are exact for the chosen pairing and take O(bars) memory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tsloss_fast._engine import cuda
+from tsloss_fast._engine.arrays import _C, batch_of, host_array, require_finite
+from tsloss_fast._engine.persistence_terms import persistence_terms
+from tsloss_fast._engine.scaling import scales_of
+
+custom_op = torch.library.custom_op
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """float16 and bfloat16 as float32, for which the operators are; anything else as it is."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def fuses_persistence_loss(x: Tensor) -> bool:
+    """Whether `persistence_loss` has a kernel for `x`: on CUDA its H1 is the host's."""
+    return x.device.type != "cuda"
+
+
+@custom_op("tsloss_fast::scatter_differences", mutates_args=(), device_types="cpu")
+def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
+    """``out_i = sum_j weights_ij (x_i - x_j)``: the gradient of a function of the distances."""
+    out = _C.scatter_differences(host_array(x), host_array(weights), torch.get_num_threads())
+    return torch.from_numpy(out)
+
+
+@scatter_differences.register_fake
+def _(x: Tensor, weights: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _scatter_differences_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _scatter_differences_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    x, weights = ctx.saved_tensors
+    # The transpose of the map x -> out is the same sum with the transposed weights, row by row.
+    rows, columns = weights.sum(-1, keepdim=True), weights.mT
+    grad_x = rows * grad - columns @ grad
+    grad_weights = (grad * x).sum(-1, keepdim=True) - grad @ x.mT
+    return grad_x, grad_weights
+
+
+scatter_differences.register_autograd(
+    _scatter_differences_backward, setup_context=_scatter_differences_context
+)
+
+
+@custom_op("tsloss_fast::pairwise_distances", mutates_args=(), device_types="cpu")
+def pairwise_distances(x: Tensor) -> Tensor:
+    """Euclidean distances [..., n, n] of the rows of ``x`` [..., n, d]."""
+    return eager_distances(x)
+
+
+def eager_distances(x: Tensor) -> Tensor:
+    """`pairwise_distances` of a plain ``x``, out of its graph and without the operator."""
+    D = _C.distances(host_array(x), torch.get_num_threads())
+    require_finite(D, x, "x")
+    return torch.from_numpy(D)
+
+
+@pairwise_distances.register_fake
+def _(x: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], x.shape[-2])
+
+
+def _pairwise_distances_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs, output)
+
+
+def _pairwise_distances_backward(ctx: Any, grad: Tensor) -> Tensor:
+    x, D = ctx.saved_tensors
+    weights = _divide_or_zero(grad + grad.mT, D)
+    return scatter_differences(x, weights)
+
+
+def _divide_or_zero(slopes: Tensor, lengths: Tensor) -> Tensor:
+    """slopes / lengths, and 0 where the length is 0: the gradient at coincident points."""
+    coincident = lengths == 0
+    return (slopes / lengths.masked_fill(coincident, 1)).masked_fill(coincident, 0)
+
+
+pairwise_distances.register_autograd(
+    _pairwise_distances_backward, setup_context=_pairwise_distances_context
+)
+
+
+@custom_op("tsloss_fast::scatter_edges", mutates_args=(), device_types="cpu")
+def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
+    """Add ``weights_k (x_i - x_j)`` to row i and take it from row j, for each edge (i, j)."""
+    return eager_scatter_edges(x, edges, weights)
+
+
+def eager_scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
+    """`scatter_edges` of plain tensors, without the operator."""
+    out = _C.scatter_edges(
+        host_array(x), host_array(edges), host_array(weights), torch.get_num_threads()
+    )
+    return torch.from_numpy(out)
+
+
+@scatter_edges.register_fake
+def _(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _scatter_edges_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _scatter_edges_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:
+    x, edges, weights = ctx.saved_tensors
+    products = _edge_differences(grad, edges) * _edge_differences(x, edges)
+    return scatter_edges(grad, edges, weights), None, products.sum(-1)
+
+
+def _edge_differences(x: Tensor, edges: Tensor) -> Tensor:
+    """x_i - x_j for each edge, [..., K, d]; padding -1 gives 0."""
+    i, j = edges.clamp(min=0).unsqueeze(-1).expand(*edges.shape, x.shape[-1]).unbind(-2)
+    return x.gather(-2, i) - x.gather(-2, j)
+
+
+scatter_edges.register_autograd(_scatter_edges_backward, setup_context=_scatter_edges_context)
+
+
+@custom_op("tsloss_fast::edge_lengths", mutates_args=(), device_types="cpu")
+def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
+    """``||x_i - x_j||`` for the edges (i, j) [..., K, 2]; padding -1 gives 0. Shape [..., K]."""
+    lengths = _C.edge_lengths(host_array(x), host_array(edges), torch.get_num_threads())
+    return torch.from_numpy(lengths)
+
+
+@edge_lengths.register_fake
+def _(x: Tensor, edges: Tensor) -> Tensor:
+    return x.new_empty(edges.shape[:-1])
+
+
+def _edge_lengths_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs, output)
+
+
+def _edge_lengths_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    x, edges, lengths = ctx.saved_tensors
+    weights = _divide_or_zero(grad, lengths)
+    # Only create_graph=True leaves gradients on here, and needs the operator's own.
+    scatter = eager_scatter_edges if is_plain(x) and not torch.is_grad_enabled() else scatter_edges
+    return scatter(x, edges, weights), None
+
+
+edge_lengths.register_autograd(_edge_lengths_backward, setup_context=_edge_lengths_context)
+
+
+@custom_op("tsloss_fast::h0_critical_edges", mutates_args=(), device_types="cpu")
+def h0_critical_edges(D: Tensor) -> Tensor:
+    """The bars of H0 in filtration order, int64 [..., n-1, 3]: the dying vertex v, and (i, j)."""
+    return torch.from_numpy(_C.h0(host_array(D), torch.get_num_threads()))
+
+
+@h0_critical_edges.register_fake
+def _(D: Tensor) -> Tensor:
+    return D.new_empty(*batch_of(D), D.shape[-1] - 1, 3, dtype=torch.int64)
+
+
+@custom_op("tsloss_fast::h1_critical_edges", mutates_args=(), device_types="cpu")
+def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
+    """The bars of H0 as above, and those of H1, int64 [..., K, 4]: birth (i, j), death (i, j).
+
+    H1 is ordered by death, then birth; zero-length bars are left out; -1 pads to the longest.
+    """
+    h0, h1 = _C.h1(host_array(D), torch.get_num_threads())
+    return torch.from_numpy(h0), torch.from_numpy(h1)
+
+
+@h1_critical_edges.register_fake
+def _(D: Tensor) -> tuple[Tensor, Tensor]:
+    bars = torch.library.get_ctx().new_dynamic_size()
+    h1 = D.new_empty(*batch_of(D), bars, 4, dtype=torch.int64)
+    return D.new_empty(*batch_of(D), D.shape[-1] - 1, 3, dtype=torch.int64), h1
+
+
+@custom_op("tsloss_fast::persistence_loss", mutates_args=(), device_types="cpu")
+def persistence_loss(
+    prompt: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    h1_power: float,
+    scale_by_mean: bool,
+    max_dim: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """TSLoss from the exact diagrams: (loss, L_H0, L_H1) [...] and the loss's slope [..., n, d].
+
+    With ``max_dim=0`` H1 is not computed and its term is 0.
+    """
+    results = _C.persistence_loss(
+        host_array(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    return _loss_outputs(prompt, results)
+
+
+@custom_op("tsloss_fast::loss_of_edges", mutates_args=(), device_types="cpu")
+def loss_of_edges(
+    x: Tensor,
+    D: Tensor,
+    edges: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    h1_power: float,
+    scale_by_mean: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """`persistence_loss` once its critical edges are known: (loss, L_H0, L_H1) [...].
+
+    ``D`` [..., n, n] are the distances of ``x``, and ``edges`` [..., n - 1 + 2 K, 2] the deaths of
+    H0, the births of H1 and its deaths, -1 where padded. Also returns the weights of the edges
+    [..., n - 1 + 2 K] and the scales [...] of which the gradient is made.
+    """
+    lengths = _C.edge_lengths(host_array(x), host_array(edges), torch.get_num_threads())
+    scales = scales_of(D, scale_by_mean)
+    terms = persistence_terms(
+        torch.from_numpy(lengths), x.shape[-2], h0_weight, h1_weight, h1_power, scales
+    )
+    return *terms, scales
+
+
+@loss_of_edges.register_fake
+def _(x: Tensor, D: Tensor, edges: Tensor, *options: Any) -> tuple[Tensor, ...]:
+    batch = batch_of(x)
+    terms = (x.new_empty(batch) for _ in range(3))
+    return *terms, x.new_empty(edges.shape[:-1]), x.new_empty(batch, dtype=torch.float64)
+
+
+def _loss_of_edges_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, _, edges, *options = inputs
+    _, h0, h1, weights, scales = output
+    ctx.mark_non_differentiable(h0, h1, weights, scales)
+    ctx.save_for_backward(x, edges, weights, scales)
+    ctx.options = len(options)
+
+
+def _loss_of_edges_backward(
+    ctx: Any, grad: Tensor, *unused: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    _require_once()
+    x, edges, weights, scales = ctx.saved_tensors
+    # Multiplied at the end: weights would leave the range of float32 for clouds that are tiny or
+    # huge.
+    factors = (grad * scales).to(x.dtype)[..., None, None]
+    return scatter_edges(x, edges, weights) * factors, None, None, *([None] * ctx.options)
+
+
+loss_of_edges.register_autograd(_loss_of_edges_backward, setup_context=_loss_of_edges_context)
+
+
+@custom_op("tsloss_fast::surrogate_loss", mutates_args=(), device_types="cpu")
+def surrogate_loss(
+    prompt: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    tau: float,
+    alpha: float,
+    lambda_repel: float,
+    lambda_attract: float,
+    scale_by_mean: bool,
+    self_pairs: bool,
+    detach_scales: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """TSLoss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's slope."""
+    results = _C.surrogate_loss(
+        host_array(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
+        scale_by_mean, self_pairs, detach_scales, True, torch.get_num_threads(),
+    )  # fmt: skip
+    return _loss_outputs(prompt, results)
+
+
+def _loss_outputs(
+    prompt: Tensor, results: tuple[Any, ...]
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    losses, h0, h1, slope = results
+    require_finite(losses, prompt, "prompt")
+    return (
+        torch.from_numpy(losses),
+        torch.from_numpy(h0),
+        torch.from_numpy(h1),
+        None if slope is None else torch.from_numpy(slope),
+    )
+
+
+def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    slope = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return (*(x.new_empty(batch_of(x)) for _ in range(3)), slope)  # type: ignore[return-value]
+
+
+def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, h0, h1, slope = output
+    ctx.mark_non_differentiable(h0, h1, slope)
+    ctx.save_for_backward(slope)
+    ctx.options = len(inputs) - 1
+
+
+def _loss_backward(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tensor | None, ...]:
+    _require_once()
+    (slope,) = ctx.saved_tensors
+    factors = grad[..., None, None] if grad.ndim else grad
+    return factors * slope, *([None] * ctx.options)
+
+
+def _require_once() -> None:
+    """Refuse a second derivative, which what was saved for the first could not follow."""
+    # Only create_graph=True leaves gradients on in a backward.
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "TSLoss is differentiable once. For second derivatives build the loss from "
+            "tsloss_fast.rips_persistence or tsloss_fast.pairwise_distances."
+        )
+
+
+class _EagerLoss(torch.autograd.Function):
+    """A loss of the engine without the operator around it, which takes longer than 20 points do."""
+
+    @staticmethod
+    def forward(ctx: Any, prompt: Tensor, results: tuple[Tensor, Tensor]) -> Tensor:
+        loss, slope = results
+        ctx.save_for_backward(slope)
+        ctx.options = 1
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # A loss is mostly a summand, and then its slope is the gradient: no need to copy it. Who
+        # changes it in place is noticed by the next backward.
+        if grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
+            return ctx.saved_tensors[0], None
+        return _loss_backward(ctx, grad)
+
+
+def is_transformed() -> bool:
+    """Whether torch.compile or torch.func is at work, which can follow operators alone."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def is_plain(x: Tensor) -> bool:
+    """Whether `x` is an ordinary CPU tensor that nothing traces, maps over or wraps."""
+    is_ordinary = type(x) in (Tensor, torch.nn.Parameter)
+    return is_ordinary and x.device.type == "cpu" and not is_transformed()
+
+
+def wants_gradient(x: Tensor) -> bool:
+    """Whether what is computed from `x` belongs to an autograd graph."""
+    return x.requires_grad and torch.is_grad_enabled()
+
+
+def loss_terms(
+    mode: str, sums: bool, prompt: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, L_H0, L_H1) of `persistence_loss` or `surrogate_loss`, by the shortest way to it.
+
+    The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
+    computed.
+    """
+    if not is_plain(prompt):
+        operator = persistence_loss if mode == "persistence" else surrogate_loss
+        loss, h0, h1, _ = operator(prompt, *options)
+        return loss.sum() if sums else loss, h0, h1
+    with_grad = wants_gradient(prompt)
+    kernel = _C.persistence_loss if mode == "persistence" else _C.surrogate_loss
+    arrays = kernel(host_array(prompt), *options, with_grad, torch.get_num_threads())
+    loss, h0, h1, slope = _loss_outputs(prompt, arrays)
+    if sums and loss.ndim:
+        loss = loss.sum()
+    if with_grad:
+        loss = _EagerLoss.apply(prompt, (loss, slope))
+    return loss, h0, h1
+
+
+class _EagerLossOfEdges(torch.autograd.Function):
+    """`loss_of_edges` of CUDA points without the operator around it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, D: Tensor, edges: Tensor, *options: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        loss, h0, h1, weights, scales = cuda.loss_of_edges(x, D, edges, *options)
+        ctx.mark_non_differentiable(h0, h1)
+        ctx.save_for_backward(x, edges, weights, scales)
+        ctx.options = len(options)
+        return loss, h0, h1
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+        return _loss_of_edges_backward(ctx, grad)
+
+
+def exact_terms_on_edges(
+    x: Tensor, D: Tensor, edges: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, L_H0, L_H1) of `loss_of_edges`, by the shortest way to it."""
+    if is_transformed():
+        return loss_of_edges(x, D, edges, *options)[:3]
+    return _EagerLossOfEdges.apply(x, D, edges, *options)
+
+
+class _EagerEdgeLengths(torch.autograd.Function):
+    """`edge_lengths`, whose values are known, without the operator around it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, edges: Tensor, lengths: tuple[Tensor]) -> Tensor:
+        ctx.save_for_backward(x, edges, lengths[0])
+        return lengths[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return *_edge_lengths_backward(ctx, grad), None
+
+
+def measured_edges(x: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:
+    """``lengths`` of ``edges`` as `edge_lengths` of ``x``, for a plain ``x`` with a gradient."""
+    return _EagerEdgeLengths.apply(x, edges, (lengths,))
+
+
+def eager_diagrams(D: Tensor, max_dim: int) -> list[list[Tensor]]:
+    """The fields of each dimension's `PersistenceDiagram`, out of the graph of a plain ``D``."""
+    diagrams = _C.diagrams(host_array(D), max_dim, torch.get_num_threads())
+    return [[torch.from_numpy(field) for field in fields] for fields in diagrams]
+
+
+for _loss in (persistence_loss, surrogate_loss):
+    _loss.register_fake(_loss_fake)
+    _loss.register_autograd(_loss_backward, setup_context=_loss_context)
+
+
+def _batched(op: Any) -> Any:
+    """The rule of `torch.func.vmap`: the batch becomes one more leading dimension."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, Any]:
+        moved = [
+            _leading(value, dim, info.batch_size)
+            for value, dim in zip(inputs, in_dims, strict=True)
+        ]
+        outputs = op(*moved)
+        return outputs, (0,) * len(outputs) if isinstance(outputs, tuple) else 0
+
+    return rule
+
+
+def _leading(value: Any, dim: int | None, batch: int) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.expand(batch, *value.shape) if dim is None else value.movedim(dim, 0)
+
+
+# persistence_loss has none, see fuses_persistence_loss.
+_CUDA_KERNELS = {
+    pairwise_distances: cuda.pairwise_distances,
+    scatter_differences: cuda.scatter_differences,
+    edge_lengths: cuda.edge_lengths,
+    scatter_edges: cuda.scatter_edges,
+    h0_critical_edges: cuda.h0_critical_edges,
+    h1_critical_edges: cuda.h1_critical_edges,
+    loss_of_edges: cuda.loss_of_edges,
+    surrogate_loss: cuda.surrogate_loss,
+}
+for _op, _kernel in _CUDA_KERNELS.items():
+    _op.register_kernel("cuda")(_kernel)
+for _op in (*_CUDA_KERNELS, persistence_loss):
+    _op.register_vmap(_batched(_op))

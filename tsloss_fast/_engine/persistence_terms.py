@@ -1,0 +1,35 @@
+"""The exact loss on the lengths of its critical edges, in torch: what the CUDA kernel computes."""
+
+from __future__ import annotations
+
+from torch import Tensor, cat
+
+
+def persistence_terms(
+    lengths: Tensor, n: int, h0_weight: float, h1_weight: float, h1_power: float, scales: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss, L_H0 and L_H1 [...] of `TSLoss` (there the formulas), and the weights of its gradient.
+
+    ``lengths`` [..., n - 1 + 2 K] are the deaths of H0, the births of H1 and its deaths, 0 where
+    padded, and ``scales`` [...], float64, what they are multiplied by first. The gradient on the
+    points is ``scale * sum weight (x_i - x_j)`` over the edges, weights [..., n - 1 + 2 K].
+    """
+    K = (lengths.shape[-1] - (n - 1)) // 2
+    # Few numbers, so float64 costs nothing, and the variance keeps its digits.
+    scaled = lengths.double() * scales.unsqueeze(-1)
+    h0_lifetimes, births, deaths = scaled.split((n - 1, K, K), dim=-1)
+    # One point has no lifetime, and its term is 0.
+    count = max(n - 1, 1)
+    above = h0_lifetimes - h0_lifetimes.sum(-1, keepdim=True) / count
+    h0 = above.square().sum(-1) / count
+    # Lengths that were summed anew may be out of order by a rounding.
+    lifetimes = (deaths - births).clamp(min=0)
+    h1 = lifetimes.pow(h1_power).sum(-1) / n
+
+    rise = h1_weight * h1_power / n * lifetimes.pow(h1_power - 1)
+    slopes = cat((h0_weight * 2 / count * above, -rise, rise), dim=-1)
+    # The gradient at coincident points is 0.
+    coincident = lengths == 0
+    weights = (slopes / lengths.masked_fill(coincident, 1)).masked_fill(coincident, 0)
+    parts = (h0_weight * h0 + h1_weight * h1, h0, h1, weights)
+    return tuple(part.to(lengths.dtype) for part in parts)  # type: ignore[return-value]

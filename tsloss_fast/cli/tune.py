@@ -1,0 +1,123 @@
+"""``tsloss-fast tune``: tune a soft prompt."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import sys
+from typing import Any
+
+from tsloss_fast.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, say
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command to `tsloss-fast`, and its arguments."""
+    parser = commands.add_parser(
+        "tune",
+        help="tune a soft prompt for a causal language model",
+        description="Tune a soft prompt for a causal language model. Defaults are the paper's "
+        "(arXiv 2602.16500) where it names one.",
+        epilog="Settings that are not given on --resume are those of the run that is resumed.",
+        # A setting left out must be told from one given, for --resume.
+        argument_default=argparse.SUPPRESS,
+    )
+    _add_arguments(parser)
+
+
+def run(args: dict[str, Any]) -> int:
+    """Run the command on its parsed arguments; the answer is its exit status."""
+    missing = [name for name in ("transformers", "tqdm") if importlib.util.find_spec(name) is None]
+    if missing:
+        return fail(
+            EXIT_USAGE, f"missing {', '.join(missing)}; run: pip install 'tsloss-fast[tune]'"
+        )
+    from tsloss_fast.tuning.interrupt import Interrupted
+    from tsloss_fast.tuning.trainer import TrainingDiverged
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("tsloss_fast").setLevel(logging.INFO)
+    out = args.pop("out")
+    try:
+        return _run_tune(out, args)
+    except Interrupted as error:
+        return fail(EXIT_INTERRUPTED, str(error))
+    except KeyboardInterrupt:
+        return fail(EXIT_INTERRUPTED, f"stopped; what was saved before is in {out}")
+    except (TrainingDiverged, OSError) as error:
+        return fail(EXIT_FAILED, f"error: {error}")
+    except (ValueError, TypeError) as error:
+        return fail(EXIT_USAGE, f"error: {error}")
+
+
+def _run_tune(out: str, args: dict[str, Any]) -> int:
+    from tsloss_fast.tuning.checkpoints import RunFolder
+    from tsloss_fast.tuning.config import ConfigError, TuneConfig, config_names
+    from tsloss_fast.tuning.run import tune
+
+    resume = args.pop("resume", False)
+    overwrite = args.pop("overwrite", False)
+    quiet = args.pop("quiet", False)
+    settings = args
+    if resume:
+        old = RunFolder(out).load_config()
+        settings = {name: old[name] for name in config_names() if name in old} | args
+    if "data" not in settings:
+        raise ConfigError("data: expected a JSONL file, got none")
+    result = tune(
+        TuneConfig(**settings), out, resume=resume, overwrite=overwrite, progress=not quiet
+    )
+    for epoch, accuracy in sorted(result.accuracies().items()):
+        sys.stdout.write(f"held-out accuracy after epoch {epoch}: {accuracy:.3f}\n")
+    say(f"prompt: {result.file}")
+    return 0
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("data").add_argument
+    add("--data", metavar="FILE", help='JSONL lines of {"question": ..., "answer": ...}')
+    add("--eval-data", metavar="FILE", help="held-out examples of the same form")
+    add("--holdout", type=float, metavar="SHARE", help="hold out this share of --data instead")
+    add("--template", metavar="NAME", help="chat, plain, or auto: chat if the model has one (auto)")
+    add("--max-length", type=int, metavar="N", help="most tokens of an example (512)")
+
+    add = parser.add_argument_group("model and prompt").add_argument
+    add("--model", metavar="NAME", help="folder, GGUF file or hub name (smollm2-135m-instruct)")
+    add("--device", metavar="NAME", help="a torch device (cpu)")
+    add("--threads", type=int, metavar="N", help="CPU threads (torch's own choice)")
+    add("--n-tokens", type=int, metavar="N", help="rows of the prompt (20)")
+    add("--init", metavar="NAME", help="normal, vocab (rows of the vocabulary) or text (normal)")
+    add("--init-text", metavar="TEXT", help="the text, repeated or cut to --n-tokens tokens")
+    add("--init-std", type=float, metavar="X", help="standard deviation of --init normal (0.02)")
+
+    add = parser.add_argument_group("loss").add_argument
+    add("--loss", metavar="NAME", help="ce, tsloss, surrogate, or l2: mean of ||row||^2 (tsloss)")
+    add("--lambda-ts", type=float, metavar="X", help="weight of what is added to the CE loss (1)")
+    add(
+        "--balance",
+        type=float,
+        metavar="R",
+        help="set the weight in each step so that its gradient norm is R times that of the CE "
+        "loss; ours, not the paper's (off)",
+    )
+    add("--log-grad-norms", action="store_true", help="put both gradient norms into the metrics")
+
+    add = parser.add_argument_group("training").add_argument
+    add("--epochs", type=int, metavar="N", help="passes over the data (300)")
+    add("--batch-size", type=int, metavar="N", help="examples in a step (8)")
+    add("--lr", type=float, metavar="X", help="AdamW's learning rate at its top (5e-5)")
+    add("--weight-decay", type=float, metavar="X", help="AdamW's weight decay (0.01)")
+    add("--warmup", type=float, metavar="SHARE", help="share of steps with a rising rate (0.1)")
+    add("--seed", type=int, metavar="N", help="of the start, the hold-out and the order (0)")
+
+    add = parser.add_argument_group("evaluation").add_argument
+    add("--eval-every", type=int, metavar="N", help="epochs between evaluations (start and end)")
+    add("--eval-batch-size", type=int, metavar="N", help="examples decoded at once (16)")
+    add("--max-new-tokens", type=int, metavar="N", help="where decoding stops (longest answer)")
+
+    add = parser.add_argument_group("output").add_argument
+    add("--out", metavar="DIR", required=True, help="the run's folder")
+    add("--save-every", type=int, metavar="N", help="epochs between prompts kept (1)")
+    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--overwrite", action="store_true", help="replace the run in --out")
+    add("--quiet", action="store_true", help="no progress bar")

@@ -1,1 +1,0 @@
-"""TSLoss inside other libraries; each module needs the library that it is named after."""

@@ -1,0 +1,283 @@
+"""Pictures of persistence diagrams. Needs matplotlib; uses no global figure."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsloss_fast.persistence.diagram import PersistenceDiagram
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's blue and vermilion: told apart by the colour-blind, and in grey with the markers.
+STYLES: tuple[dict[str, Any], ...] = (
+    {"marker": "o", "edgecolors": "#0072B2", "facecolors": "none", "s": 34, "linewidths": 1.3},
+    {"marker": "^", "edgecolors": "black", "facecolors": "#D55E00", "s": 42, "linewidths": 0.6},
+)
+
+BAR_STYLES: tuple[dict[str, Any], ...] = ({"colors": "#0072B2"}, {"colors": "#D55E00"})
+
+NAMES = ("H0 (components)", "H1 (loops)")
+
+Bar = tuple[float, float]
+
+
+def plot_diagrams(
+    panels: Mapping[str, Sequence[PersistenceDiagram]], loops: bool = False
+) -> Figure:
+    """Persistence diagrams side by side, on the same axes.
+
+    Parameters
+    ----------
+    panels : mapping of str to sequence of PersistenceDiagram
+        Title and diagrams (H0, then H1) of one cloud, such as `rips_persistence` returns.
+    loops : bool, default False
+        Add a row of H1 alone, lifetimes over births: where loops live for a small part of their
+        birth, as those of a prompt do, they lie on the diagonal of the first row. All panels of a
+        row have the same axes.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Births to the right, deaths upwards, both distances in embedding space. The dashed line is
+        the diagonal, where bars have no length. The axis of deaths begins near the first death,
+        for the rows of a prompt are about equally far apart and bars would lie on each other. The
+        diagonal is steep then, and a line below the panels says so.
+
+    Raises
+    ------
+    ValueError
+        Without a panel, for a panel with more than two diagrams, or for a batch of clouds.
+    """
+    from matplotlib.figure import Figure
+
+    bars = _panel_bars(panels)
+    rows = 1 + loops
+    size = (_panel_width(bars) * len(bars), 0.9 + 3.4 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, len(bars), sharey="row", squeeze=False)
+    first_death = _diagram_row(grid[0], bars)
+    if loops:
+        _lifetime_row(grid[1], [dgms[1] if len(dgms) > 1 else [] for dgms in bars.values()])
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    figure.get_layout_engine().set(w_pad=0.08)
+    note = None
+    if first_death > 0:
+        note = f"deaths begin at {first_death:.3g}, not at 0, so birth = death is steep"
+        note += "; second row: H1 alone, on the same axes in all panels" if loops else ""
+    # Below all panels, where it covers no point.
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(labels) if len(bars) > 1 else 1,
+        frameon=False,
+        title=_wrapped(note, figure),
+    )
+    return figure
+
+
+def _wrapped(note: str | None, figure: Figure) -> str | None:
+    """A line about the axes, in as many lines as the figure's width asks for."""
+    return note and textwrap.fill(note, int(12 * figure.get_figwidth()))
+
+
+def _diagram_row(axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]]) -> float:
+    """H0 and H1 of each cloud, on shared axes; returns where the axis of deaths begins."""
+    right, bottom, top = _limits([pair for dgms in bars.values() for bar in dgms for pair in bar])
+    for axis, (title, dgms) in zip(axes, bars.items(), strict=True):
+        axis.plot([0, top], [0, top], "--", color="0.5", linewidth=1, label="birth = death")
+        for dim, bar in enumerate(dgms):
+            points = [b for b, _ in bar], [d for _, d in bar]
+            axis.scatter(*points, label=NAMES[dim], **_style(dim, len(bar)))
+        axis.set(title=title, xlabel="birth (distance in embedding space)")
+        axis.set(xlim=(-0.06 * right, right), ylim=(bottom, top))
+        few_ticks(axis.xaxis, 4)
+    axes[0].set_ylabel("death (distance in embedding space)")
+    return bottom
+
+
+def _lifetime_row(axes: Sequence[Any], drawn: Sequence[list[Bar]]) -> None:
+    """Lifetimes of H1 over births, on shared axes."""
+    longest = max((death - birth for bar in drawn for birth, death in bar), default=0.0) or 1.0
+    limits = _around([birth for bar in drawn for birth, _ in bar])
+    for axis, bar in zip(axes, drawn, strict=True):
+        births, lifetimes = [b for b, _ in bar], [d - b for b, d in bar]
+        axis.axhline(0, linestyle="--", color="0.5", linewidth=1)
+        axis.scatter(births, lifetimes, **_style(1, len(bar)))
+        axis.set(xlabel="birth (distance in embedding space)")
+        axis.set(xlim=limits, ylim=(-0.06 * longest, 1.08 * longest))
+        few_ticks(axis.xaxis)
+        if not bar:
+            _say_none(axis)
+    axes[0].set_ylabel("H1 lifetime (distance\nin embedding space)")
+
+
+def plot_barcodes(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
+    """Barcodes side by side: H0 above and H1 below.
+
+    Parameters
+    ----------
+    panels : mapping of str to sequence of PersistenceDiagram
+        Title and diagrams (H0, then H1) of one cloud.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One line from birth to death a bar, the first to die (H0) or to be born (H1) at the bottom.
+        All clouds share the axis of H0, which begins at 0. Their axes of H1 are equally long, so
+        that lengths of bars compare, but each lies around its own bars: loops live for a small
+        part of their birth, and on an axis that held those of all clouds they could not be seen.
+
+    Raises
+    ------
+    ValueError
+        As `plot_diagrams`.
+    """
+    from matplotlib.figure import Figure
+
+    bars = _panel_bars(panels)
+    size = (0.9 + 0.83 * _panel_width(bars) * len(bars), 5.6)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(2, len(bars), sharey="row", squeeze=False)
+    for dim, row in enumerate(grid):
+        drawn = [sorted(dgms[dim]) if dim < len(dgms) else [] for dgms in bars.values()]
+        _barcode_row(row, drawn, dim)
+    last = max((death for dgms in bars.values() for _, death in dgms[0]), default=0.0) or 1.0
+    for axis, title in zip(grid[0], bars, strict=True):
+        axis.set_title(title)
+        axis.set_xlim(-0.04 * last, 1.04 * last)
+        few_ticks(axis.xaxis, 4)
+    loops = [
+        [value for bar in dgms[1:] for pair in bar for value in pair] for dgms in bars.values()
+    ]
+    for axis, limits in zip(grid[1], _equally_long(loops), strict=True):
+        axis.set_xlim(*limits)
+        few_ticks(axis.xaxis)
+    figure.get_layout_engine().set(w_pad=0.08)
+    note = "distance in embedding space"
+    if len(bars) > 1:
+        note += "; axes of H1 are equally long, but each lies around its own bars"
+    figure.supxlabel(_wrapped(note, figure))
+    return figure
+
+
+def _barcode_row(row: Sequence[Any], drawn: Sequence[list[Bar]], dim: int) -> None:
+    """The barcodes of one dimension."""
+    line = BAR_STYLES[dim]
+    most = max(len(bar) for bar in drawn) or 1
+    for axis, bar in zip(row, drawn, strict=True):
+        heights = range(1, len(bar) + 1)
+        births, deaths = [b for b, _ in bar], [d for _, d in bar]
+        # Points of height that one bar has, less a gap.
+        width = min(2.6, 95 / most)
+        axis.hlines(heights, births, deaths, linewidth=width, **line)
+        # A tick at the end shows bars of little or no length, and lengthens none.
+        height = min(6.0, 1.6 * width) ** 2
+        axis.scatter(deaths, heights, s=height, color=line["colors"], marker="|", linewidths=1)
+        axis.set(ylim=(0, most + 1))
+        if not bar:
+            _say_none(axis)
+            axis.set_xticks([])
+    row[0].set_ylabel(f"{NAMES[dim]}, bars in order")
+    row[0].yaxis.get_major_locator().set_params(integer=True)
+
+
+def _panel_width(bars: Mapping[str, Any]) -> float:
+    """Inches; more than four panels become narrower, so that their letters can still be read."""
+    return 3.5 if len(bars) <= 4 else 2.9
+
+
+def _style(dim: int, count: int) -> dict[str, Any]:
+    """Marker of a dimension, smaller where many would lie on each other."""
+    style = STYLES[dim]
+    return style | {"s": style["s"] * min(1.0, max(0.25, 40 / max(count, 1)))}
+
+
+def _around(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis with some room around its values."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    room = 0.06 * (high - low) or 0.06 * (high or 1)
+    return low - room, high + room
+
+
+def _equally_long(groups: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Limits of one length, the least that holds any group's values, each around its own."""
+    around = [_around(values) for values in groups]
+    length = max(
+        (high - low for (low, high), group in zip(around, groups, strict=True) if group),
+        default=1.0,
+    )
+    middles = [(low + high) / 2 for low, high in around]
+    # A distance is not negative, so no axis reaches far below 0.
+    starts = [max(middle - length / 2, -0.04 * length) for middle in middles]
+    return [(start, start + length) for start in starts]
+
+
+def few_ticks(axis: Any, most: int = 3) -> None:
+    """So few that long numbers, as a narrow range far from 0 has them, do not touch."""
+    axis.get_major_locator().set_params(nbins=most)
+    axis.get_major_formatter().set_useOffset(False)
+
+
+def _say_none(axis: Any) -> None:
+    axis.text(0.5, 0.5, "no bars", transform=axis.transAxes, ha="center", color="0.35")
+
+
+def render_figure(figure: Figure) -> dict[str, bytes]:
+    """The figure as files, by their suffix: ".png" and ".svg"; the same bits on every run."""
+    from matplotlib import rc_context
+
+    files = {}
+    # Text stays text, and names in the SVG do not change from run to run.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "tsloss_fast"}):
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix[1:], dpi=160, metadata=metadata)
+            files[suffix] = buffer.getvalue()
+    return files
+
+
+def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
+    """Save as ``stem.png`` and ``stem.svg``; returns both paths."""
+    files = []
+    for suffix, content in render_figure(figure).items():
+        file = Path(f"{stem}{suffix}")
+        file.write_bytes(content)
+        files.append(file)
+    return files
+
+
+def _panel_bars(
+    panels: Mapping[str, Sequence[PersistenceDiagram]],
+) -> dict[str, list[list[Bar]]]:
+    """Births and deaths of each panel and dimension."""
+    if not panels:
+        raise ValueError("panels: expected at least one, got none")
+    bars = {title: [_bars(dgm, title) for dgm in dgms] for title, dgms in panels.items()}
+    for title, dgms in bars.items():
+        if not dgms:
+            raise ValueError(f"panels: expected H0 and H1, got none for {title!r}")
+        if len(dgms) > len(STYLES):
+            raise ValueError(f"panels: expected at most H0 and H1, got {len(dgms)} for {title!r}")
+    return bars
+
+
+def _limits(pairs: Sequence[Bar]) -> tuple[float, float, float]:
+    """The last birth shown, and the first and last death shown; some room around all bars."""
+    deaths = [death for _, death in pairs if death > 0] or [1.0]
+    room = max(0.08 * (max(deaths) - min(deaths)), 0.02 * max(deaths))
+    # Bars of no length, from coincident rows, have to be seen too.
+    low = 0.0 if any(death == 0 for _, death in pairs) else min(deaths)
+    return 1.08 * max(deaths), low - room, max(deaths) + room
+
+
+def _bars(dgm: PersistenceDiagram, title: str) -> list[Bar]:
+    if dgm.mask.dim() != 1:
+        raise ValueError(f"panels: expected one cloud for {title!r}, got a batch")
+    (pairs,) = dgm.unbatch()  # [k, 2]
+    return [(birth, death) for birth, death in pairs.detach().cpu().tolist()]

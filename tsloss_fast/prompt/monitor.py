@@ -1,0 +1,411 @@
+"""TopologyMonitor: the diagrams of a prompt and their summary, recorded during training."""
+
+from __future__ import annotations
+
+import logging
+import math
+import operator
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsloss_fast._checks import check_choice, check_number
+from tsloss_fast.persistence.rips import rips_persistence
+from tsloss_fast.persistence.summaries import summarise_diagrams
+from tsloss_fast.prompt.prompt_tuned_lm import PromptTunedLM
+from tsloss_fast.prompt.soft_prompt import SoftPrompt
+from tsloss_fast.prompt.topology_log import TopologyLog
+
+log = logging.getLogger(__name__)
+
+# What DistributedDataParallel, torch.compile and FSDP call the module that they wrap.
+WRAPPED = ("module", "_orig_mod", "_fsdp_wrapped_module")
+
+
+class TopologyMonitor:
+    """Record `topology_summary` and both diagrams of a prompt every few steps, as JSON lines.
+
+    In a loop of one's own call ``monitor(step, prompt)`` after each optimizer step. As a callback
+    of ``transformers.Trainer`` (``callbacks=[monitor]``) it records the start, every `every`-th
+    optimizer step and the last one.
+
+    Parameters
+    ----------
+    file : str or Path
+        Where the records go; see Notes.
+    every : int, default 10
+        Record the steps that are multiples of it.
+    budget : float in (0, 1], or None, default 0.01
+        The most that monitoring may take of the time since the first call. A step that is due is
+        skipped while the monitor has taken more than that, so that it takes at most one record
+        more. None records every step that is due.
+    metric : {"euclidean", "cosine"}
+    tensorboard : SummaryWriter, str or Path, optional
+        Write the summary as scalars too, means over the clouds: ``topology/h0_count`` and so on. A
+        path makes a writer of its own, which needs tensorboard.
+    resume : bool, default False
+        Go on with an existing file: steps that it holds are not recorded again.
+    overwrite : bool, default False
+        Replace an existing file; one that is not such a log is never touched.
+
+    Attributes
+    ----------
+    seconds, elapsed : float
+        What monitoring took, measured, and the time since the first call.
+    share : float
+        The first divided by the second.
+    recorded, skipped : int
+        Records written, and steps left out for the budget's sake.
+
+    Raises
+    ------
+    TopologyLogError
+        For a file that holds records, without `resume` and `overwrite`, or is no such log.
+    TypeError, ValueError
+        For wrong arguments, and from a call with something that has no prompt.
+    ImportError
+        For a path as `tensorboard`, without that package.
+
+    Notes
+    -----
+    Of several processes, the first one records; all may call. A prompt that FSDP or ZeRO-3 has
+    sharded is refused: gather it first, on all processes, and pass the tensor.
+
+    A record never stops the training. For a prompt that holds NaN or Inf an error line is written
+    instead; where the file cannot be written, the record is left out, and where TensorBoard's
+    writer fails, the scalars. These are logged as warnings, the first time they happen.
+
+    On CUDA the prompt is copied to the host, which waits for the device, in recorded steps alone.
+
+    The file's first line is a header (see `TopologyLog`). Each further line is one record::
+
+        {"kind": "topology", "step": 120, "epoch": 1.5, "shape": [20, 576],
+         "summary": {"h0_count": [20], "h1_count": [2], "h0_mean_lifetime": [0.61], ...},
+         "h0": [[[0.0, 0.52], ...]], "h1": [[[0.71, 0.73], ...]],
+         "seconds": 0.0008, "total_seconds": 0.011, "elapsed": 85.2}
+
+    ``summary``, ``h0`` and ``h1`` hold one entry a cloud, also where there is only one cloud; a
+    diagram is a list of [birth, death] in filtration order, H0 without its essential class.
+    Numbers are those of the tensors, with 9 digits for float32. ``seconds`` is what this record
+    took until it was written, ``total_seconds`` what monitoring has taken so far. ``epoch`` stands
+    where it is known. A prompt without diagrams gives
+    ``{"kind": "error", "step": 120, "error": "..."}``.
+
+    Examples
+    --------
+    >>> import json, tempfile, torch, tsloss_fast as tsl
+    >>> file = tempfile.mkdtemp() + "/topology.jsonl"
+    >>> prompt = torch.nn.Parameter(torch.tensor([[0.0], [1.0], [3.0]]))
+    >>> with tsl.TopologyMonitor(file, every=2, budget=None) as monitor:
+    ...     for step in range(5):
+    ...         _ = monitor(step, prompt)
+    >>> header, *records = map(json.loads, open(file))
+    >>> [record["step"] for record in records], records[0]["h0"]
+    ([0, 2, 4], [[[0.0, 1.0], [0.0, 2.0]]])
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        every: int = 10,
+        *,
+        budget: float | None = 0.01,
+        metric: str = "euclidean",
+        tensorboard: Any = None,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        if isinstance(every, bool) or not isinstance(every, int):
+            raise TypeError(f"every: expected an int, got {type(every).__name__}")
+        if every < 1:
+            raise ValueError(f"every: expected at least 1, got {every}")
+        if budget is not None and check_number(budget, "budget", least=0, open_below=True) > 1:
+            raise ValueError(f"budget: expected at most 1, the whole time, got {budget}")
+        check_choice(metric, "metric", ("euclidean", "cosine"))
+        is_path = isinstance(tensorboard, (str, Path))
+        if not (tensorboard is None or is_path or hasattr(tensorboard, "add_scalar")):
+            raise TypeError(
+                f"tensorboard: expected a SummaryWriter or a path, got {type(tensorboard).__name__}"
+            )
+        self.every = every
+        self.budget = budget
+        self.metric = metric
+        self.seconds = 0.0
+        self.recorded = 0
+        self.skipped = 0
+        self._started: float | None = None
+        self._warned: set[type[Exception]] = set()
+        self._log: TopologyLog | None = None
+        self._writer: Any = None
+        self._owns_writer = is_path
+        if _is_first_process():
+            self._log = TopologyLog(file, metric, resume=resume, overwrite=overwrite)
+            self._writer = _summary_writer(tensorboard) if self._owns_writer else tensorboard
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the first call; 0 before it."""
+        return 0.0 if self._started is None else time.perf_counter() - self._started
+
+    @property
+    def share(self) -> float:
+        """The share of monitoring in the time since the first call."""
+        return self.seconds / self.elapsed if self.seconds else 0.0
+
+    def __call__(
+        self, step: int, prompt: Any, *, epoch: float | None = None, force: bool = False
+    ) -> dict[str, Any] | None:
+        """Record a step if it is due.
+
+        Parameters
+        ----------
+        step : int
+            Of the optimizer, from 0.
+        prompt : Tensor, SoftPrompt, PromptTunedLM or PEFT model
+            [n, d] or [B, n, d], or what holds it, wrapped or not. Of a PEFT model the active
+            adapter's `virtual_tokens` are taken, with the encoder in eval mode.
+        epoch : float, optional
+            Stands in the record.
+        force : bool, default False
+            Record a step that is not due, or over the budget.
+
+        Returns
+        -------
+        dict or None
+            The record, if one was written.
+        """
+        started = time.perf_counter()
+        step, epoch = _checked_step(step), _checked_epoch(epoch)
+        if self._started is None:
+            self._started = started
+        # Asked again, for the process group may have been made since.
+        if self._log is None or not _is_first_process():
+            return None
+        if step in self._log.steps or not self._is_due(step, force):
+            return None
+        record = self._record(step, prompt, epoch, started)
+        is_written = self._append(record)
+        self.seconds += time.perf_counter() - started
+        return record if is_written else None
+
+    def close(self) -> None:
+        """Close the TensorBoard writer that a path made; records are on disk already."""
+        if self._owns_writer and self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> TopologyMonitor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Record the start; called by Trainer."""
+        if self.recorded and self._log is not None and state.global_step in self._log.steps:
+            log.warning(
+                "trained again from step %d: steps up to %d stand in %s and are not recorded again",
+                state.global_step, max(self._log.steps), self._log.file,
+            )  # fmt: skip
+        self(state.global_step, kwargs["model"], epoch=state.epoch)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Record the step if it is due; called by Trainer."""
+        self(state.global_step, kwargs["model"], epoch=state.epoch)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Record the last step and log what monitoring took; called by Trainer."""
+        self(state.global_step, kwargs["model"], epoch=state.epoch, force=True)
+        if self._writer is not None:
+            self._write(state.global_step, self._writer.flush)
+        log.info(
+            "topology: %d records and %d skipped, %.3f s, %.2f %% of %.0f s",
+            self.recorded, self.skipped, self.seconds, 100 * self.share, self.elapsed,
+        )  # fmt: skip
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        # Trainer calls every event there is on its callbacks, and its versions differ in them. So
+        # no base class of transformers is needed, which would have to be imported.
+        if name.startswith("on_"):
+            return _ignore
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def _is_due(self, step: int, force: bool) -> bool:
+        if force:
+            return True
+        if step % self.every:
+            return False
+        if self.budget is not None and self.seconds > self.budget * self.elapsed:
+            self.skipped += 1
+            return False
+        return True
+
+    def _record(
+        self, step: int, prompt: Any, epoch: float | None, started: float
+    ) -> dict[str, Any]:
+        rows = _rows_of(prompt)
+        if rows.ndim not in (2, 3):
+            raise ValueError(f"prompt: expected [n, d] or [B, n, d], got {list(rows.shape)}")
+        # None of the Trainer's own, so that a record without an epoch has no such key.
+        record = {"step": step} | ({} if epoch is None else {"epoch": epoch})
+        try:
+            h0, h1 = rips_persistence(rows, max_dim=1, metric=self.metric)
+        except ValueError as error:
+            self._warn(error, "step %d has no diagrams: %s", step, error)
+            return {"kind": "error", **record, "error": str(error)}
+        summary = summarise_diagrams(h0, h1).as_dict()
+        if self._writer is not None:
+            self._write(step, lambda: self._write_scalars(step, summary))
+        seconds = time.perf_counter() - started
+        return {
+            "kind": "topology",
+            **record,
+            "shape": list(rows.shape),
+            "summary": {name: _numbers(value.reshape(-1)) for name, value in summary.items()},
+            "h0": [_numbers(pairs) for pairs in h0.unbatch()],
+            "h1": [_numbers(pairs) for pairs in h1.unbatch()],
+            "seconds": seconds,
+            "total_seconds": self.seconds + seconds,
+            "elapsed": self.elapsed,
+        }
+
+    def _append(self, record: dict[str, Any]) -> bool:
+        assert self._log is not None
+        try:
+            self._log.append(record)
+        except OSError as error:
+            self._warn(
+                error, "step %d is not recorded, %s: %s",
+                record["step"], self._log.file, error.strerror or error,
+            )  # fmt: skip
+            return False
+        self.recorded += 1
+        return True
+
+    def _write_scalars(self, step: int, summary: dict[str, Tensor]) -> None:
+        for name, value in summary.items():
+            self._writer.add_scalar(f"topology/{name}", value.float().mean().item(), step)
+
+    def _write(self, step: int, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            # The writer is code of others, who may fail for any reason, such as a full disk.
+            self._warn(error, "step %d has no scalars: %s", step, error)
+
+    def _warn(self, error: Exception, message: str, *values: Any) -> None:
+        level = logging.DEBUG if type(error) in self._warned else logging.WARNING
+        log.log(level, message, *values)
+        self._warned.add(type(error))
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    pass
+
+
+def _checked_step(step: Any) -> int:
+    try:
+        number = operator.index(None if isinstance(step, bool) else step)
+    except TypeError:
+        raise TypeError(f"step: expected an int, got {type(step).__name__}") from None
+    if number < 0:
+        raise ValueError(f"step: expected at least 0, got {number}")
+    return number
+
+
+def _checked_epoch(epoch: Any) -> float | None:
+    if epoch is None:
+        return None
+    try:
+        number = float(epoch)
+    except (TypeError, ValueError):
+        raise TypeError(f"epoch: expected a number or None, got {type(epoch).__name__}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"epoch: expected a finite number, got {number}")
+    return round(number, 6)
+
+
+def _is_first_process() -> bool:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank() == 0
+    # Before the process group is made, the launcher's variable says it.
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _summary_writer(folder: str | Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "tensorboard: expected the package tensorboard, which is not installed; "
+            "run: pip install tensorboard"
+        ) from error
+    return SummaryWriter(str(folder))
+
+
+def _rows_of(source: Any) -> Tensor:
+    """The prompt that `source` is or holds, detached, on the CPU."""
+    if isinstance(source, Tensor):
+        _check_whole(source)
+        return source.detach().cpu()
+    if isinstance(source, SoftPrompt):
+        return _rows_of(source.weight)
+    if isinstance(source, PromptTunedLM):
+        return _rows_of(source.soft_prompt)
+    if isinstance(source, nn.Module):
+        for name in WRAPPED:
+            if source._modules.get(name) is not None:
+                return _rows_of(source._modules[name])
+    if hasattr(source, "peft_config"):
+        return _rows_of_peft(source)
+    raise TypeError(
+        "prompt: expected a tensor, SoftPrompt, PromptTunedLM or PEFT model, "
+        f"got {type(source).__name__}"
+    )
+
+
+def _rows_of_peft(model: Any) -> Tensor:
+    from tsloss_fast.prompt.peft import checked_adapter, virtual_tokens
+
+    encoder = model.prompt_encoder[checked_adapter(model)]
+    for parameter in encoder.parameters():
+        _check_whole(parameter)
+    was_training = encoder.training
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            return virtual_tokens(model).cpu()
+    finally:
+        encoder.train(was_training)
+
+
+def _check_whole(rows: Tensor) -> None:
+    """Raise for a shard: to read it this process, alone in recording, would wait for the others."""
+    if (
+        hasattr(rows, "full_tensor")  # a DTensor, of FSDP2
+        or (hasattr(rows, "_fsdp_flattened") and rows.ndim == 1)  # FSDP1
+        or getattr(rows, "ds_shape", rows.shape) != rows.shape  # DeepSpeed's ZeRO-3
+    ):
+        raise ValueError(
+            "prompt: expected a whole prompt, got one that is sharded over the processes; gather "
+            "it on all of them and pass the tensor"
+        )
+
+
+def _numbers(values: Tensor) -> Any:
+    """As nested lists, without digits that a float32 does not have."""
+    if values.dtype != torch.float32:
+        return values.tolist()
+    if values.ndim > 1:
+        return [_numbers(row) for row in values]
+    return [float(f"{value:.9g}") for value in values.tolist()]

@@ -1,0 +1,355 @@
+"""add_tsloss: TSLoss on the virtual tokens of a PEFT model, as a part of ``outputs.loss``."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tsloss_fast.losses.started import StartedLoss
+
+try:
+    from peft import PeftModel, PeftType, TaskType
+except ModuleNotFoundError as error:
+    if error.name != "peft":
+        raise
+    raise ImportError(
+        "tsloss_fast.integrations.peft needs peft, which is not installed; "
+        "run: pip install 'tsloss-fast[peft]'"
+    ) from error
+
+SUPPORTED = (PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING)
+
+
+def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = None) -> PeftTSLoss:
+    """Add TSLoss on a PEFT model's virtual tokens to the loss that the model returns.
+
+    From now on ``peft_model(..., labels=labels)`` returns ``loss`` + TSLoss of the clouds of
+    `virtual_tokens`, in the graph of that very pass, so ``transformers.Trainer``, accelerate and a
+    plain loop train on it as they are. Nothing else changes: no module is wrapped and none is
+    added, so checkpoints, ``save_pretrained`` and ``from_pretrained`` know nothing of it.
+
+    Parameters
+    ----------
+    peft_model : peft.PeftModel
+        The PEFT model itself, before ``DistributedDataParallel``, ``torch.compile`` or accelerate
+        wrap it.
+    ts_loss : nn.Module
+        `TSLoss`, or a module called the same way: ``ts_loss(clouds, return_terms=True)`` returns a
+        scalar and a dictionary. If it has `start`, as `TSLoss` has, it is started as soon as the
+        virtual tokens are there, and its result is taken after the model's forward pass. Its
+        weights may be set between steps.
+    adapter : str, optional
+        The adapter's name; by default the active one. TSLoss counts while that adapter is active
+        and enabled. For several adapters call `add_tsloss` for each.
+
+    Returns
+    -------
+    PeftTSLoss
+        Holds the last values, for logging; ``remove()`` undoes all.
+
+    Raises
+    ------
+    ImportError
+        On import of this module, without peft.
+    TypeError, ValueError
+        For a model or adapter without virtual tokens (LoRA, say), for one that was loaded for
+        inference, and for an adapter that has TSLoss already.
+
+    Notes
+    -----
+    TSLoss is left out, and the outputs are as they were, in passes without labels, and in passes
+    without gradients (``torch.no_grad``), so Trainer's ``eval_loss`` is the cross-entropy alone.
+
+    Under gradient accumulation the loss of a micro-batch must carry its share of TSLoss. A plain
+    loop and accelerate divide the loss by the number of micro-batches, and that is right as it is.
+    Trainer passes ``num_items_in_batch`` instead, by which transformers divides the summed
+    cross-entropy; TSLoss is then weighed by (targets of this pass) / ``num_items_in_batch``, so
+    that over one optimizer step, all micro-batches and processes, it stands beside the
+    cross-entropy as it does in one pass over the whole batch.
+
+    Trainer's ``label_smoothing_factor`` and ``compute_loss_func`` compute the loss outside of the
+    model, which then gets no labels. Where that can be seen (no labels, but
+    ``num_items_in_batch``) the pass raises a ValueError. Add
+    ``ts_loss(virtual_tokens(peft_model))`` to a loss of your own instead.
+
+    PEFT's ``from_pretrained`` loads saved prompts for inference alone. To train on, make the model
+    with ``get_peft_model`` and the same configuration, then call
+    ``load_adapter(path, "default", is_trainable=True)``, as Trainer does when it resumes. This does
+    not go with an encoder (P-tuning, ``prefix_projection``): PEFT saves its output, not its
+    weights, and takes them for the embeddings of P-tuning without a word.
+
+    On CUDA the H1 of ``mode="persistence"`` is computed on the host. The host begins with it when
+    PEFT asks its encoder for the virtual tokens, so it hides behind the base model's forward pass;
+    see `TSLoss.start`. A pass that raises leaves nothing of this behind; after Ctrl-C the next pass
+    clears it away.
+
+    Deleting the adapter ends its TSLoss. A prompt that holds NaN or Inf raises TSLoss's ValueError.
+
+    Examples
+    --------
+    >>> import torch, tsloss_fast as tsl
+    >>> from peft import PromptTuningConfig, get_peft_model
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> shape = dict(vocab_size=11, hidden_size=8, intermediate_size=8, num_hidden_layers=1)
+    >>> base = LlamaForCausalLM(LlamaConfig(num_attention_heads=2, **shape))
+    >>> config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=5)
+    >>> model = get_peft_model(base, config)
+    >>> handle = add_tsloss(model, tsl.TSLoss())
+    >>> ids = torch.tensor([[1, 2, 3, 4]])
+    >>> model(input_ids=ids, labels=ids).loss.backward()
+    >>> sorted(handle.terms)
+    ['h0', 'h1']
+    >>> handle.remove()
+    """
+    adapter = checked_adapter(peft_model, adapter)
+    if not isinstance(ts_loss, nn.Module):
+        raise TypeError(f"ts_loss: expected an nn.Module, got {type(ts_loss).__name__}")
+    if getattr(ts_loss, "reduction", "mean") != "mean":
+        raise ValueError(f"ts_loss: expected reduction='mean', got {ts_loss.reduction!r}")
+    if peft_model.peft_config[adapter].inference_mode:
+        raise ValueError(
+            f"adapter: expected a trainable adapter, got {adapter!r}, which is for inference alone "
+            "(inference_mode=True); to train on, make the model with get_peft_model and load the "
+            "weights with load_adapter(path, adapter_name, is_trainable=True)"
+        )
+    hooks = peft_model.prompt_encoder[adapter]._forward_hooks.values()
+    if any(isinstance(getattr(hook, "__self__", None), PeftTSLoss) for hook in hooks):
+        raise ValueError(
+            f"adapter: {adapter!r} has TSLoss already; remove() that first, or change its ts_loss"
+        )
+    return PeftTSLoss(peft_model, ts_loss, adapter)
+
+
+def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
+    """The clouds that an adapter's virtual tokens are, in the autograd graph.
+
+    Prompt tuning and P-tuning give one cloud [n, d]: the rows that stand in front of the input, for
+    P-tuning the encoder's output. An encoder-decoder gives [2, n, d], the encoder's prompt and the
+    decoder's. Prefix tuning gives one cloud a layer, [L, n, 2 * token_dim]: a virtual token of a
+    layer is its key and its value side by side, for attention uses them as a pair.
+
+    Parameters
+    ----------
+    peft_model : peft.PeftModel
+    adapter : str, optional
+        By default the active adapter.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `add_tsloss`, for a model or adapter without virtual tokens.
+
+    Notes
+    -----
+    P-tuning's encoder draws its dropout, if it has any, anew in each call in train mode.
+    """
+    adapter = checked_adapter(peft_model, adapter)
+    config, encoder = peft_model.peft_config[adapter], peft_model.prompt_encoder[adapter]
+    if config.inference_mode:
+        # Loaded for inference, PEFT keeps the encoder's output in place of its weights.
+        return _clouds(encoder.embedding.weight, config)
+    tokens = peft_model.prompt_tokens[adapter].to(encoder.embedding.weight.device)
+    if config.peft_type == PeftType.PREFIX_TUNING:
+        tokens = tokens[: config.num_virtual_tokens]
+    return _clouds(encoder(tokens[None])[0], config)
+
+
+class PeftTSLoss:
+    """What `add_tsloss` returns: the last values of TSLoss, and the way to end it.
+
+    As a context manager it ends with the block.
+
+    Attributes
+    ----------
+    ts_loss : nn.Module
+    adapter : str
+    loss : Tensor, 0-d, or None before the first pass
+        TSLoss in the last pass that counted, detached, before the share of a micro-batch.
+    terms : dict of str to Tensor
+        Its terms, unweighted and detached: ``{"h0": ..., "h1": ...}``.
+    seconds : float
+        Seconds that the host spent on it in that pass: to start it, and to wait for its result.
+        The backward pass is not in it.
+    """
+
+    def __init__(self, peft_model: PeftModel, ts_loss: nn.Module, adapter: str) -> None:
+        self.ts_loss = ts_loss
+        self.adapter = adapter
+        self.loss: Tensor | None = None
+        self.terms: dict[str, Tensor] = {}
+        self.seconds = 0.0
+        self._model = peft_model
+        self._encoder = peft_model.prompt_encoder[adapter]
+        self._names = list(inspect.signature(type(peft_model).forward).parameters)[1:]
+        # One entry a thread, for nn.DataParallel runs its replicas in threads.
+        self._passes: dict[int, _Pass] = {}
+        self._hooks = [
+            peft_model.register_forward_pre_hook(self._before_forward, with_kwargs=True),
+            self._encoder.register_forward_hook(self._after_encoder),
+            # Always, so that a pass that raised is forgotten.
+            peft_model.register_forward_hook(
+                self._after_forward, with_kwargs=True, always_call=True
+            ),
+        ]
+
+    def remove(self) -> None:
+        """Take TSLoss off the model again; a second call does nothing."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
+        self._passes.clear()
+
+    def __enter__(self) -> PeftTSLoss:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of the model is none of the pass that the model may be in.
+        return self.__dict__ | {"_passes": {}}
+
+    # Without this torch.compile would look for graph breaks inside of the hooks and warn of each.
+    @torch.compiler.disable
+    def _before_forward(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        # What an interrupted pass left; torch calls no hook after a KeyboardInterrupt.
+        self._passes.pop(threading.get_ident(), None)
+        if not (torch.is_grad_enabled() and self._is_active()):
+            return
+        given = dict(zip(self._names, args, strict=False)) | kwargs
+        labels, items = given.get("labels"), given.get("num_items_in_batch")
+        if labels is None:
+            # What question answering has for labels.
+            labels = given.get("start_positions")
+        if labels is not None:
+            # An entry means that the encoder's output is wanted: generate and others call it, too.
+            self._passes[threading.get_ident()] = _Pass(labels, items)
+        elif items is not None:
+            raise ValueError(_NO_LABELS)
+
+    @torch.compiler.disable
+    def _after_encoder(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        current = self._passes.get(threading.get_ident())
+        if current is not None and current.started is None:
+            # [1 or B, n, width]: the virtual tokens of each sequence, which are the same.
+            current.started = StartedLoss(self.ts_loss, _clouds(output[0], self._config))
+
+    @torch.compiler.disable
+    def _after_forward(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
+    ) -> Any:
+        current = self._passes.pop(threading.get_ident(), None)
+        if current is None or outputs is None:
+            return outputs
+        if current.started is None:
+            if not any(child is self._encoder for child in self._model.modules()):
+                return outputs  # The adapter was deleted.
+            raise RuntimeError(
+                f"adapter: expected a forward pass that uses the virtual tokens of "
+                f"{self.adapter!r}, got one that does not; was task_type set in its configuration?"
+            )
+        ts = self._result(current.started)
+        if current.items is not None:
+            share = _share_of_step(current.labels, current.items, self._config)
+            ts = ts * share.to(ts.device)
+        return _with_added(outputs, ts)
+
+    @property
+    def _config(self) -> Any:
+        return self._model.peft_config[self.adapter]
+
+    def _is_active(self) -> bool:
+        model = self._model
+        return model.active_adapter == self.adapter and model.has_active_enabled_adapter
+
+    def _result(self, started: StartedLoss) -> Tensor:
+        ts, terms = started.result()
+        self.loss, self.terms, self.seconds = ts.detach(), terms, started.seconds
+        return ts
+
+
+@dataclass
+class _Pass:
+    """A forward pass that is under way and shall have TSLoss."""
+
+    labels: Tensor
+    items: Tensor | int | None
+    started: StartedLoss | None = None
+
+
+_NO_LABELS = (
+    "labels: expected them beside num_items_in_batch, got none: Trainer's label_smoothing_factor "
+    "and compute_loss_func compute the loss outside of the model, where add_tsloss does not reach. "
+    "Leave them out, or add ts_loss(virtual_tokens(peft_model)) in compute_loss_func"
+)
+
+
+def _clouds(rows: Tensor, config: Any) -> Tensor:
+    """An encoder's output [rows, width] as clouds [n, d] or [C, n, d]; see `virtual_tokens`."""
+    n = config.num_virtual_tokens
+    if config.peft_type == PeftType.PREFIX_TUNING:
+        # A row holds layer 0's key and value, then layer 1's, and so on.
+        return rows.view(n, config.num_layers, -1).transpose(0, 1)  # [L, n, 2 * token_dim]
+    return rows if len(rows) == n else rows.view(-1, n, rows.shape[-1])
+
+
+def _share_of_step(labels: Tensor, items: Tensor | int, config: Any) -> Tensor:
+    """The share of this pass's targets in those of the whole optimizer step, a 0-d tensor.
+
+    Counted are the targets that the model's own loss sums. The virtual tokens of a prefix are no
+    positions of the input, so there nothing predicts the first token.
+    """
+    if config.peft_type == PeftType.PREFIX_TUNING and config.task_type == TaskType.CAUSAL_LM:
+        labels = labels[..., 1:]
+    items = torch.as_tensor(items, device=labels.device).flatten()[0]
+    return (labels != -100).sum() / items
+
+
+def _with_added(outputs: Any, ts: Tensor) -> Any:
+    """The outputs, a mapping or a tuple, with `ts` added to their loss."""
+    is_mapping = isinstance(outputs, dict)
+    loss = outputs.get("loss") if is_mapping else outputs[0]
+    if not isinstance(loss, Tensor) or loss.ndim:
+        raise ValueError(f"peft_model: expected a scalar loss among its outputs, got {type(loss)}")
+    total = loss + ts.to(loss.device)
+    if not is_mapping:
+        return (total, *outputs[1:])
+    outputs["loss"] = total
+    return outputs
+
+
+def checked_adapter(peft_model: object, adapter: str | None = None) -> str:
+    """The name of the adapter, the active one by default; raise unless it has virtual tokens."""
+    if not isinstance(peft_model, PeftModel):
+        raise TypeError(
+            f"peft_model: expected a peft.PeftModel, got {type(peft_model).__name__}; pass the "
+            "PEFT model itself, before anything wraps it"
+        )
+    adapters = peft_model.peft_config
+    if adapter is None:
+        adapter = peft_model.active_adapter
+    if not isinstance(adapter, str):
+        raise TypeError(f"adapter: expected a str or None, got {type(adapter).__name__}")
+    if adapter not in adapters:
+        raise ValueError(f"adapter: expected one of {sorted(adapters)}, got {adapter!r}")
+    kind = adapters[adapter].peft_type
+    if kind not in SUPPORTED:
+        expected = ", ".join(PeftType(kind).value for kind in SUPPORTED)
+        raise ValueError(
+            f"adapter: expected one with virtual tokens ({expected}), "
+            f"got {adapter!r}, which is {PeftType(kind).value}"
+        )
+    return adapter

@@ -1,0 +1,157 @@
+"""SoftPrompt: the tuned rows, and what they start from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+INITS = ("normal", "vocab", "text")
+
+
+class SoftPrompt(nn.Module):
+    """The tuned rows that stand in front of a language model's input.
+
+    Parameters
+    ----------
+    n_tokens : int
+        Number of rows, ``n``.
+    dim : int
+        Dimension of a row, ``d``: the width of the model's embeddings.
+    init : {"normal", "vocab", "text"} or Tensor of shape [n, d], default "normal"
+        ``"normal"`` draws N(0, std^2), the paper's start. ``"vocab"`` copies ``n`` different rows
+        of ``embedding``, drawn at random. ``"text"`` copies the rows of ``embedding`` named by
+        ``token_ids``, which are repeated from their start when fewer than ``n`` and cut after ``n``
+        when more, so one repeated token gives ``n`` identical rows. A tensor is copied.
+    std : float, default 0.02
+        Standard deviation of ``"normal"``.
+    embedding : Tensor of shape [V, d], optional
+        The model's embedding table; ``"vocab"`` and ``"text"`` need it.
+    token_ids : sequence of int, optional
+        What ``"text"`` starts from.
+    generator : torch.Generator on the CPU, optional
+        Seeds ``"normal"`` and ``"vocab"``; without it the global generator is drawn from.
+
+    Attributes
+    ----------
+    weight : nn.Parameter of shape [n, d], float32
+        Always float32, also beside a half-precision model.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a wrong argument; the message names it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> prompt = SoftPrompt(4, 8, generator=torch.Generator().manual_seed(0))
+    >>> prompt(batch_size=3).shape
+    torch.Size([3, 4, 8])
+    >>> table = torch.arange(6.0).reshape(3, 2)
+    >>> SoftPrompt(3, 2, init="text", embedding=table, token_ids=[2, 0]).weight.tolist()
+    [[4.0, 5.0], [0.0, 1.0], [4.0, 5.0]]
+    """
+
+    def __init__(
+        self,
+        n_tokens: int,
+        dim: int,
+        init: str | Tensor = "normal",
+        std: float = 0.02,
+        *,
+        embedding: Tensor | None = None,
+        token_ids: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        _check_positive_int("n_tokens", n_tokens)
+        _check_positive_int("dim", dim)
+        if isinstance(init, Tensor):
+            rows = _rows_from_tensor(init, n_tokens, dim)
+        elif init == "normal":
+            rows = _rows_from_normal(n_tokens, dim, std, generator)
+        elif init == "vocab":
+            table = _checked_table(embedding, dim, init)
+            rows = _rows_from_vocab(table, n_tokens, generator)
+        elif init == "text":
+            table = _checked_table(embedding, dim, init)
+            rows = _rows_from_text(table, n_tokens, token_ids)
+        else:
+            raise ValueError(f"init: expected one of {INITS} or a tensor [n, d], got {init!r}")
+        self.weight = nn.Parameter(rows)  # [n, d]
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of rows, n."""
+        return self.weight.shape[0]
+
+    @property
+    def dim(self) -> int:
+        """Dimension of a row, d."""
+        return self.weight.shape[1]
+
+    def forward(self, batch_size: int) -> Tensor:
+        """The prompt once for every sequence, shape [B, n, d]; a view, not a copy."""
+        _check_positive_int("batch_size", batch_size)
+        return self.weight.expand(batch_size, -1, -1)
+
+    def extra_repr(self) -> str:
+        return f"n_tokens={self.n_tokens}, dim={self.dim}"
+
+
+def _check_positive_int(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+    if value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+def _checked_table(embedding: Tensor | None, dim: int, init: str) -> Tensor:
+    if embedding is None:
+        raise ValueError(f"embedding: expected the model's embedding table for init={init!r}")
+    if embedding.dim() != 2 or embedding.shape[1] != dim:
+        raise ValueError(f"embedding: expected shape [V, {dim}], got {tuple(embedding.shape)}")
+    return embedding.detach()
+
+
+def _rows_from_tensor(init: Tensor, n_tokens: int, dim: int) -> Tensor:
+    if init.shape != (n_tokens, dim):
+        raise ValueError(f"init: expected shape [{n_tokens}, {dim}], got {tuple(init.shape)}")
+    if not init.is_floating_point():
+        raise TypeError(f"init: expected a floating-point tensor, got {init.dtype}")
+    if not torch.isfinite(init).all():
+        raise ValueError("init: expected finite values, got NaN or Inf")
+    return init.detach().to(torch.float32, copy=True)
+
+
+def _rows_from_normal(
+    n_tokens: int, dim: int, std: float, generator: torch.Generator | None
+) -> Tensor:
+    if not (math.isfinite(std) and std >= 0):
+        raise ValueError(f"std: expected a finite number >= 0, got {std}")
+    return std * torch.randn(n_tokens, dim, generator=generator)  # [n, d]
+
+
+def _rows_from_vocab(table: Tensor, n_tokens: int, generator: torch.Generator | None) -> Tensor:
+    if n_tokens > len(table):
+        raise ValueError(
+            f"n_tokens: expected at most {len(table)}, the rows of the embedding, got {n_tokens}"
+        )
+    rows = torch.randperm(len(table), generator=generator)[:n_tokens]
+    return table[rows.to(table.device)].to(torch.float32)
+
+
+def _rows_from_text(table: Tensor, n_tokens: int, token_ids: Sequence[int] | None) -> Tensor:
+    if token_ids is None or len(token_ids) == 0:
+        raise ValueError("token_ids: expected at least one token for init='text', got none")
+    ids = torch.as_tensor(token_ids, dtype=torch.int64)
+    if ids.min() < 0 or ids.max() >= len(table):
+        raise ValueError(
+            f"token_ids: expected values in [0, {len(table)}), got {int(ids.min())} to "
+            f"{int(ids.max())}"
+        )
+    rows = ids[torch.arange(n_tokens) % len(ids)]  # [n]
+    return table[rows.to(table.device)].to(torch.float32)
