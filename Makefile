@@ -23,7 +23,7 @@ DEMO_OUT ?= runs/demo
 GPU_PYTHON ?= $(PYTHON)
 
 BIN := $(VENV)/bin
-SOURCES := setup.py pyproject.toml $(wildcard csrc/*)
+SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
 .PHONY: docs clean
@@ -42,6 +42,7 @@ bench-gpu:
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*/*)
 
 demo: env
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tsloss_fast.tuning.demo --out $(DEMO_OUT)

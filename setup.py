@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pybind11
+from pybind11.setup_helpers import ParallelCompile
 from setuptools import Extension, setup
 
 CSRC = Path("csrc")
@@ -20,12 +21,15 @@ FLAGS = [
     "-Wno-psabi",
 ]
 
+# Compiles as many files at once as the machine has cores; NPY_NUM_BUILD_JOBS=1 asks for fewer.
+ParallelCompile("NPY_NUM_BUILD_JOBS", default=0).install()
+
 setup(
     ext_modules=[
         Extension(
             "tsloss_fast._C",
-            sources=sorted(str(path) for path in CSRC.glob("*.cpp")),
-            depends=sorted(str(path) for path in [*CSRC.glob("*.hpp"), *CSRC.glob("*.inl")]),
+            sources=sorted(str(path) for path in CSRC.rglob("*.cpp")),
+            depends=sorted(str(path) for path in [*CSRC.rglob("*.hpp"), *CSRC.rglob("*.inl")]),
             include_dirs=[pybind11.get_include(), str(CSRC)],
             extra_compile_args=FLAGS,
             extra_link_args=[] if sys.platform == "darwin" else ["-pthread"],

@@ -1,0 +1,91 @@
+#include "losses/persistence_loss.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "geometry/distances.hpp"
+#include "geometry/finite.hpp"
+
+namespace tsl::losses {
+
+template <class T>
+double PersistenceLoss<T>::length_of(rips::Edge e) const {
+  return static_cast<double>(D_[rips::first(e) * n_ + rips::second(e)]);
+}
+
+template <class T>
+double PersistenceLoss<T>::h0_term() {
+  const auto count = static_cast<double>(n_ - 1);
+  double sum = 0;
+  for (const rips::Bar& bar : h0_bars_) sum += scale_ * length_of(bar.death);
+  mean_lifetime_ = sum / count;
+  double squares = 0;
+  for (const rips::Bar& bar : h0_bars_) {
+    const double off = scale_ * length_of(bar.death) - mean_lifetime_;
+    squares += off * off;
+  }
+  return squares / count;
+}
+
+template <class T>
+double PersistenceLoss<T>::h1_term(double h1_power) const {
+  double sum = 0;
+  for (const rips::Bar& bar : h1_bars_)
+    sum += std::pow(scale_ * (length_of(bar.death) - length_of(bar.birth)), h1_power);
+  return sum / static_cast<double>(n_);
+}
+
+// Adds gradient * d length / d x, where `gradient` is the loss's by this length; that of a length
+// of zero counts as zero. The factor of the scale is left for the end: with it, weights would leave
+// the range of T for clouds that are tiny or huge.
+template <class T>
+void PersistenceLoss<T>::add_edge(rips::Edge e, double gradient) {
+  const double length = length_of(e);
+  if (length > 0) scatter_.add(rips::first(e), rips::second(e), static_cast<T>(gradient / length));
+}
+
+template <class T>
+void PersistenceLoss<T>::add_gradients(const PersistenceOptions& options) {
+  const double h0_gradient = options.weights.h0 * 2 / static_cast<double>(n_ - 1);
+  for (const rips::Bar& bar : h0_bars_)
+    add_edge(bar.death, h0_gradient * (scale_ * length_of(bar.death) - mean_lifetime_));
+  const double h1_gradient = options.weights.h1 * options.h1_power / static_cast<double>(n_);
+  for (const rips::Bar& bar : h1_bars_) {
+    const double lifetime = scale_ * (length_of(bar.death) - length_of(bar.birth));
+    const double gradient = h1_gradient * std::pow(lifetime, options.h1_power - 1);
+    add_edge(bar.death, gradient);
+    add_edge(bar.birth, -gradient);
+  }
+}
+
+template <class T>
+LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T* x, std::size_t n,
+                                      std::size_t d, Isa isa, T* grad_x) {
+  n_ = n;
+  D_.resize(n * n);
+  geometry::pairwise_distances(x, n, d, D_.data(), isa);
+  if (!geometry::all_finite(D_.data(), n * n)) return no_terms();
+  if (n < 2) {
+    if (grad_x) std::fill_n(grad_x, n * d, T{0});
+    return {};
+  }
+  scale_ = options.weights.scale_by_mean ? inverse_mean(D_.data(), n) : 1;
+  h1_bars_.clear();
+  if (options.max_dim == 0)
+    h0_.compute(D_.data(), n, h0_bars_);
+  else
+    h1_.compute(D_.data(), n, isa, h0_bars_, h1_bars_);
+  const LossTerms terms{h0_term(), h1_term(options.h1_power)};
+  if (grad_x) {
+    scatter_.clear();
+    add_gradients(options);
+    scatter_.write(x, n, d, grad_x, isa);
+    multiply_by(scale_, n * d, grad_x);
+  }
+  return terms;
+}
+
+template class PersistenceLoss<float>;
+template class PersistenceLoss<double>;
+
+}  // namespace tsl::losses

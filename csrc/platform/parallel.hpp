@@ -1,0 +1,48 @@
+// One thread per cloud over a batch.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <exception>
+#include <mutex>
+
+#include "platform/thread_pool.hpp"
+
+namespace tsl {
+
+// A thread that has less to do than this is hardly worth waking.
+constexpr double kLeastNanoseconds = 50e3;
+
+// Calls work(b) for b in 0..B-1 on up to `threads` threads. A cloud takes about `nanoseconds`;
+// where all of them are too little work, fewer threads take part. make_worker() gives each thread a
+// worker of its own, so that scratch memory is reused from cloud to cloud and never shared.
+template <class MakeWorker>
+void for_each_cloud(std::size_t B, double nanoseconds, std::size_t threads,
+                    MakeWorker make_worker) {
+  const double useful = static_cast<double>(B) * nanoseconds / kLeastNanoseconds;
+  if (useful < static_cast<double>(threads)) threads = static_cast<std::size_t>(useful);
+  threads = std::max<std::size_t>(1, std::min(threads, B));
+  if (threads == 1) {
+    auto work = make_worker();
+    for (std::size_t b = 0; b < B; ++b) work(b);
+    return;
+  }
+  std::atomic<std::size_t> next{0};
+  std::exception_ptr error;
+  std::mutex error_guard;
+  const auto run = [&] {
+    try {
+      auto work = make_worker();
+      for (std::size_t b = next++; b < B; b = next++) work(b);
+    } catch (...) {
+      next = B;
+      const std::lock_guard<std::mutex> lock(error_guard);
+      error = std::current_exception();
+    }
+  };
+  ThreadPool::of_process().run(threads - 1, run);
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace tsl
