@@ -173,10 +173,10 @@ def _barcode_row(row: Sequence[Any], drawn: Sequence[list[Bar]], dim: int) -> No
     for axis, bar in zip(row, drawn, strict=True):
         heights = range(1, len(bar) + 1)
         births, deaths = [b for b, _ in bar], [d for _, d in bar]
-        # Points of height that one bar has, less a gap.
+        # In points: the height that each bar has, less a gap.
         width = min(2.6, 95 / most)
         axis.hlines(heights, births, deaths, linewidth=width, **line)
-        # A tick at the end shows bars of little or no length, and lengthens none.
+        # A tick at its end shows a bar that is too short to be seen, and makes none longer.
         height = min(6.0, 1.6 * width) ** 2
         axis.scatter(deaths, heights, s=height, color=line["colors"], marker="|", linewidths=1)
         axis.set(ylim=(0, most + 1))

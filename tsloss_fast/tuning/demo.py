@@ -30,7 +30,7 @@ from tsloss_fast.tuning.data import Example
 from tsloss_fast.tuning.run import TuneResult, tune
 from tsloss_fast.tuning.tasks import larger_number
 
-# Tells an earlier demo's folder, whose files may be replaced, from one of the user's own.
+# Marks the folder of an earlier demo, whose files may be replaced.
 MARKER = ".tsloss_fast_demo"
 
 TRAIN, HELD_OUT = 64, 100
