@@ -7,11 +7,12 @@
 # make bench-tables    tables and pictures alone, from the results that lie there
 # make docs   the documentation in site/, links checked
 # make test-gpu   the tests of the kernels, compiled and run on a CUDA device
+# make gpu-report  both, each kernel once, and the sanitizers, in 10 minutes: the folder gpu-report/
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
 # Settings: PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu: the CPU build, far smaller than the CUDA build that
 # PyPI has for Linux
-# GPU_PYTHON=python3: what the last two run on as it is, since it brings its own CUDA build of torch;
+# GPU_PYTHON=python3: what the last three run on as it is, since it brings its own CUDA build of torch;
 # with Triton, pybind11, setuptools, gudhi, hypothesis and pytest
 
 PYTHON ?= python3
@@ -25,7 +26,7 @@ GPU_PYTHON ?= $(PYTHON)
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
-.PHONY: test test-gpu demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
+.PHONY: test test-gpu gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
 .PHONY: docs clean
 
 test: env lint
@@ -38,6 +39,9 @@ test-gpu:
 bench-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace
 	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m benchmarks.gpu
+
+gpu-report:
+	$(GPU_PYTHON) -m benchmarks.gpu_report
 
 lint: env
 	$(BIN)/ruff check .
