@@ -1,6 +1,6 @@
 """The Python blocks of README.md and docs/ run as they stand, each page from its top.
 
-Commands are right up to the model that they would load, and the site needs no network.
+Commands are right up to the model that they would load, paths exist, and the site needs no network.
 ``<!-- needs: a, b -->`` before a block names packages without which it is skipped, and
 ``<!-- not run: why -->`` a block that stands for something larger.
 """
@@ -125,3 +125,16 @@ def test_the_site_searches_from_disk_without_a_network():
     (polyfill,) = re.findall(r"polyfills: \[(.*)\]", config)
     assert "iframe-worker" in polyfill
     assert "IFrameWorker" in (ROOT / "docs" / polyfill).read_text()
+
+
+PATH = re.compile(r"`((?:[\w.]+/)+[\w.]*)`")
+# A path may be given from the root, or from the folder that the sentence is about.
+FOLDERS = [ROOT, ROOT / "tsloss_fast", ROOT / "tsloss_fast" / "_engine", ROOT / "csrc"]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "csrc/README.md"])
+def test_the_paths_of_a_page_exist(page):
+    paths = [path for path in PATH.findall((ROOT / page).read_text()) if "NAME" not in path]
+    missing = [path for path in paths if not any((folder / path).exists() for folder in FOLDERS)]
+    assert len(paths) > 10
+    assert missing == []
