@@ -119,13 +119,8 @@ def h0_cases():
     found = {}
     for size in (16, 32, 64, 128, 256):
         options = h0_small.tile_options(size)
-        scratch = {"labels": "i32", "parents": "i32", "shortest": "i64"}
-        pointers = {"D": "fp32", **scratch, "tree": "i64"}
-        found[f"boruvka-{size}"] = (h0_small._boruvka_kernel, pointers, options, {})
-        pointers = {"tree": "i64", "bars": "i64"}
-        size_alone = {"SIZE": options["SIZE"]}
-        one_warp = {"num_warps": 1}
-        found[f"elder-{size}"] = (h0_small._elder_kernel, pointers, size_alone, one_warp)
+        pointers = {"D": "fp32", "bars": "i64"}
+        found[f"prim-{size}"] = (h0_small._prim_kernel, pointers, options, {"num_warps": 1})
     for n in (512, 1024, 2048, MAX_POINTS):
         options = h0_large.tile_options(n)
         round_ = {"labels": "i32", "components": "i32"}

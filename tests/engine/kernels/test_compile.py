@@ -21,12 +21,12 @@ MAX_SPILLED = 32
 MAX_SHARED = 99 * 1024
 
 # Kernels with an atomic operation, which is exact in any order.
-TAKE_A_MINIMUM = {"boruvka", "nearest", "deaths"}
+TAKE_A_MINIMUM = {"nearest", "deaths"}
 
 # What each kernel of H0 hands from one of its threads to another through memory, and by how many
 # barriers.
 SCRATCH = {
-    "boruvka": ({"%labels", "%parents", "%shortest"}, 7),
+    "prim": ({"%bars"}, 4),
     "nearest": ({"%nearest"}, 1),
     "hook": ({"%parents", "%shortest"}, 4),
 }
@@ -155,7 +155,7 @@ def test_scratch_is_fenced(binaries):
         assert scratch <= seen, name
 
 
-@pytest.mark.parametrize("name", ["boruvka-64", "nearest-512", "hook-65535"])
+@pytest.mark.parametrize("name", ["prim-64", "nearest-512", "hook-65535"])
 def test_every_barrier_is_needed(binaries, name):
     """Without any one of them there is a hazard, which also shows that the check sees them."""
     lines = binaries[name, "contiguous", 80]["ttir"].splitlines()
