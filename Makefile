@@ -9,7 +9,7 @@
 # make test-gpu   the tests of the kernels, compiled and run on a CUDA device
 # make gpu-report  both, each kernel once, and the sanitizers, in 10 minutes: the folder gpu-report/
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
-# Settings: PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
+# Settings: JOBS=auto (processes of the tests), PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu: the CPU build, far smaller than the CUDA build that
 # PyPI has for Linux
 # GPU_PYTHON=python3: what the last three run on as it is, since it brings its own CUDA build of torch;
@@ -22,6 +22,7 @@ VENV ?= .venv
 DOCS_VENV ?= .venv-docs
 DEMO_OUT ?= runs/demo
 GPU_PYTHON ?= $(PYTHON)
+JOBS ?= auto
 
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
@@ -30,7 +31,8 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 .PHONY: docs clean
 
 test: env lint
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	  --durations=20
 
 test-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace
