@@ -121,7 +121,8 @@ def h0_cases():
     for size in (16, 32, 64, 128, 256):
         options = h0_small.tile_options(size)
         pointers = {"D": "fp32", "bars": "i64"}
-        found[f"prim-{size}"] = (h0_small._prim_kernel, pointers, options, {"num_warps": 1})
+        warps = {"num_warps": options["WARPS"]}
+        found[f"prim-{size}"] = (h0_small._prim_kernel, pointers, options, warps)
     for n in (512, 1024, 2048, MAX_POINTS):
         options = h0_large.tile_options(n)
         round_ = {"labels": "i32", "components": "i32"}
