@@ -120,7 +120,8 @@ def h0_cases():
     for size in (16, 32, 64, 128, 256):
         options = h0_small.tile_options(size)
         pointers = {"D": "fp32", "bars": "i64"}
-        found[f"prim-{size}"] = (h0_small._prim_kernel, pointers, options, {"num_warps": 1})
+        warps = {"num_warps": options["WARPS"]}
+        found[f"prim-{size}"] = (h0_small._prim_kernel, pointers, options, warps)
     for n in (512, 1024, 2048, MAX_POINTS):
         options = h0_large.tile_options(n)
         round_ = {"labels": "i32", "components": "i32"}
@@ -144,37 +145,33 @@ def surrogate_cases():
     """The kernels of the surrogate loss, with the flags that leave nothing out."""
     found = {}
     flags = {"SCALE_BY_MEAN": True, "SELF_PAIRS": False, "DETACH_SCALES": False}
+    one_warp = {"num_warps": surrogate_tiled.WARPS}
     for dtype, largest in surrogate.MAX_POINTS.items():
-        tiles = {"ROWS": surrogate_tiled.ROWS, "COLUMNS": surrogate_tiled.COLUMNS[dtype]}
-        pairs = {"SELF_PAIRS": False, **tiles}
-        by_mean = {"SCALE_BY_MEAN": True, **pairs}
-        tiled = {
-            "extents": (surrogate_tiled._extents_kernel, pairs),
-            "softmax": (surrogate_tiled._softmax_kernel, by_mean),
-            "shortfalls": (surrogate_tiled._shortfalls_kernel, by_mean),
-            "slopes": (surrogate_tiled._slopes_kernel, flags | tiles),
-        }
         name = TRITON_NAMES[dtype]
         results = dict.fromkeys(("loss", "h0_term", "h1_term", "weights"), name)
         for size in (size for size in surrogate.WARPS if size <= largest):
             found[f"surrogate-{size}-{name}"] = (
                 surrogate._surrogate_kernel,
                 {"D": name, **results},
-                {**flags, "SIZE": size},
+                {**flags, "PITCH": 4, "SIZE": size},
                 {"num_warps": surrogate.WARPS[size]},
             )
-        scratch = {"D": name, "rows": "fp64", "totals": "fp64"}
-        for idea, (kernel, constants) in tiled.items():
-            pointers = scratch | results if idea == "slopes" else scratch
-            pointers = {key: pointers[key] for key in kernel.arg_names if key in pointers}
-            found[f"{idea}-{name}"] = (kernel, pointers, constants, {})
-    for first, last in surrogate_tiled.TOTALS:
-        found[f"totals-{first}"] = (
-            surrogate_tiled._totals_kernel,
-            {"rows": "fp64", "totals": "fp64"},
-            {"FIRST": first, "COUNT": last - first + 1, "BLOCK": surrogate_tiled.BLOCK},
-            {},
-        )
+        for n in (100, 1000):
+            tiles = surrogate_tiled.tile_options(dtype, n)
+            pairs = {"SCALE_BY_MEAN": True, "SELF_PAIRS": False, **tiles}
+            scratch = {"D": name, "scratch": "fp64"}
+            tiled = {
+                "means": (surrogate_tiled._means_kernel, scratch, {}),
+                "softmax": (surrogate_tiled._softmax_kernel, scratch, pairs),
+                "shortfalls": (surrogate_tiled._shortfalls_kernel, scratch, pairs),
+                "slopes": (surrogate_tiled._slopes_kernel, scratch | results, flags | tiles),
+            }
+            for idea, (kernel, pointers, constants) in tiled.items():
+                if idea != "means":
+                    found[f"{idea}-{n}-{name}"] = (kernel, pointers, constants, one_warp)
+                elif n == 100:
+                    sizes = {key: tiles[key] for key in ("PITCH", "ROWS", "COLUMNS")}
+                    found[f"{idea}-{name}"] = (kernel, pointers, sizes, one_warp)
     return found
 
 

@@ -104,21 +104,24 @@ def surrogate_loss(
     scale_by_mean: bool,
     self_pairs: bool,
     detach_scales: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """See `operators.surrogate_loss`."""
+    with_slope: bool = True,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """See `operators.surrogate_loss`; the slope is None where it is not asked for."""
     launch = kernels()
     x = clouds(prompt)
-    D = launch.distances.pairwise_distances(x)
+    D = launch.distances.launch.unchecked_distances(x)
     # Weights of differences go as the square of the scale, which leaves the range of float32 for
     # clouds that are tiny or huge.
     unit = unit_of(D) if scale_by_mean else None  # [B, 1, 1]
     if unit is not None:
         x, D = x / unit, D / unit
-    *terms, weights = launch.surrogate.surrogate_slopes(
-        D, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean,
-        self_pairs, detach_scales,
-    )  # fmt: skip
-    slope = launch.scatter.scatter_differences(x, weights)
-    slope = (slope if unit is None else slope / unit).reshape(prompt.shape)
-    loss, h0, h1 = (term.reshape(batch_of(prompt)) for term in terms)
-    return loss, h0, h1, slope
+    numbers = (h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract)
+    flags = {
+        "SCALE_BY_MEAN": scale_by_mean, "SELF_PAIRS": self_pairs, "DETACH_SCALES": detach_scales,
+    }  # fmt: skip
+    batch = batch_of(prompt)
+    loss, h0, h1, weights = launch.surrogate.launch.unchecked_slopes(D, batch, numbers, flags)
+    if not with_slope:
+        return loss, h0, h1, None
+    slope = launch.scatter.differences.unchecked_scatter_differences(x, weights)
+    return loss, h0, h1, (slope if unit is None else slope / unit).reshape(prompt.shape)

@@ -51,10 +51,12 @@ def _scatter_differences_context(ctx: Any, inputs: tuple[Tensor, Tensor], output
 
 def _scatter_differences_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
     x, weights = ctx.saved_tensors
-    # The transpose of the map x -> out is the same sum with the transposed weights, row by row.
-    rows, columns = weights.sum(-1, keepdim=True), weights.mT
-    grad_x = rows * grad - columns @ grad
-    grad_weights = (grad * x).sum(-1, keepdim=True) - grad @ x.mT
+    # Where the loss is computed under autocast, a backward that is called there must not round.
+    with torch.autocast(grad.device.type, enabled=False):
+        # The transpose of x -> out is the same sum with the transposed weights, row by row.
+        rows, columns = weights.sum(-1, keepdim=True), weights.mT
+        grad_x = rows * grad - columns @ grad
+        grad_weights = (grad * x).sum(-1, keepdim=True) - grad @ x.mT
     return grad_x, grad_weights
 
 
@@ -332,7 +334,7 @@ def _require_once() -> None:
 
 
 class _EagerLoss(torch.autograd.Function):
-    """A loss of the engine without the operator around it, which takes longer than 20 points do."""
+    """A loss without the operator around it, which takes longer than the engine for 20 points."""
 
     @staticmethod
     def forward(ctx: Any, prompt: Tensor, results: tuple[Tensor, Tensor]) -> Tensor:
@@ -344,8 +346,9 @@ class _EagerLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         # A loss is mostly a summand, and then its slope is the gradient: no need to copy it. Who
-        # changes it in place is noticed by the next backward.
-        if grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
+        # changes it in place is noticed by the next backward. A device would have to be waited for.
+        on_host = grad.device.type == "cpu"
+        if on_host and grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
             return ctx.saved_tensors[0], None
         return _loss_backward(ctx, grad)
 
@@ -355,10 +358,10 @@ def is_transformed() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
-def is_plain(x: Tensor) -> bool:
-    """Whether `x` is an ordinary CPU tensor that nothing traces, maps over or wraps."""
+def is_plain(x: Tensor, device: str = "cpu") -> bool:
+    """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
     is_ordinary = type(x) in (Tensor, torch.nn.Parameter)
-    return is_ordinary and x.device.type == "cpu" and not is_transformed()
+    return is_ordinary and x.device.type == device and not is_transformed()
 
 
 def wants_gradient(x: Tensor) -> bool:
@@ -374,14 +377,17 @@ def loss_terms(
     The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
     computed.
     """
-    if not is_plain(prompt):
+    with_grad = wants_gradient(prompt)
+    if is_plain(prompt):
+        kernel = _C.persistence_loss if mode == "persistence" else _C.surrogate_loss
+        arrays = kernel(host_array(prompt), *options, with_grad, torch.get_num_threads())
+        loss, h0, h1, slope = _loss_outputs(prompt, arrays)
+    elif mode == "surrogate" and is_plain(prompt, "cuda"):
+        loss, h0, h1, slope = cuda.surrogate_loss(prompt, *options, with_grad)
+    else:
         operator = persistence_loss if mode == "persistence" else surrogate_loss
         loss, h0, h1, _ = operator(prompt, *options)
         return loss.sum() if sums else loss, h0, h1
-    with_grad = wants_gradient(prompt)
-    kernel = _C.persistence_loss if mode == "persistence" else _C.surrogate_loss
-    arrays = kernel(host_array(prompt), *options, with_grad, torch.get_num_threads())
-    loss, h0, h1, slope = _loss_outputs(prompt, arrays)
     if sums and loss.ndim:
         loss = loss.sum()
     if with_grad:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, overload
 
+import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice, check_cloud, check_flag, check_number, describe
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import PendingBars, critical_edges
+from tsloss_fast.losses.graphed import GraphedTSLoss
 
 
 class PendingTSLoss:
@@ -204,6 +206,76 @@ class TSLoss(nn.Module):
             )
         terms = self._compute(x)
         return PendingTSLoss(lambda: terms, self.reduction)
+
+    def graphed(self, prompt: Tensor) -> GraphedTSLoss:
+        """Capture forward and backward for one prompt in a CUDA graph, so that a step is a replay.
+
+        For prompts in a loop of their own, where launching takes longer than computing. Each call
+        of the result computes the loss of the values that ``prompt`` then has, adds its gradient to
+        ``prompt.grad`` as ``loss.backward()`` would, and returns the loss without a graph.
+
+        Parameters
+        ----------
+        prompt : Tensor, shape [n, d] or [B, n, d]
+            A leaf on CUDA that requires a gradient. The graph reads its memory: change it in place,
+            as optimizers do. Once it lies elsewhere, or an attribute of the loss has changed, the
+            next call captures anew, which takes milliseconds.
+
+        Returns
+        -------
+        GraphedTSLoss
+            ``graphed()`` gives the loss in memory of the graph, which the next call overwrites.
+            ``prompt.grad`` is memory of its own. The graph keeps the memory of one forward and
+            backward for as long as it lives.
+
+        Raises
+        ------
+        ValueError
+            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if H1, which
+            the host computes, belongs to the loss: with ``mode="persistence"`` only
+            ``beta_h1=0`` has a graph.
+
+        Examples
+        --------
+        >>> import torch, tsloss_fast as tsl
+        >>> def train(prompt, optimizer, steps):
+        ...     ts_loss = tsl.TSLoss("surrogate").graphed(prompt)
+        ...     for _ in range(steps):
+        ...         optimizer.zero_grad()
+        ...         loss = ts_loss()
+        ...         optimizer.step()
+        ...     return loss.clone()
+        """
+        self._require_graphable()
+        check_cloud(prompt, "prompt")
+        return GraphedTSLoss(self._capturable, self._options, prompt)
+
+    def _require_graphable(self) -> None:
+        if self.reduction != "mean":
+            raise ValueError(
+                f'reduction: expected "mean" for a graph of the loss, got {self.reduction!r}'
+            )
+        if self.mode == "persistence" and self.beta_h1 != 0:
+            raise ValueError(
+                'mode: expected "surrogate", or "persistence" with beta_h1=0, for a graph of the '
+                f"loss: H1 is computed on the host, which no CUDA graph holds, got {self.mode!r} "
+                f"with beta_h1={self.beta_h1:g}"
+            )
+
+    def _capturable(self, prompt: Tensor) -> Tensor:
+        """The loss by what a CUDA graph can capture."""
+        self._require_graphable()
+        x = ops.at_least_float32(prompt)
+        if self.mode == "surrogate":
+            return self._compute(x)[0]
+        D = ops.pairwise_distances(x.detach())
+        no_bars = torch.empty((*x.shape[:-2], 0, 4), dtype=torch.int64, device=x.device)
+        return self._on_edges(x, D, critical_edges(ops.h0_critical_edges(D), no_bars))[0]
+
+    def _options(self) -> tuple[object, ...]:
+        """What the loss hangs on beside the prompt."""
+        values = vars(self).items()
+        return tuple(v for name, v in values if not name.startswith("_") and name != "training")
 
     def _on_edges(self, x: Tensor, D: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         loss, h0, h1 = ops.exact_terms_on_edges(

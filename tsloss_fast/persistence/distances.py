@@ -9,6 +9,10 @@ from tsloss_fast._checks import check_choice, check_cloud
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_finite_points
 
+# What `pairwise_distances` takes; each comes from Euclidean lengths by `metric_points` and
+# `metric_lengths`.
+METRICS = ("euclidean", "cosine")
+
 
 def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     """Distances between the rows of each cloud.
@@ -54,7 +58,7 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
             [5., 0.]])
     """
     check_cloud(x)
-    check_choice(metric, "metric", ("euclidean", "cosine"))
+    check_choice(metric, "metric", METRICS)
     points = metric_points(x, metric)
     is_simple = ops.is_plain(points) and not ops.wants_gradient(points)
     D = ops.eager_distances(points) if is_simple else ops.pairwise_distances(points)
@@ -79,6 +83,7 @@ def metric_points(x: Tensor, metric: str) -> Tensor:
 
 
 def metric_lengths(lengths: Tensor, metric: str) -> Tensor:
+    """The metric's lengths of edges from the Euclidean ones between `metric_points`."""
     return lengths if metric == "euclidean" else lengths.square() / 2
 
 

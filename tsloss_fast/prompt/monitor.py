@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice, check_number
+from tsloss_fast.persistence.distances import METRICS
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import summarise_diagrams
 from tsloss_fast.prompt.prompt_tuned_lm import PromptTunedLM
@@ -127,7 +128,7 @@ class TopologyMonitor:
             raise ValueError(f"every: expected at least 1, got {every}")
         if budget is not None and check_number(budget, "budget", least=0, open_below=True) > 1:
             raise ValueError(f"budget: expected at most 1, the whole time, got {budget}")
-        check_choice(metric, "metric", ("euclidean", "cosine"))
+        check_choice(metric, "metric", METRICS)
         is_path = isinstance(tensorboard, (str, Path))
         if not (tensorboard is None or is_path or hasattr(tensorboard, "add_scalar")):
             raise TypeError(

@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast._engine.kernels.checks import check_programs
+from tsloss_fast._engine.kernels.launching import ceiling, launch
 
 # A tile is BLOCK_N x BLOCK_N pairs. Each thread keeps HELD x HELD of them in registers, for one of
 # every LANES coordinates, so that a coordinate of a pair costs a subtraction and an fma, and
@@ -298,25 +299,27 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
     """
     B, n, d = x.shape
     block = TILES[D.dtype]["BLOCK_N"]
-    tiles = triton.cdiv(n, block)
+    tiles = ceiling(n, block)
     pairs = tiles * (tiles + 1) // 2
     shares, width = shares_of(pairs, d)
     check_programs(B * pairs * shares, x, "x")
+    strides = x.stride()
+    form = (x.device.index, x.dtype, x.data_ptr() % 16, n, d, strides)
     if shares == 1:
-        _direct_kernel[(B * pairs,)](x, D, n, d, *x.stride(), **direct_options(D.dtype))
+        launch(_direct_kernel, form, B * pairs, (x, D, n, d, *strides), direct_options(D.dtype))
         return
-    partial = torch.empty(B, shares, pairs, block, block, dtype=D.dtype, device=D.device)
-    _share_kernel[(B * pairs * shares,)](
-        x, partial, n, d, shares, width, *x.stride(), **sum_options(D.dtype)
-    )
-    _join_kernel[(B * pairs,)](x, partial, D, n, d, shares, *x.stride(), **direct_options(D.dtype))
+    partial = torch.empty((B, shares, pairs, block, block), dtype=D.dtype, device=D.device)
+    arguments = (x, partial, n, d, shares, width, *strides)
+    launch(_share_kernel, form, B * pairs * shares, arguments, sum_options(D.dtype))
+    arguments = (x, partial, D, n, d, shares, *strides)
+    launch(_join_kernel, form, B * pairs, arguments, direct_options(D.dtype))
 
 
 def shares_of(pairs: int, d: int) -> tuple[int, int]:
     """How many programs sum one of so many pairs of tiles, and the coordinates that each takes."""
     most = max(1, min(ENOUGH_PROGRAMS // pairs, d // MIN_SHARE, MAX_SHARES))
-    width = triton.cdiv(triton.cdiv(d, most), BLOCK_D) * BLOCK_D
-    return triton.cdiv(d, width), width
+    width = ceiling(ceiling(d, most), BLOCK_D) * BLOCK_D
+    return ceiling(d, width), width
 
 
 def sum_options(dtype: torch.dtype) -> dict[str, object]:

@@ -20,7 +20,7 @@ def h0_critical_edges(D: Tensor) -> Tensor:
 
     Edges are compared by one 64-bit key, the bits of the length above the vertices i < j, which is
     the total filtration order: ties give the edges that the CPU engine gives. Up to 256 points,
-    Prim's algorithm: one warp grows the tree of a cloud, edge by edge, and one launch does all.
+    Prim's algorithm: one or two warps grow a cloud's tree edge by edge, and one launch does all.
     Above, Boruvka's: each component finds the first edge that leaves it, all join at once, at most
     ceil(log2 n) rounds leave one component, and each round is two launches. Nothing waits for the
     device, and all can be captured in a CUDA graph.

@@ -1,4 +1,4 @@
-"""H0 of a batch of distance matrices of few points: Prim's algorithm, one warp per cloud."""
+"""H0 of a batch of distance matrices of few points: Prim's algorithm, one program per cloud."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from torch import Tensor
 
 from tsloss_fast._engine.kernels.h0.keys import NO_EDGE
 from tsloss_fast._engine.kernels.h0.small_elder import dying_vertices
+from tsloss_fast._engine.kernels.launching import launch
 
-# Three vertices have 8 bits each in half of an edge's key.
+# Larger clouds have too many vertices a thread; the keys below have room for 1024.
 MAX_POINTS = 256
+
+# By the size of a kernel; all others take one warp, whose minima cross no barrier.
+WARPS = {256: 2}
 
 # The numbers of a bar: the dying vertex as often as there is room, then the edge (i, j).
 WIDTH = tl.constexpr(3)
@@ -45,16 +49,37 @@ def _read_ahead(
 
 
 @triton.jit
+def _first_edge(
+    height,  # [ROWS * COLS], uint32
+    pair,  # [ROWS * COLS]
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+):
+    """The least (height, pair) as one number; a row lies within a warp.
+
+    In a warp a minimum of 32 bits is one instruction, one of 64 bits would be five exchanges.
+    """
+    height = tl.reshape(height, [ROWS, COLS])
+    first = tl.min(height, axis=1)
+    pair = tl.reshape(pair, [ROWS, COLS])
+    pair = tl.min(tl.where(height == first[:, None], pair, NO_PAIR), axis=1)
+    # A warp whose vertices are all in the tree has the highest bit set.
+    edge = tl.min(first.to(tl.uint64) << 32 | pair.to(tl.uint64), axis=0)
+    return edge.to(tl.int64)
+
+
+@triton.jit
 def _grow_tree(
     D,  # [n, n]
     tree,  # [n]: from 1 on, the edge that each step takes
     n,
     SIZE: tl.constexpr,
+    WARPS: tl.constexpr,
 ):
-    """Store the keys of the tree's edges, in the order in which they leave the tree so far.
+    """Store the tree's edges in the order in which Prim's algorithm takes them, from vertex 0 on.
 
-    A key holds the bits of the length, without the sign, above i, j, the new vertex and the step,
-    of 8 bits each. Of an edge and a new vertex there is one, so keys sort as (length, i, j).
+    An edge is one number: the bits of the length, without the sign, above i, j and the vertex that
+    it adds, of 10 bits each. Only one of i and j is new, so these sort as (length, i, j).
     """
     j = tl.arange(0, SIZE)
     out = j < n
@@ -66,15 +91,13 @@ def _grow_tree(
         # Without its sign bit -0 sorts as 0, and every NaN after infinity.
         bits = length.to(tl.int32, bitcast=True) & 0x7FFFFFFF
         # The one with the smaller vertex in front is the smaller.
-        pair = tl.minimum(new << 16 | j << 8 | j, j << 16 | new << 8 | j)
+        pair = tl.minimum(new << 20 | j << 10 | j, j << 20 | new << 10 | j)
         nearest = tl.minimum(nearest, bits.to(tl.int64) << 32 | pair.to(tl.int64))
         out = out & (j != new)
-        # Two minima of 32 bits are one instruction each; one of 64 bits would be five exchanges.
         height = tl.where(out, (nearest >> 32).to(tl.uint32), IN_TREE)
-        first = tl.min(height)
-        edge = tl.min(tl.where(height == first, nearest.to(tl.int32), NO_PAIR))
-        new = edge & 0xFF
-        tl.store(tree + step, first.to(tl.int64) << 32 | edge.to(tl.int64))
+        edge = _first_edge(height, nearest.to(tl.int32), WARPS, SIZE // WARPS)
+        new = edge.to(tl.int32) & 0x3FF
+        tl.store(tree + step, edge)
 
 
 @triton.jit
@@ -85,6 +108,7 @@ def _prim_kernel(
     SIZE: tl.constexpr,
     CHUNK: tl.constexpr,
     ALIGN: tl.constexpr,  # a divisor of n
+    WARPS: tl.constexpr,
 ):
     b = tl.program_id(0).to(tl.int64)
     # The same n, whose rows the compiler then knows to start at a multiple of ALIGN.
@@ -95,25 +119,26 @@ def _prim_kernel(
     scratch = bars
     # Each step's row is known only after the step before, so its load must not be a long one.
     tl.store(scratch, _read_ahead(D, n, CHUNK).to(tl.int64))
-    _grow_tree(D, scratch, n, SIZE)
+    _grow_tree(D, scratch, n, SIZE, WARPS)
     tl.debug_barrier()
     step = tl.arange(0, SIZE)
     is_edge = (step > 0) & (step < n)
     edge = tl.load(scratch + step, mask=is_edge, other=NO_EDGE)
-    key = (edge >> 32 << 32) | (edge & 0xFFFFFF) << 8 | step
+    # What sorts the edges, and the step in place of the new vertex.
+    key = (edge & ~0x3FF) | step
     tl.debug_barrier()
     # The rank in the filtration order of the edge that each step takes.
-    tl.store(scratch + (tl.sort(key) & 0xFF), step.to(tl.int64), mask=step < n - 1)
+    tl.store(scratch + (tl.sort(key) & 0x3FF), step.to(tl.int64), mask=step < n - 1)
     tl.debug_barrier()
-    rank = tl.load(scratch + step, mask=is_edge, other=0xFF).to(tl.int32)
+    rank = tl.load(scratch + step, mask=is_edge, other=0x3FF).to(tl.int32)
     tl.debug_barrier()
-    vertex = tl.where(is_edge, (key >> 8).to(tl.int32) & 0xFF, 0)
+    vertex = tl.where(is_edge, edge.to(tl.int32) & 0x3FF, 0)
     died = dying_vertices(vertex, rank, SIZE)
     bar = bars + rank * WIDTH
     for column in tl.static_range(WIDTH - 2):
         tl.store(bar + column, died.to(tl.int64), mask=is_edge)
-    tl.store(bar + (WIDTH - 2), key >> 24 & 0xFF, mask=is_edge)
-    tl.store(bar + (WIDTH - 1), key >> 16 & 0xFF, mask=is_edge)
+    tl.store(bar + (WIDTH - 2), key >> 20 & 0x3FF, mask=is_edge)
+    tl.store(bar + (WIDTH - 1), key >> 10 & 0x3FF, mask=is_edge)
 
 
 def small_bars(D: Tensor) -> Tensor:
@@ -122,13 +147,19 @@ def small_bars(D: Tensor) -> Tensor:
     D = D.contiguous()
     bars = torch.empty(B, n - 1, WIDTH.value, dtype=torch.int64, device=D.device)
     with torch.cuda.device_of(D):
-        # One warp: its minima then cross no barrier, and the tree is one long chain of them.
-        _prim_kernel[(B,)](D, bars, n, **tile_options(n), num_warps=1)
+        options = tile_options(n)
+        form = (D.device.index, D.data_ptr() % 16, n)
+        launch(_prim_kernel, form, B, (D, bars, n), options, options["WARPS"])
     return bars
 
 
 def tile_options(n: int) -> dict[str, int]:
     """The compile-time arguments of the kernel for n points."""
-    size = max(16, triton.next_power_of_2(n))
-    chunk = min(32 * LOADS, size * size // 8)
-    return {"SIZE": size, "CHUNK": chunk, "ALIGN": 1 if n % 4 else 4}
+    size = max(16, 1 << (n - 1).bit_length())
+    warps = WARPS.get(size, 1)
+    return {
+        "SIZE": size,
+        "CHUNK": min(32 * LOADS * warps, size * size // 8),
+        "ALIGN": 1 if n % 4 else 4,
+        "WARPS": warps,
+    }
