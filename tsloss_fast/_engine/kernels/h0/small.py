@@ -15,7 +15,7 @@ from tsloss_fast._engine.kernels.launching import launch
 MAX_POINTS = 256
 
 # By the size of a kernel; all others take one warp, whose minima cross no barrier.
-WARPS = {256: 2}
+WARPS = {256: 4}
 
 # The numbers of a bar: the dying vertex as often as there is room, then the edge (i, j).
 WIDTH = tl.constexpr(3)
