@@ -92,7 +92,7 @@ class TestSoftPrompt:
         ("kwargs", "error", "words"),
         [
             ({"n_tokens": 0}, ValueError, "n_tokens: expected at least 1, got 0"),
-            ({"n_tokens": 2.0}, TypeError, "n_tokens: expected an int, got float"),
+            ({"n_tokens": 2.0}, TypeError, "n_tokens: expected an int, got 2.0"),
             ({"dim": -1}, ValueError, "dim: expected at least 1, got -1"),
             ({"init": "zeros"}, ValueError, "init: expected one of"),
             ({"std": float("nan")}, ValueError, "std: expected a finite number >= 0, got nan"),
@@ -418,7 +418,7 @@ class TestBalance:
         [
             (0.0, ValueError, "balance: expected a finite number > 0, got 0.0"),
             (float("nan"), ValueError, "balance: expected a finite number > 0, got nan"),
-            ("1", TypeError, "balance: expected a number, got str"),
+            ("1", TypeError, "balance: expected a number, got '1'"),
         ],
     )
     def test_wrong_ratio(self, balance, error, words):
