@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_lm import DIM, WORDS, tiny_model
 
-from tsloss_fast.losses.tsloss import PendingTSLoss, TSLoss
+from tsloss_fast.losses.tsloss import TSLoss
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.prompt.balance import GradientBalance
 from tsloss_fast.tuning.objectives import LOSSES, make_objective
@@ -188,13 +188,16 @@ class TestForward:
     def test_tsloss_starts_before_the_model_and_is_taken_after_it(self, monkeypatch):
         lm, events = prompted(ts_loss=TSLoss()), []
         lm.model.register_forward_hook(lambda *_: events.append("model"))
-        start, result = TSLoss.start, PendingTSLoss.result
 
         def told(name, call):
             return lambda *args, **kwargs: events.append(name) or call(*args, **kwargs)
 
+        def start(self, prompt, began=TSLoss.start):
+            pending = began(self, prompt)
+            pending.result = told("result", pending.result)
+            return pending
+
         monkeypatch.setattr(TSLoss, "start", told("start", start))
-        monkeypatch.setattr(PendingTSLoss, "result", told("result", result))
         ids, mask = text()
         lm(ids, mask, ids)
         assert events == ["start", "model", "result"]

@@ -14,7 +14,7 @@ from types import ModuleType
 from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
-from tsloss_fast._engine.host_h1 import PendingBars
+from tsloss_fast._engine.host_h1 import start_bars
 from tsloss_fast._engine.scaling import scales_of, unit_of
 
 
@@ -70,7 +70,7 @@ def h0_critical_edges(D: Tensor) -> Tensor:
 
 def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
     """See `operators.h1_critical_edges`; waits for the copy of ``D`` to the host."""
-    return PendingBars(D, D, "x").result()
+    return start_bars(D, D, "x").result()
 
 
 def loss_of_edges(
