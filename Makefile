@@ -7,26 +7,32 @@
 # make bench-tables    tables and pictures alone, from the results that lie there
 # make docs   the documentation in site/, links checked
 # make test-gpu   the tests of the kernels, compiled and run on a CUDA device
+# make gpu-report  both, each kernel once, and the sanitizers, in 10 minutes: the folder gpu-report/
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
-# Settings: PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
-# GPU_PYTHON=python3: what the last two run on as it is, since it brings its own CUDA build of torch;
+# Settings: JOBS=auto (processes of the tests), PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu: the CPU build, far smaller than the CUDA build that
+# PyPI has for Linux
+# GPU_PYTHON=python3: what the last three run on as it is, since it brings its own CUDA build of torch;
 # with Triton, pybind11, setuptools, gudhi, hypothesis and pytest
 
 PYTHON ?= python3
 TORCH ?= 2.13.0
+TORCH_INDEX ?=
 VENV ?= .venv
 DOCS_VENV ?= .venv-docs
 DEMO_OUT ?= runs/demo
 GPU_PYTHON ?= $(PYTHON)
+JOBS ?= auto
 
 BIN := $(VENV)/bin
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
-.PHONY: test test-gpu demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
+.PHONY: test test-gpu gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
 .PHONY: docs clean
 
 test: env lint
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	  --durations=20
 
 test-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace
@@ -35,6 +41,9 @@ test-gpu:
 bench-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace
 	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m benchmarks.gpu
+
+gpu-report:
+	$(GPU_PYTHON) -m benchmarks.gpu_report
 
 lint: env
 	$(BIN)/ruff check .
@@ -53,13 +62,11 @@ bench-full: env-bench
 	$(MAKE) --no-print-directory bench-tables
 
 bench-growth: env-bench
-	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.run growth
 	$(MAKE) --no-print-directory bench-tables
 
 bench-tables: env-bench
-	$(BIN)/python -m benchmarks.plot
-	$(BIN)/python -m benchmarks.tables
-	$(BIN)/python -m benchmarks.goals
+	$(BIN)/python -m benchmarks.report
 
 docs: $(DOCS_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
@@ -88,7 +95,9 @@ $(VENV)/.installed: $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "tsloss_fast needs Python 3.10 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet torch==$(TORCH)
+	@echo "Installing torch $(TORCH): some minutes where it has to be downloaded."
+	$(BIN)/pip install torch==$(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	@echo "Installing the other packages and compiling the engine, without a word: a few minutes."
 	$(BIN)/pip install --quiet --editable '.[test,tune,peers]' || { \
 	  echo "*** Not all peers can be installed here: tests of the interchange with them will skip."; \
 	  $(BIN)/pip install --quiet --editable '.[test,tune]'; }

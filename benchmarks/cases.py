@@ -53,8 +53,8 @@ class Case:
         return asdict(self)
 
     def __str__(self) -> str:
-        text = f"{self.phase}, {self.family}, n = {self.n}, d = {self.d}"
-        text += f", batch {self.batch}" if self.batch > 1 else ""
+        text = f"{PHASES[self.phase]}, {self.family}, n = {self.n}, d = {self.d}"
+        text += f", {self.batch} clouds" if self.batch > 1 else ""
         return text + (f", {self.threads} threads" if self.threads > 1 else "")
 
 

@@ -6,18 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import BATCHES, DIMS, FAMILIES, SIZES, Case, family_dim
+from benchmarks.providers import OURS, REDZED
+from benchmarks.providers.base import LOSSES, SURROGATES
 
 HARD_FAMILIES = ("gaussian", "unit vectors", "noisy circle", "embedding rows")
-LOSS_PHASES = ("loss", "loss_backward")
-SURROGATE_PHASES = ("surrogate", "surrogate_backward")
 
 
 @dataclass(frozen=True)
 class Suite:
     """Cases, the cases whose peak memory is measured, and what a provider may take.
 
-    ``limit_s`` is for one call; ``budget_s`` is about what is spent on sampling one row.
-    ``only`` names the providers of a case that not every one takes part in, and why.
+    ``limit_s`` is for one call; ``budget_s`` is about what is spent on sampling one row;
+    ``memory_gib`` is the address space of a provider, 0 for no limit. ``only`` names
+    the providers of a case that not every one takes part in, and the limit of their calls.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Suite:
     truth_limit_s: float
     budget_s: float
     only: tuple[tuple[str, int, tuple[str, ...], float], ...] = ()
+    memory_gib: float = 8.0
 
     def providers(self, case: Case) -> tuple[tuple[str, ...] | None, float]:
         """Who takes part in a case (None: everyone), and the seconds one call may take."""
@@ -48,8 +50,7 @@ def _grid(
     for phase in phases:
         for family in families:
             # The width of a real model's table is what it is.
-            widths = sorted({family_dim(family, d) for d in dims})
-            for d in widths:
+            for d in sorted({family_dim(family, d) for d in dims}):
                 for count in threads:
                     for batch in batches:
                         for n in sizes:
@@ -64,9 +65,9 @@ def quick() -> Suite:
         *_grid(("h1",), ("gaussian", "unit vectors", "noisy circle"), (1000,)),
         *_grid(("h0",), ("gaussian", "unit vectors", "near-duplicates"), (20, 100, 300, 1000)),
         *_grid(("distances",), ("gaussian", "near-duplicates"), (20, 100, 300)),
-        *_grid(LOSS_PHASES, ("gaussian",), (20, 100), dims=(2048,)),
+        *_grid(LOSSES, ("gaussian",), (20, 100), dims=(2048,)),
         *_grid(("loss_backward",), ("unit vectors", "embedding rows"), (20, 100), dims=(2048,)),
-        *_grid(SURROGATE_PHASES, ("gaussian",), (20, 100), dims=(2048,)),
+        *_grid(SURROGATES, ("gaussian",), (20, 100), dims=(2048,)),
         *_grid(("surrogate_backward",), ("unit vectors",), (20, 100), dims=(2048,)),
         *_grid(("h1",), ("gaussian",), (100,), batches=(16,), threads=(1, 2)),
         *_grid(("h0",), ("gaussian",), (100,), batches=(64,)),
@@ -77,16 +78,8 @@ def quick() -> Suite:
         *_grid(("loss_backward", "surrogate_backward"), ("gaussian",), (100,), dims=(2048,)),
     ]
     # At n = 1000 most peers need minutes; the goals name one of them, which needs half a minute.
-    goals = ("tsloss_fast", "tsloss_fast engine", "redzed-tda")
-    return Suite(
-        "quick",
-        tuple(cases),
-        tuple(memory),
-        limit_s=5.0,
-        truth_limit_s=30.0,
-        budget_s=0.25,
-        only=(("h1", 1000, goals, 90.0),),
-    )
+    only = (("h1", 1000, (*OURS, REDZED), 90.0),)
+    return Suite("quick", tuple(cases), tuple(memory), 5.0, 30.0, 0.25, only)
 
 
 def full() -> Suite:
@@ -98,8 +91,7 @@ def full() -> Suite:
         *_grid(("h1",), families, (20, 100, 300), batches=BATCHES[1:], threads=(1, 2)),
         *_grid(("h0",), families, small, batches=BATCHES[1:], threads=(1, 2)),
         *_grid(("distances",), families, SIZES, dims=DIMS),
-        *_grid(LOSS_PHASES, families, small, dims=DIMS),
-        *_grid(SURROGATE_PHASES, families, small, dims=DIMS),
+        *_grid((*LOSSES, *SURROGATES), families, small, dims=DIMS),
         *_grid(("loss_backward", "surrogate_backward"), families, (20, 100), DIMS, BATCHES[1:]),
     ]
     memory = [
@@ -108,14 +100,16 @@ def full() -> Suite:
         *_grid(("loss_backward", "surrogate_backward"), families, (100, 300), dims=(2048,)),
     ]
     cases += [case for case in quick().cases if case not in cases]
+    return Suite("full", tuple(cases), tuple(memory), 60.0, 300.0, 1.0)
+
+
+def growth() -> Suite:
+    """How cost grows with n: our own paths, until a call would exceed its limit. Ten minutes."""
+    sizes = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
+    paths = ("distances", "h0", "h1", "loss_backward", "surrogate_backward")
     return Suite(
-        "full",
-        tuple(cases),
-        tuple(memory),
-        limit_s=60.0,
-        truth_limit_s=300.0,
-        budget_s=1.0,
+        "growth", tuple(_grid(paths, tuple(FAMILIES), sizes)), (), 6.0, 0.0, 0.0, memory_gib=12.0
     )
 
 
-SUITES = {"quick": quick, "full": full}
+SUITES = {"quick": quick, "full": full, "growth": growth}

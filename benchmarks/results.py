@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -91,6 +90,21 @@ def now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def about_this_run(suite: str, threads: int, **more: Any) -> dict[str, Any]:
+    """What a run's file says before there are rows: what, when, of which commit, on what."""
+    return {
+        "kind": "bench",
+        "suite": suite,
+        "date": now(),
+        "commit": commit(),
+        "complete": False,
+        "machine": machine(threads),
+        "load_at_start": load(),
+        **more,
+        "rows": [],
+    }
+
+
 class ResultFile:
     """A new file for results, claimed before anything is measured.
 
@@ -124,7 +138,7 @@ class ResultFile:
         """Put `content` into the file, whole or not at all."""
         part = self.path.with_suffix(".part")
         try:
-            part.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            part.write_text(as_text(content), "utf-8")
             os.replace(part, self.path)
         finally:
             part.unlink(missing_ok=True)
@@ -133,6 +147,14 @@ class ResultFile:
         """Give the name back, if nothing was written."""
         if self.path.stat().st_size == 0:
             self.path.unlink()
+
+
+def as_text(content: dict[str, Any]) -> str:
+    """The JSON of a run, a line a row."""
+    head = json.dumps(content | {"rows": []}, indent=1, ensure_ascii=False)
+    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in content["rows"])
+    before, after = head.rsplit('"rows": []', 1)
+    return f'{before}"rows": [\n{rows}\n]{after}\n'
 
 
 def _slug(text: str) -> str:
@@ -151,13 +173,13 @@ def read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected the JSON of a run, got: {error}") from error
-    if not isinstance(content, dict) or "kind" not in content:
+    if not isinstance(content, dict) or "suite" not in content:
         raise ValueError(f"{path}: expected the JSON of a run, got something else")
     return content
 
 
-def latest(kind: str, suites: Sequence[str] = (), folder: Path = FOLDER) -> Path:
-    """The newest complete result of a kind, and of one of the suites where any are named.
+def latest(*suites: str, folder: Path = FOLDER) -> Path:
+    """The newest complete result of one of the suites.
 
     Raises
     ------
@@ -165,13 +187,11 @@ def latest(kind: str, suites: Sequence[str] = (), folder: Path = FOLDER) -> Path
         If there is none.
     """
     found = []
-    for path in sorted(folder.glob("*.json")):
-        if path.stat().st_size == 0:
-            continue
+    # A file without content is the name that a run has claimed.
+    for path in (path for path in folder.glob("*.json") if path.stat().st_size):
         content = read(path)
-        of_suite = not suites or content["suite"] in suites
-        if content["kind"] == kind and content["complete"] and of_suite:
+        if content["suite"] in suites and content["complete"]:
             found.append((content["date"], path.name, path))
     if not found:
-        raise FileNotFoundError(f"{folder}: no complete results of kind {kind!r}")
+        raise FileNotFoundError(f"{folder}: no complete results of {' or '.join(suites)}")
     return max(found)[2]

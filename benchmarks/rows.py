@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.providers import OURS
+from benchmarks.providers import OURS, REFERENCE
 
 Row = dict[str, Any]
 
@@ -15,12 +15,9 @@ def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def timed(
-    rows: Sequence[Row], phase: str, family: str, n: int, *, batch: int = 1, threads: int = 1,
-    **more: Any,
-) -> dict[str, Row]:  # fmt: skip
+def timed(rows: Sequence[Row], phase: str, family: str, n: int, **more: Any) -> dict[str, Row]:
     """The rows of one case by provider, whatever their status."""
-    wanted = {"phase": phase, "family": family, "n": n, "batch": batch, "threads": threads, **more}
+    wanted = {"phase": phase, "family": family, "n": n, "batch": 1, "threads": 1} | more
     return {row["provider"]: row for row in select(rows, what="time", **wanted)}
 
 
@@ -29,28 +26,14 @@ def good(row: Row | None) -> bool:
     return row is not None and row["status"] == "ok"
 
 
-def fastest_peer(by_provider: dict[str, Row], edges: bool = False) -> Row | None:
-    """The fastest row that is not ours; with `edges`, of those that give critical edges."""
-    peers = [
-        row
-        for name, row in by_provider.items()
-        if name not in OURS and good(row) and (row["edges"] or not edges)
-    ]
+def fastest_peer(case: dict[str, Row], edges: Sequence[bool] = (True, False)) -> Row | None:
+    """The fastest row of a peer, of those with critical edges or without or both."""
+    peers = [row for name, row in case.items() if name not in (*OURS, REFERENCE) and good(row)]
+    peers = [row for row in peers if row["edges"] in edges]
     return min(peers, key=lambda row: row["median_s"], default=None)
 
 
 def ratio(theirs: Row, ours: Row) -> tuple[float, float, float]:
-    """How many times faster ours is: of the medians, and the least and most of p20 and p80."""
-    return (
-        theirs["median_s"] / ours["median_s"],
-        theirs["p20_s"] / ours["p80_s"],
-        theirs["p80_s"] / ours["p20_s"],
-    )
-
-
-def cases_of(rows: Sequence[Row], phase: str) -> list[tuple[str, int, int, int, int]]:
-    """(family, n, d, batch, threads) of every case of a phase, in the order of the run."""
-    keys = ("family", "n", "d", "batch", "threads")
-    return list(
-        dict.fromkeys(tuple(r[k] for k in keys) for r in select(rows, what="time", phase=phase))
-    )
+    """How many times longer theirs takes: of the medians, and the least and most of p20 and p80."""
+    pairs = (("median_s", "median_s"), ("p20_s", "p80_s"), ("p80_s", "p20_s"))
+    return tuple(theirs[a] / ours[b] for a, b in pairs)

@@ -14,37 +14,27 @@ LARGEST_SIMPLEX_TREE = 100
 class Truth(Provider):
     """gudhi over Z/2 on the float32 distances; losses and distances in float64."""
 
-    name = "truth"
     package = "gudhi"
     modules = ("gudhi",)
+
+    def call(self, phase: str, array: np.ndarray) -> Call:
+        if phase.startswith(("loss", "surrogate")):
+            # The gradient always comes with it.
+            phase = f"{phase.removesuffix('_backward')}_backward"
+            array = array.astype(np.float64)
+        return super().call(phase, array)
 
     def distances(self, x: np.ndarray) -> Call:
         return Call(lambda: exact_distances(x), lambda D: D)
 
-    def h0(self, D: np.ndarray) -> Call:
-        return self._diagrams(D, 0)
-
-    def h1(self, D: np.ndarray) -> Call:
-        return self._diagrams(D, 1)
-
-    def _diagrams(self, D: np.ndarray, max_dim: int) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         engine = _simplex_tree if D.shape[-1] <= LARGEST_SIMPLEX_TREE else _rips_persistence
         return Call(each(lambda m: engine(m, max_dim), list(D.astype(np.float64))), lambda r: r)
 
-    def loss(self, x: np.ndarray) -> Call:
-        return self._loss(x, "persistence")
-
-    def surrogate(self, x: np.ndarray) -> Call:
-        return self._loss(x, "surrogate")
-
-    loss_backward = loss
-    surrogate_backward = surrogate
-
-    def _loss(self, x: np.ndarray, mode: str) -> Call:
-        from benchmarks.providers.torch_losses import backward_call
+    def loss(self, mode: str):
         from tsloss_fast import reference
 
-        return backward_call(reference.TSLoss(mode), x.astype(np.float64))
+        return reference.TSLoss(mode)
 
 
 def _simplex_tree(D: np.ndarray, max_dim: int) -> Diagrams:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.memory import limit_memory, peak_memory
+from benchmarks.providers import provider_class
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -27,16 +28,38 @@ START_LIMIT_S = 120.0
 FAREWELL_S = 3.0
 
 
-class ProviderFailed(RuntimeError):
+class NoAnswer(RuntimeError):
+    """A provider gave no result; ``status`` is the word that its row has for it."""
+
+    status: str
+
+    def row(self) -> dict[str, str]:
+        """What a row says of it."""
+        return {"status": self.status, "reason": str(self)}
+
+
+class Unavailable(NoAnswer):
+    """The provider cannot be used on this machine."""
+
+    status = "unavailable"
+
+
+class ProviderFailed(NoAnswer):
     """The provider raised an error; it goes on with other cases."""
 
+    status = "failed"
 
-class ProviderStopped(RuntimeError):
+
+class ProviderStopped(NoAnswer):
     """The provider's process is gone: it crashed, or exceeded its time."""
+
+    status = "crashed"
 
 
 class TimeExceeded(ProviderStopped):
     """The provider was stopped because it exceeded its time."""
+
+    status = "exceeded its time"
 
 
 class Worker:
@@ -45,7 +68,7 @@ class Worker:
     Parameters
     ----------
     provider : str
-        Where the provider's class is: ``"module:Class"``.
+        Its name, or where its class is: ``"module:Class"``.
     threads : int
         Threads it may use, set in its environment before it starts.
     memory_gib : float
@@ -138,27 +161,28 @@ class _Server:
     """What can be asked of a provider: one method an operation."""
 
     def __init__(self, provider: str, threads: int) -> None:
-        module, name = provider.split(":")
-        self._module, self._name, self._threads = module, name, threads
+        self._place, self._threads = provider, threads
+        self._warm: set[str] = set()
 
     def start(self) -> dict[str, Any]:
         """Import everything; why the provider cannot be used, and its version."""
-        cls = getattr(importlib.import_module(self._module), self._name)
-        self._provider = cls(self._threads)
+        self._provider = provider_class(self._place)(self._threads)
         reason = self._provider.available()
-        if "torch" in _loaded():
+        if "torch" in sys.modules:
             import torch
 
             torch.set_num_threads(self._threads)
         return {"reason": reason, "version": self._provider.version()}
 
     def warm_up(self, phase: str, array: np.ndarray) -> None:
-        """Run the phase once on something small: what is loaded on first use is loaded then."""
-        getattr(self._provider, phase)(array).run()
+        """Run a new phase once on something small: what is loaded on first use is loaded then."""
+        if phase not in self._warm:
+            self._provider.call(phase, array).run()
+            self._warm.add(phase)
 
     def prepare(self, phase: str, array: np.ndarray) -> dict[str, Any]:
         """Make the phase's call and run it once: its seconds, and its result for the check."""
-        call = getattr(self._provider, phase)(array)
+        call = self._provider.call(phase, array)
         started = time.perf_counter()
         result = call.run()
         seconds = time.perf_counter() - started
@@ -168,7 +192,7 @@ class _Server:
 
     def prepare_others(self, phase: str, arrays: Sequence[np.ndarray]) -> list[Any]:
         """Make the calls that `sample` takes in turn with the first; their results."""
-        calls = [getattr(self._provider, phase)(array) for array in arrays]
+        calls = [self._provider.call(phase, array) for array in arrays]
         self._runs += [call.run for call in calls]
         return [call.read(call.run()) for call in calls]
 
@@ -178,7 +202,7 @@ class _Server:
         self._turn += len(runs)
         if warm_up:
             runs.pop()()
-        # Not tsloss_fast.timing's: a peer's process need not load torch.
+        # Not the package's own `sample`: a peer's process need not load torch.
         started = time.perf_counter()
         for run in runs:
             run()
@@ -186,11 +210,5 @@ class _Server:
 
     def memory(self, phase: str, small: np.ndarray, array: np.ndarray) -> int:
         """Peak bytes of one call, after a small one that loads what the provider needs."""
-        getattr(self._provider, phase)(small).run()
-        return peak_memory(getattr(self._provider, phase)(array).run)
-
-
-def _loaded() -> set[str]:
-    import sys
-
-    return set(sys.modules)
+        self._provider.call(phase, small).run()
+        return peak_memory(self._provider.call(phase, array).run)

@@ -1,4 +1,4 @@
-"""Import paths from before the package had folders: an old name gives the very module of the new.
+"""Import paths from before the package had folders: an old name gives the module of the new one.
 
 `tsloss_fast.loss` and `tsloss_fast.losses.tsloss` are one object, so patches, pickles and
 `isinstance` see no difference. Modules that kept their name are not listed, nor are those below a

@@ -6,30 +6,37 @@ import importlib
 
 from benchmarks.providers.base import Call, Provider
 
+PUBLIC, ENGINE, REFERENCE = "tsloss_fast", "tsloss_fast engine", "reference"
+OURS = (PUBLIC, ENGINE)
+SIMPLEX_TREE, REDZED = "gudhi SimplexTree", "redzed-tda"
+
 # Name on the command line and in the results -> where its class is.
 NAMES = {
-    "tsloss_fast": "benchmarks.providers.ours:TslossFast",
-    "tsloss_fast engine": "benchmarks.providers.ours:Engine",
-    "reference": "benchmarks.providers.reference:Reference",
-    "gudhi SimplexTree": "benchmarks.providers.gudhi:SimplexTree",
-    "gudhi RipsPersistence": "benchmarks.providers.gudhi:RipsPersistence",
-    "gudhi Ripser": "benchmarks.providers.gudhi:InternalRipser",
-    "ripser.py": "benchmarks.providers.ripser_py:RipserPy",
-    "giotto-ph": "benchmarks.providers.giotto_ph:GiottoPh",
-    "redzed-tda": "benchmarks.providers.redzed:Redzed",
-    "torch-topological": "benchmarks.providers.torch_topological:TorchTopological",
-    "oineus": "benchmarks.providers.oineus:Oineus",
-    "persist0-tda": "benchmarks.providers.persist0:Persist0",
-    "SciPy": "benchmarks.providers.scipy:SciPy",
-    "eager PyTorch": "benchmarks.providers.pytorch:EagerPyTorch",
-    "torch.compile": "benchmarks.providers.pytorch:CompiledPyTorch",
+    PUBLIC: "ours:TslossFast",
+    ENGINE: "ours:Engine",
+    REFERENCE: "ours:Reference",
+    SIMPLEX_TREE: "gudhi:SimplexTree",
+    "gudhi RipsPersistence": "gudhi:RipsPersistence",
+    "gudhi Ripser": "gudhi:InternalRipser",
+    "ripser.py": "ripser_py:RipserPy",
+    "giotto-ph": "giotto_ph:GiottoPh",
+    REDZED: "redzed:Redzed",
+    "tda": "tda:Tda",
+    "holos-tda": "holos:Holos",
+    "canns-lib": "canns:Canns",
+    "torch-topological": "torch_topological:TorchTopological",
+    "oineus": "oineus:Oineus",
+    "persist0-tda": "persist0:Persist0",
+    "SciPy": "scipy:SciPy",
+    "eager PyTorch": "pytorch:EagerPyTorch",
+    "torch.compile": "pytorch:CompiledPyTorch",
 }
-OURS = ("tsloss_fast", "tsloss_fast engine")
+NAMES = {name: f"benchmarks.providers.{place}" for name, place in NAMES.items()}
 
 
 def provider_class(name: str) -> type[Provider]:
-    """The class of a provider; importing it imports no peer."""
-    module, cls = NAMES[name].split(":")
+    """The class of a provider, by its name or place; importing it imports no peer."""
+    module, cls = NAMES.get(name, name).split(":")
     return getattr(importlib.import_module(module), cls)
 
 

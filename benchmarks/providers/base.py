@@ -1,20 +1,23 @@
-"""What a provider is: one engine, called through its public functions, one method a phase."""
+"""What a provider is: one engine, called through its public functions."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.cases import PHASES
+if TYPE_CHECKING:
+    from benchmarks.providers.torch_losses import Loss
 
 # Births and deaths of H0 and of H1 of one cloud, each [k, 2].
 Diagrams = dict[int, np.ndarray]
+
+LOSSES = ("loss", "loss_backward")
+SURROGATES = ("surrogate", "surrogate_backward")
 
 
 @dataclass(frozen=True)
@@ -26,23 +29,44 @@ class Call:
 
 
 class Provider:
-    """One engine. A phase it supports is a method of that name (see `benchmarks.cases.PHASES`).
+    """One engine. It names its ``phases`` and has the methods that they need.
 
-    A method takes what it computes on, points ``x`` [B, n, d] or distances ``D`` [B, n, n] in
-    float32, brings it into the form the engine takes best (not timed), and returns a `Call`.
-    Reading gives, for each phase: ``distances`` [B, n, n]; ``h0`` and ``h1`` a list of `Diagrams`;
-    a loss its value; a loss with backward (value, gradient [B, n, d]).
+    ``distances(x)`` and ``diagrams(D, max_dim)`` take points [B, n, d] or distances [B, n, n] in
+    float32, bring them into the form that the engine takes best (not timed), and return a `Call`;
+    ``loss(mode)`` returns a function of points, the mean over their batch.
+    Reading gives distances [B, n, n], or a list of `Diagrams`.
     """
 
-    name: str
     package: str  # the distribution whose version is stated
     modules: tuple[str, ...]  # what has to import
+    phases: tuple[str, ...]
     edges = False  # whether its diagrams come with critical edges
     note = ""  # what a reader of its figures should know
     first_call_limit_s = 0.0  # a longer limit for the first call, for engines that compile
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
+
+    def call(self, phase: str, array: np.ndarray) -> Call:
+        """The call of a phase. A loss reads as its value, with backward as (value, gradient)."""
+        if phase == "distances":
+            return self.distances(array)
+        if phase in ("h0", "h1"):
+            return self.diagrams(array, max_dim=int(phase[1]))
+        from benchmarks.providers.torch_losses import loss_call
+
+        mode, _, backward = phase.partition("_")
+        mode = "persistence" if mode == "loss" else mode
+        return loss_call(self.loss(mode), array, backward=bool(backward))
+
+    def distances(self, x: np.ndarray) -> Call:
+        raise NotImplementedError
+
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
+        raise NotImplementedError
+
+    def loss(self, mode: str) -> Loss:
+        raise NotImplementedError
 
     def available(self) -> str | None:
         """None, or why the provider cannot be used here."""
@@ -56,14 +80,9 @@ class Provider:
     def version(self) -> str:
         """Version of the package."""
         try:
-            return package_version(self.package)
+            return version(self.package)
         except PackageNotFoundError:
             return "not installed"
-
-    @classmethod
-    def phases(cls) -> set[str]:
-        """The phases it supports."""
-        return {phase for phase in PHASES if hasattr(cls, phase)}
 
 
 def diagrams_of_edges(
@@ -81,12 +100,3 @@ def diagrams_of_edges(
 def each(function: Callable[[Any], Any], clouds: Sequence[Any]) -> Callable[[], list[Any]]:
     """A call for engines that take one cloud at a time."""
     return lambda: [function(cloud) for cloud in clouds]
-
-
-def longest_edge(D: np.ndarray, vertices: np.ndarray) -> np.ndarray:
-    """The edge whose length a simplex has: D [n, n], vertices [k, s] -> edges [k, 2]."""
-    size = vertices.shape[1]
-    pairs = [(a, b) for a in range(size) for b in range(a + 1, size)]
-    edges = np.stack([vertices[:, pair] for pair in pairs], axis=1)  # [k, pairs, 2]
-    best = D[edges[..., 0], edges[..., 1]].argmax(axis=1)
-    return edges[np.arange(len(edges)), best]

@@ -10,28 +10,15 @@ from benchmarks.providers.base import Call, Diagrams, Provider, diagrams_of_edge
 class GiottoPh(Provider):
     """gph.ripser_parallel with return_generators: critical edges."""
 
-    name = "giotto-ph"
     package = "giotto-ph"
     modules = ("gph",)
+    phases = ("h0", "h1")
     edges = True
 
-    def h0(self, D: np.ndarray) -> Call:
-        return self._ripser(D, 0)
-
-    def h1(self, D: np.ndarray) -> Call:
-        return self._ripser(D, 1)
-
-    def _ripser(self, D: np.ndarray, max_dim: int) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         from gph import ripser_parallel
 
-        def one(matrix: np.ndarray) -> dict:
-            return ripser_parallel(
-                matrix,
-                maxdim=max_dim,
-                metric="precomputed",
-                n_threads=self.threads,
-                return_generators=True,
-            )
+        options = {"metric": "precomputed", "n_threads": self.threads, "return_generators": True}
 
         def read(result: list) -> list[Diagrams]:
             return [
@@ -39,4 +26,4 @@ class GiottoPh(Provider):
                 for m, r in zip(D, result, strict=True)
             ]
 
-        return Call(each(one, list(D)), read)
+        return Call(each(lambda m: ripser_parallel(m, maxdim=max_dim, **options), list(D)), read)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.providers.base import Call, Provider, diagrams_of_edges, each
+from benchmarks.providers.base import LOSSES, Call, Provider, diagrams_of_edges, each
 
 
 def _generators(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -20,90 +20,58 @@ def _generators(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 class SimplexTree(Provider):
     """RipsComplex, SimplexTree and flag_persistence_generators: critical edges, to dimension 2."""
 
-    name = "gudhi SimplexTree"
     package = "gudhi"
     modules = ("gudhi",)
+    phases = ("h1", *LOSSES)
     edges = True
 
-    def h1(self, D: np.ndarray) -> Call:
-        matrices = list(D.astype(np.float64))
-
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         def read(result: list) -> list:
             return [diagrams_of_edges(m, *edges) for m, edges in zip(D, result, strict=True)]
 
-        return Call(each(_generators, matrices), read)
+        return Call(each(_generators, list(D.astype(np.float64))), read)
 
-    def loss(self, x: np.ndarray) -> Call:
-        return self._loss(x, backward=False)
+    def loss(self, mode: str):
+        from benchmarks.providers.torch_losses import loss_of_edges
 
-    def loss_backward(self, x: np.ndarray) -> Call:
-        return self._loss(x, backward=True)
-
-    def _loss(self, x: np.ndarray, backward: bool) -> Call:
-        from benchmarks.providers.torch_losses import (
-            backward_call,
-            forward_call,
-            loss_of_edges,
-            mean_over_batch,
-        )
-
-        loss = mean_over_batch(loss_of_edges(lambda D: _generators(D.astype(np.float64))))
-        return (backward_call if backward else forward_call)(loss, x)
+        return loss_of_edges(lambda D: _generators(D.astype(np.float64)))
 
 
 class RipsPersistence(Provider):
     """gudhi.sklearn.RipsPersistence: gudhi's own choice of engine, values without edges."""
 
-    name = "gudhi RipsPersistence"
     package = "gudhi"
     modules = ("gudhi", "sklearn")
+    phases = ("h0", "h1")
 
-    def h0(self, D: np.ndarray) -> Call:
-        return self._transform(D, [0])
-
-    def h1(self, D: np.ndarray) -> Call:
-        return self._transform(D, [0, 1])
-
-    def _transform(self, D: np.ndarray, dimensions: list[int]) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         from gudhi.sklearn.rips_persistence import RipsPersistence as Estimator
 
-        matrices = list(D.astype(np.float64))
-        estimator = Estimator(
-            dimensions,
-            input_type="full distance matrix",
-            homology_coeff_field=2,
-            n_jobs=self.threads,
-        ).fit(matrices)
+        matrices, dimensions = list(D.astype(np.float64)), list(range(max_dim + 1))
+        options = {"input_type": "full distance matrix", "homology_coeff_field": 2}
+        estimator = Estimator(dimensions, n_jobs=self.threads, **options).fit(matrices)
         return Call(
             lambda: estimator.transform(matrices),
-            lambda result: [dict(zip(dimensions, cloud, strict=True)) for cloud in result],
+            lambda result: [dict(enumerate(cloud)) for cloud in result],
         )
 
 
 class InternalRipser(Provider):
     """The fork of Ripser that RipsPersistence calls, without the estimator around it."""
 
-    name = "gudhi Ripser"
     package = "gudhi"
     modules = ("gudhi._ripser_ext",)
+    phases = ("h0", "h1")
     note = "a private function of gudhi: no public one is as quick to call; values without edges"
 
-    def h0(self, D: np.ndarray) -> Call:
-        return self._ripser(D, 0)
-
-    def h1(self, D: np.ndarray) -> Call:
-        return self._ripser(D, 1)
-
-    def _ripser(self, D: np.ndarray, max_dim: int) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         from gudhi._ripser_ext import _full
 
-        matrices = list(D.astype(np.float64))
+        options = {"max_dimension": max_dim, "homology_coeff_field": 2}
 
         def one(matrix: np.ndarray) -> list:
             # RipsPersistence's own threshold, beyond which nothing happens.
-            radius = matrix.max(-1).min()
-            return _full(
-                matrix, max_dimension=max_dim, max_edge_length=radius, homology_coeff_field=2
-            )
+            return _full(matrix, max_edge_length=matrix.max(-1).min(), **options)
 
+        matrices = list(D.astype(np.float64))
         return Call(each(one, matrices), lambda result: [dict(enumerate(c)) for c in result])

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.providers.base import Call, Diagrams, Provider, diagrams_of_edges, each
+from benchmarks.providers.base import LOSSES, Call, Diagrams, Provider, diagrams_of_edges, each
 
 
 class Oineus(Provider):
     """vr_filtration with critical edges, reduced; the diagram by indices gives the edges."""
 
-    name = "oineus"
     package = "oineus"
     modules = ("oineus",)
+    phases = ("h0", "h1", *LOSSES)
     edges = True
 
-    def h0(self, D: np.ndarray) -> Call:
-        return self._reduce(D, 0)
-
-    def h1(self, D: np.ndarray) -> Call:
-        return self._reduce(D, 1)
-
-    def _reduce(self, D: np.ndarray, max_dim: int) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         import oineus
 
         def one(matrix: np.ndarray) -> list[np.ndarray]:
@@ -50,31 +44,20 @@ class Oineus(Provider):
 
         return Call(each(one, list(D.astype(np.float64))), read)
 
-    def loss(self, x: np.ndarray) -> Call:
-        return self._loss(x, backward=False)
-
-    def loss_backward(self, x: np.ndarray) -> Call:
-        return self._loss(x, backward=True)
-
-    def _loss(self, x: np.ndarray, backward: bool) -> Call:
+    def loss(self, mode: str):
         import oineus.diff
         import torch
 
-        from benchmarks.providers.torch_losses import (
-            backward_call,
-            forward_call,
-            loss_of_lifetimes,
-            mean_over_batch,
-        )
+        from benchmarks.providers.torch_losses import loss_of_lifetimes, mean_over_batch
+
+        threads = {"n_threads": self.threads}
 
         def one(cloud):
             # From points it takes a few dozen dimensions at most.
             D = torch.cdist(cloud, cloud)
-            filtration = oineus.diff.vr_filtration(
-                D, from_pwdists=True, max_dim=2, n_threads=self.threads
-            )
-            diagrams = oineus.diff.persistence_diagram(filtration, n_threads=self.threads)
+            filtration = oineus.diff.vr_filtration(D, from_pwdists=True, max_dim=2, **threads)
+            diagrams = oineus.diff.persistence_diagram(filtration, **threads)
             h0, h1 = diagrams[0], diagrams[1]
             return loss_of_lifetimes(h0[:, 1] - h0[:, 0], h1[:, 1] - h1[:, 0], len(cloud))
 
-        return (backward_call if backward else forward_call)(mean_over_batch(one), x)
+        return mean_over_batch(one)

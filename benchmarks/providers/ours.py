@@ -1,4 +1,4 @@
-"""tsloss_fast twice: its public functions on tensors, and the engine's calls on arrays."""
+"""tsloss_fast: its public functions, the engine's calls on arrays, and its reference."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from types import ModuleType
 
 import numpy as np
 
-from benchmarks.providers.base import Call, Diagrams, Provider, diagrams_of_edges
+from benchmarks.providers.base import (
+    LOSSES,
+    SURROGATES,
+    Call,
+    Diagrams,
+    Provider,
+    diagrams_of_edges,
+)
 
 
 def _diagrams(result: tuple) -> list[Diagrams]:
@@ -17,14 +24,19 @@ def _diagrams(result: tuple) -> list[Diagrams]:
     ]
 
 
-class TensorFunctions(Provider):
-    """The public functions on tensors, which the package and its reference both have."""
+class TslossFast(Provider):
+    """The functions that users call: checks, tensors and gradients included."""
 
+    package = "tsloss-fast"
+    modules = ("tsloss_fast",)
+    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES)
     edges = True
 
     def api(self) -> ModuleType:
         """The module that has the functions."""
-        raise NotImplementedError
+        import tsloss_fast
+
+        return tsloss_fast
 
     def distances(self, x: np.ndarray) -> Call:
         import torch
@@ -32,55 +44,35 @@ class TensorFunctions(Provider):
         api, points = self.api(), torch.from_numpy(x)
         return Call(lambda: api.pairwise_distances(points), lambda D: D.numpy())
 
-    def h0(self, D: np.ndarray) -> Call:
-        return self._persistence(D, 0)
-
-    def h1(self, D: np.ndarray) -> Call:
-        return self._persistence(D, 1)
-
-    def _persistence(self, D: np.ndarray, max_dim: int) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         import torch
 
         api, matrix = self.api(), torch.from_numpy(D)
         return Call(lambda: api.rips_persistence(matrix, max_dim, "precomputed"), _diagrams)
 
-    def loss(self, x: np.ndarray) -> Call:
-        return self._loss("persistence", x, backward=False)
-
-    def loss_backward(self, x: np.ndarray) -> Call:
-        return self._loss("persistence", x, backward=True)
-
-    def surrogate(self, x: np.ndarray) -> Call:
-        return self._loss("surrogate", x, backward=False)
-
-    def surrogate_backward(self, x: np.ndarray) -> Call:
-        return self._loss("surrogate", x, backward=True)
-
-    def _loss(self, mode: str, x: np.ndarray, backward: bool) -> Call:
-        from benchmarks.providers.torch_losses import backward_call, forward_call
-
-        return (backward_call if backward else forward_call)(self.api().TSLoss(mode), x)
+    def loss(self, mode: str):
+        return self.api().TSLoss(mode)
 
 
-class TslossFast(TensorFunctions):
-    """The functions that users call: checks, tensors and gradients included."""
+class Reference(TslossFast):
+    """The specification, and what TSLoss was before: gudhi, with lengths gathered in PyTorch."""
 
-    name = "tsloss_fast"
-    package = "tsloss-fast"
-    modules = ("tsloss_fast",)
+    package = "gudhi"
+    modules = ("tsloss_fast", "gudhi")
+    note = "tsloss_fast.reference: eager PyTorch with gudhi's SimplexTree; gudhi's version is given"
 
     def api(self) -> ModuleType:
-        import tsloss_fast
+        from tsloss_fast import reference
 
-        return tsloss_fast
+        return reference
 
 
 class Engine(Provider):
     """The compiled module on NumPy arrays: critical edges as integers, as the peers give them."""
 
-    name = "tsloss_fast engine"
     package = "tsloss-fast"
     modules = ("tsloss_fast",)
+    phases = ("distances", "h0", "h1")
     edges = True
     note = "arrays in, critical edges out: what the other engines' calls do"
 
@@ -89,16 +81,14 @@ class Engine(Provider):
 
         return Call(lambda: _C.distances(x, threads=self.threads), lambda D: D)
 
-    def h0(self, D: np.ndarray) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         from tsloss_fast import _C
 
-        return Call(
-            lambda: _C.h0(D, threads=self.threads),
-            lambda h0: [diagrams_of_edges(m, b[:, 1:]) for m, b in zip(D, h0, strict=True)],
-        )
-
-    def h1(self, D: np.ndarray) -> Call:
-        from tsloss_fast import _C
+        if max_dim == 0:
+            return Call(
+                lambda: _C.h0(D, threads=self.threads),
+                lambda h0: [diagrams_of_edges(m, b[:, 1:]) for m, b in zip(D, h0, strict=True)],
+            )
 
         def read(result: tuple[np.ndarray, np.ndarray]) -> list[Diagrams]:
             return [
@@ -107,3 +97,38 @@ class Engine(Provider):
             ]
 
         return Call(lambda: _C.h1(D, threads=self.threads), read)
+
+
+class FromPoints(Engine):
+    """The engine and the losses, all from points: at n = 20,000 distances are better not sent."""
+
+    phases = ("distances", "h0", "h1", "loss_backward", "surrogate_backward")
+
+    def call(self, phase: str, array: np.ndarray) -> Call:
+        if phase == "h0_agrees":
+            return Call(lambda: self.h0_agrees(array), bool)
+        return super().call(phase, array)
+
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
+        return super().diagrams(self._distances_of(D), max_dim)
+
+    def h0_agrees(self, x: np.ndarray) -> bool:
+        """Whether H0's lengths are those of persist0-tda, another engine."""
+        import persist0
+
+        D = self._distances_of(x)
+        i, j = persist0.h0_batched(D)[0].astype(np.int64).T
+        call = super().diagrams(D, 0)
+        (ours,) = call.read(call.run())
+        return np.array_equal(np.sort(D[0, i, j]), np.sort(ours[0][:, 1]))
+
+    def loss(self, mode: str):
+        return TslossFast(self.threads).loss(mode)
+
+    def _distances_of(self, x: np.ndarray) -> np.ndarray:
+        """The distances, kept for the next call on the same points."""
+        points, D = getattr(self, "_last", (None, None))
+        if points is None or not np.array_equal(points, x):
+            D = self.distances(x).run()
+            self._last = x, D
+        return D

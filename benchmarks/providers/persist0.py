@@ -10,13 +10,13 @@ from benchmarks.providers.base import Call, Provider, diagrams_of_edges
 class Persist0(Provider):
     """persist0.h0_batched: death edges of H0. H1 is on its list, not in it."""
 
-    name = "persist0-tda"
     package = "persist0-tda"
     modules = ("persist0",)
+    phases = ("h0",)
     edges = True
     note = "H0 alone; its GPU kernel is not reachable from Python"
 
-    def h0(self, D: np.ndarray) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         import persist0
 
         return Call(

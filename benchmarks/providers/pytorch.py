@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.providers.base import Call, Provider
+from benchmarks.providers.base import SURROGATES, Call, Provider
 
 
 class EagerPyTorch(Provider):
     """torch.cdist with its defaults, and the surrogate on top of it."""
 
-    name = "eager PyTorch"
     package = "torch"
     modules = ("torch",)
+    phases = ("distances", *SURROGATES)
     note = "above 25 points torch.cdist multiplies matrices, which loses near-duplicate rows"
 
     def distances(self, x: np.ndarray) -> Call:
@@ -21,41 +21,22 @@ class EagerPyTorch(Provider):
         points = torch.from_numpy(x)
         return Call(lambda: torch.cdist(points, points), lambda D: D.numpy())
 
-    def surrogate(self, x: np.ndarray) -> Call:
-        from benchmarks.providers.torch_losses import forward_call, surrogate
+    def loss(self, mode: str):
+        from benchmarks.providers.torch_losses import surrogate
 
-        return forward_call(surrogate, x)
-
-    def surrogate_backward(self, x: np.ndarray) -> Call:
-        from benchmarks.providers.torch_losses import backward_call, surrogate
-
-        return backward_call(surrogate, x)
+        return surrogate
 
 
-class CompiledPyTorch(Provider):
+class CompiledPyTorch(EagerPyTorch):
     """The same surrogate under torch.compile, compiled for its shape."""
 
-    name = "torch.compile"
-    package = "torch"
-    modules = ("torch",)
+    phases = SURROGATES
     first_call_limit_s = 120.0
     note = "compiled for each shape before it is timed"
 
-    def surrogate(self, x: np.ndarray) -> Call:
-        from benchmarks.providers.torch_losses import forward_call
-
-        return forward_call(self._compiled(), x)
-
-    def surrogate_backward(self, x: np.ndarray) -> Call:
-        from benchmarks.providers.torch_losses import backward_call
-
-        return backward_call(self._compiled(), x)
-
-    def _compiled(self):
+    def loss(self, mode: str):
         import torch
-
-        from benchmarks.providers.torch_losses import surrogate
 
         # One frame is compiled for every size; the default limit of 8 would fall back silently.
         torch._dynamo.reset()
-        return torch.compile(surrogate, dynamic=False, fullgraph=True)
+        return torch.compile(super().loss(mode), dynamic=False, fullgraph=True)

@@ -10,9 +10,9 @@ from benchmarks.providers.base import Call, Diagrams, Provider, diagrams_of_edge
 class SciPy(Provider):
     """pdist, and csgraph.minimum_spanning_tree on the dense matrix."""
 
-    name = "SciPy"
     package = "scipy"
     modules = ("scipy.sparse.csgraph", "scipy.spatial.distance")
+    phases = ("distances", "h0")
     edges = True
     note = "reads a distance of 0 as no edge, so it is no H0 engine for coincident points"
 
@@ -21,7 +21,7 @@ class SciPy(Provider):
 
         return Call(each(lambda c: squareform(pdist(c)), list(x.astype(np.float64))), np.stack)
 
-    def h0(self, D: np.ndarray) -> Call:
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         from scipy.sparse.csgraph import minimum_spanning_tree
 
         def read(trees: list) -> list[Diagrams]:

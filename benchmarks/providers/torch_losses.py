@@ -13,14 +13,8 @@ from benchmarks.providers.base import Call
 Loss = Callable[[Tensor], Tensor]
 
 
-def forward_call(loss: Loss, x: np.ndarray) -> Call:
-    """The loss of points [B, n, d], as in training: the graph for backward is built."""
-    prompt = torch.from_numpy(x).clone().requires_grad_()
-    return Call(lambda: loss(prompt), lambda value: float(value.detach()))
-
-
-def backward_call(loss: Loss, x: np.ndarray) -> Call:
-    """The loss of points [B, n, d] and its gradient."""
+def loss_call(loss: Loss, x: np.ndarray, backward: bool) -> Call:
+    """The loss of points [B, n, d] as in training, with its gradient if asked."""
     prompt = torch.from_numpy(x).clone().requires_grad_()
 
     def run() -> tuple[Tensor, Tensor]:
@@ -29,6 +23,8 @@ def backward_call(loss: Loss, x: np.ndarray) -> Call:
         value.backward()
         return value, prompt.grad
 
+    if not backward:
+        return Call(lambda: loss(prompt), lambda value: float(value.detach()))
     return Call(run, lambda result: (float(result[0].detach()), result[1].numpy().copy()))
 
 
@@ -43,7 +39,7 @@ def loss_of_lifetimes(h0: Tensor, h1: Tensor, n: int) -> Tensor:
 
 
 def loss_of_edges(edges_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> Loss:
-    """TSLoss of one cloud by an engine that gives critical edges, lengths gathered from cdist.
+    """TSLoss of a batch by an engine that gives critical edges, lengths gathered from cdist.
 
     ``edges_of`` takes D [n, n] and returns H0's death edges [n - 1, 2] and H1's edges [k, 4].
     """
@@ -54,7 +50,7 @@ def loss_of_edges(edges_of: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]
         i, j, k, m = h1.unbind(1)
         return loss_of_lifetimes(D[h0[:, 0], h0[:, 1]], D[k, m] - D[i, j], len(x))
 
-    return loss
+    return mean_over_batch(loss)
 
 
 def surrogate(x: Tensor, tau: float = 1.0, alpha: float = 10.0) -> Tensor:

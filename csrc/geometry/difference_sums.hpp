@@ -25,8 +25,8 @@ T excess(T length, T squares, T share) {
 template <class T>
 class DifferenceSums {
  public:
-  // Writes grad_x [n, d] for the cloud x [n, d], its distances D [n, n] and symmetric weights w [n,
-  // n]; the weights have a zero diagonal and are overwritten.
+  // Writes grad_x [n, d] for the cloud x [n, d], its distances D [n, n] and symmetric weights
+  // w [n, n]; the weights have a zero diagonal and are overwritten.
   void write(const T* x, const T* D, T* w, std::size_t n, std::size_t d, T* grad_x, Isa isa);
 
  private:

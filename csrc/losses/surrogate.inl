@@ -138,8 +138,8 @@ class Surrogate {
     }
   }
 
-  // The variance of s_i = -tau log sum_j exp(-D_ij / tau), where the row's minimum stands before
-  // the logarithm against underflow.
+  // The variance of s_i = -tau log sum_j exp(-D_ij / tau). The row's minimum is taken out of the
+  // logarithm, because the exponentials would underflow.
   double h0_term() {
     const auto count = static_cast<double>(n_);
     soft_minimum_mean_ = 0;
@@ -230,8 +230,8 @@ void Surrogate<T>::find_weights(T* weights) {
     for_row(i, [&](std::size_t j, std::size_t width) {
       const Vector<T> D = distances(i, j, width);
       Vector<T> gradient = by_far * far(D, j) - by_near * near(D, j);
-      // delta = sum w D with w the softmax of -alpha D, so d delta / d D = w (1 - alpha (D -
-      // delta)).
+      // delta = sum w D, where w is the softmax of -alpha D, so
+      // d delta / d D = w (1 - alpha (D - delta)).
       add_product(gradient, by_delta * low(D, j), every(T{1}) - alpha() * beyond(D, delta_));
       add_product(gradient, -by_zeta * high(D, j), every(T{1}) + alpha() * beyond(D, zeta_));
       add_product(gradient, memory_.row_gradients[i], soft(memory_.nearest[i], D, j));

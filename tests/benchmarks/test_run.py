@@ -8,10 +8,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks import cases, plans, results, run
+from benchmarks import cases, harness, plans, results, run
 from benchmarks.cases import Case, points
+from benchmarks.harness import Bench, Side, goes_on, samples_for, takes_part
 from benchmarks.providers import NAMES
-from benchmarks.run import Bench, Side, choose, samples_for, takes_part
+from benchmarks.run import choose
 from benchmarks.truth import Truth
 from benchmarks.worker import ProviderFailed, ProviderStopped, TimeExceeded, Worker
 
@@ -34,12 +35,12 @@ def fakes(monkeypatch):
 
 
 def suite(*timed, memory=(), **changes):
-    limits = {"limit_s": 3.0, "truth_limit_s": 60.0, "budget_s": 0.01} | changes
-    return plans.Suite("tiny", tuple(timed), tuple(memory), **limits)
+    limits = {"limit_s": 3.0, "truth_limit_s": 60.0, "budget_s": 0.01, "memory_gib": 0.0}
+    return plans.Suite("tiny", tuple(timed), tuple(memory), **(limits | changes))
 
 
-def measure(case, names, memory_gib=0.0, **changes):
-    bench = Bench(suite(case, **changes), names, memory_gib)
+def measure(case, names, **changes):
+    bench = Bench(suite(case, **changes), names)
     try:
         return {row["provider"]: row for row in bench.measure(case)}
     finally:
@@ -94,7 +95,7 @@ def test_a_worker_takes_its_inputs_in_turn():
 
 
 def test_who_gave_up_is_not_asked_for_more(fakes):
-    bench = Bench(suite(limit_s=1.0), ["Slow"], 0.0)
+    bench = Bench(suite(limit_s=1.0), ["Slow"])
     try:
         first, second = (bench.measure(Case("h1", "gaussian", n, 8))[0] for n in (12, 13))
     finally:
@@ -108,14 +109,14 @@ class HerePool:
     """Answers as the truth's process would, without one."""
 
     def ask(self, name, threads, operation, phase, array, limit_s):
-        call = getattr(Truth(), phase)(array)
+        call = Truth().call(phase, array)
         return {"result": call.read(call.run())}
 
 
 def test_a_wrong_gradient_is_no_matter_of_rounding():
     case = Case("loss_backward", "gaussian", 12, 8)
     x = points("gaussian", 12, 8)
-    bench = Bench(suite(case), [], 0.0)
+    bench = Bench(suite(case), [])
     bench.pool = HerePool()
     truth = bench.pool.ask("truth", 1, "prepare", "loss", x, limit_s=1)["result"]
     for factor, status in ((1.0, "ok"), (1.1, "disagrees")):
@@ -126,14 +127,14 @@ def test_a_wrong_gradient_is_no_matter_of_rounding():
 
 
 def test_where_gudhi_does_not_finish_nothing_is_timed_unchecked(fakes, monkeypatch):
-    monkeypatch.setattr(run, "TRUTH", "fake_providers:Slow")
+    monkeypatch.setattr(harness, "TRUTH", "fake_providers:Slow")
     row = measure(SMALL, ["Right"], truth_limit_s=0.5)["Right"]
     assert row["status"] == "not checked"
     assert "gudhi: no answer in 0.5 s" in row["reason"]
 
 
 def test_memory_is_limited_and_measured(fakes):
-    bench = Bench(suite(), ["Eating", "Hungry"], memory_gib=8.0)
+    bench = Bench(suite(memory_gib=8.0), ["Eating", "Hungry"])
     try:
         eating, hungry = bench.memory(Case("h1", "gaussian", 12, 8))
     finally:
@@ -148,8 +149,8 @@ def test_a_worker_goes_on_after_an_error():
     try:
         worker.ask("start", limit_s=60)
         D = np.zeros((1, 5, 5), dtype=np.float32)
-        with pytest.raises(ProviderFailed, match="AttributeError"):
-            worker.ask("memory", "no_phase", D, D, limit_s=60)
+        with pytest.raises(ProviderFailed, match="NotImplementedError"):
+            worker.ask("memory", "distances", D, D, limit_s=60)
         assert worker.ask("memory", "h1", D, D, limit_s=60) < 2**22
     finally:
         worker.stop()
@@ -180,17 +181,23 @@ def test_slow_sides_take_part_evenly(samples):
 
 
 def arguments(**changes):
-    nothing = {"phase": None, "family": None, "n": None, "threads": 1}
-    return argparse.Namespace(**(nothing | {"no_time": False, "no_memory": False} | changes))
+    nothing = {"what": None, "phase": None, "family": None, "n": None, "threads": 1}
+    nothing |= {"step_rounds": 5}
+    return argparse.Namespace(**(nothing | changes))
 
 
 def test_selection():
-    timed, weighed = choose(plans.quick(), arguments(phase=["h1"], n=[100], family=["gaussian"]))
+    timed, weighed, rounds = choose(
+        plans.quick(), arguments(phase=["h1"], n=[100], family=["gaussian"])
+    )
     assert {(c.phase, c.n, c.family) for c in timed} == {("h1", 100, "gaussian")}
     assert {c.threads for c in timed} == {1, 2}
-    assert weighed == []
-    timed, _ = choose(plans.quick(), arguments(threads=4))
+    assert (weighed, rounds) == ([], 0)
+    timed, weighed, rounds = choose(plans.quick(), arguments(threads=4))
     assert {c.threads for c in timed} == {2, 4}
+    assert rounds == 5
+    chosen = choose(plans.quick(), arguments(what=["memory"]))
+    assert chosen == ([], list(plans.quick().memory), 0)
 
 
 def test_command_writes_a_new_file_each_time(tmp_path, capsys):
@@ -207,7 +214,7 @@ def test_command_writes_a_new_file_each_time(tmp_path, capsys):
     assert content["providers"]["gudhi SimplexTree"]["version"] != "not asked"
     assert "gudhi SimplexTree" in capsys.readouterr().out
     with pytest.raises(FileNotFoundError):
-        results.latest("bench", ("quick", "full"), tmp_path)
+        results.latest("quick", "full", folder=tmp_path)
 
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
@@ -225,6 +232,40 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
     content = json.loads(file.read_text())
     assert content["complete"] is False
     assert len(content["rows"]) == 1
+
+
+@pytest.mark.parametrize("phase", ["distances", "h0", "h1", "loss_backward", "surrogate_backward"])
+def test_growth_measures_each_path(phase):
+    bench = Bench(replace(plans.growth(), limit_s=60.0, memory_gib=0.0), [])
+    rows = []
+    for n in (5, 21):
+        rows += bench.growth(Case(phase, "gaussian", n, 7), rows)
+    assert [(row["n"], row["status"]) for row in rows] == [(5, "ok"), (21, "ok")], rows
+    assert all(row["median_s"] > 0 and row["peak_bytes"] >= 0 for row in rows)
+
+
+def test_growth_stops_a_path_before_the_limit():
+    def grown(*seconds):
+        case = Case("h1", "gaussian", 1).as_dict()
+        sizes = zip((100, 200), seconds, strict=False)
+        return [case | {"n": n, "median_s": s, "status": "ok"} for n, s in sizes]
+
+    assert goes_on(grown(1.0), 200, 0.5)
+    assert goes_on(grown(0.1, 0.4), 400, 2.0)
+    assert not goes_on(grown(0.1, 0.8), 400, 2.0)
+    bench = Bench(replace(plans.growth(), limit_s=2.0), [])
+    rows = grown(0.1, 0.8)
+    (last,) = bench.growth(Case("h1", "gaussian", 400), rows)
+    assert (last["status"], last["reason"]) == ("not tried", "by its growth over 2 s")
+    assert bench.growth(Case("h1", "gaussian", 800), [*rows, last]) == []
+
+
+def test_h0_that_differs_from_another_engine_is_not_a_figure(monkeypatch):
+    bench = Bench(plans.growth(), [])
+    monkeypatch.setattr(harness, "FROM_POINTS", "fake_providers:WrongH0")
+    (row,) = bench.growth(Case("h0", "gaussian", 12, 7), [])
+    assert (row["status"], row["reason"]) == ("failed", "H0 differs from persist0-tda's")
+    assert "median_s" not in row
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,20 @@ def test_a_wrong_loss_is_told(capsys, monkeypatch):
     assert stdout.count("off by 1.0e-05") == 2
 
 
+def test_a_loss_of_nan_is_told_also_where_the_first_cloud_is_right(capsys, monkeypatch):
+    first = 0.02 * torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
+
+    class Wrong(bench.TSLoss):
+        def forward(self, prompt):
+            right = torch.allclose(prompt.float(), first)
+            return super().forward(prompt) * (1.0 if right else float("nan"))
+
+    monkeypatch.setattr(bench, "TSLoss", Wrong)
+    status, stdout, _ = run(capsys, "--sizes", 9, "--dim", 5)
+    assert status == 1
+    assert stdout.count("off by nan") == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,15 +1,22 @@
 """The Python blocks of README.md and docs/ run as they stand, each page from its top.
 
+Commands are right up to the model that they would load, paths exist, and the site needs no network.
 ``<!-- needs: a, b -->`` before a block names packages without which it is skipped, and
 ``<!-- not run: why -->`` a block that stands for something larger.
 """
 
 import importlib.util
+import json
 import re
+import shlex
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tsloss_fast import cli
+from tsloss_fast.cli.output import EXIT_USAGE
+from tsloss_fast.tuning.tasks import larger_number
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -18,6 +25,7 @@ BLOCK = re.compile(
     r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$",
     flags=re.MULTILINE | re.DOTALL,
 )
+SHELL_BLOCK = re.compile(r"^```bash\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 PAGES_WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
 
 
@@ -68,3 +76,65 @@ def test_marked_blocks_are_left_out(tmp_path):
     left_out = []
     run_page(page, left_out)
     assert left_out == [(2, "a model"), (6, "no_such_package not installed")]
+
+
+def commands(name):
+    """The arguments of each `tsloss-fast NAME` that stands in a shell block of a page."""
+    blocks = [block for page in PAGES for block in SHELL_BLOCK.findall(page.read_text())]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines if "tsloss-fast" in line]
+    return [argv[2:] for argv in words if argv[:2] == ["tsloss-fast", name]]
+
+
+@pytest.mark.parametrize("argv", commands("tune"), ids=" ".join)
+def test_a_tune_command_is_right_up_to_its_model(argv, tmp_path, monkeypatch, capsys):
+    """Its data are there, its settings fit, and it says where it writes."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("tqdm")
+    monkeypatch.chdir(ROOT)
+    assert "--out" in argv
+    status = cli.main(["tune", *argv, "--out", str(tmp_path / "run"), "--model", "./no-model"])
+    assert status == EXIT_USAGE
+    assert capsys.readouterr().err == "tsloss-fast: error: model: no such folder: ./no-model\n"
+
+
+@pytest.mark.parametrize("argv", commands("analyze"), ids=" ".join)
+def test_an_analyze_command_is_right_up_to_its_run(argv, tmp_path, monkeypatch, capsys):
+    for package in ("matplotlib", "safetensors", "scipy", "tqdm"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["analyze", *argv]) == EXIT_USAGE
+    assert "runs/first" in capsys.readouterr().err
+
+
+def test_the_commands_are_found():
+    assert len(commands("tune")) >= 3
+    assert len(commands("analyze")) >= 3
+
+
+def test_the_sample_data_are_the_projects_own_task():
+    lines = (ROOT / "examples" / "data" / "train.jsonl").read_text().splitlines()
+    expected = [{"question": e.question, "answer": e.answer} for e in larger_number(96, seed=0)]
+    assert [json.loads(line) for line in lines] == expected
+
+
+def test_the_site_searches_from_disk_without_a_network():
+    """What the search needs from file:// is the theme's plugin, and a worker that lies here."""
+    config = (ROOT / "mkdocs.yml").read_text()
+    assert re.search(r"^plugins:\n(  .*\n)*?  - search\n  - offline\n", config, re.MULTILINE)
+    (polyfill,) = re.findall(r"polyfills: \[(.*)\]", config)
+    assert "iframe-worker" in polyfill
+    assert "IFrameWorker" in (ROOT / "docs" / polyfill).read_text()
+
+
+PATH = re.compile(r"`((?:[\w.]+/)+[\w.]*)`")
+# A path may be given from the root, or from the folder that the sentence is about.
+FOLDERS = [ROOT, ROOT / "tsloss_fast", ROOT / "tsloss_fast" / "_engine", ROOT / "csrc"]
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "csrc/README.md"])
+def test_the_paths_of_a_page_exist(page):
+    paths = [path for path in PATH.findall((ROOT / page).read_text()) if "NAME" not in path]
+    missing = [path for path in paths if not any((folder / path).exists() for folder in FOLDERS)]
+    assert len(paths) > 10
+    assert missing == []

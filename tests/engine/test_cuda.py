@@ -33,8 +33,8 @@ def through_kernels(monkeypatch):
     for op, kernel in KERNELS.items():
         monkeypatch.setitem(op._backend_fns, "cpu", kernel)
     monkeypatch.setattr(ops, "fuses_persistence_loss", lambda x: False)
-    # Nor may eager calls go to the engine without its operators.
-    monkeypatch.setattr(ops, "is_plain", lambda x: False)
+    # Nor may eager calls go to the engine without its operators, but to the kernels without theirs.
+    monkeypatch.setattr(ops, "is_plain", lambda x, on="cpu": on == "cuda" and IS_PLAIN(x))
 
 
 def points(family="gaussian", n=17, d=5, B=2, dtype=torch.float32):
@@ -291,6 +291,20 @@ class TestOnTheDevice:
             graph.replay()
             expected = self.forward_and_backward(call, x)
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+    @pytest.mark.parametrize("options", [("surrogate",), ("persistence", 1.0, 1.0, 0.0)], ids=str)
+    @pytest.mark.parametrize("shape", [(20, 5), (100, 40), (3, 30, 8)], ids=str)
+    def test_a_graphed_loss_is_the_eager_loss(self, options, shape):
+        loss, prompt = TSLoss(*options), torch.nn.Parameter(torch.randn(*shape, device="cuda"))
+        graphed = loss.graphed(prompt)
+        for lambda_ts in (1.0, 1.0, 0.5):
+            loss.lambda_ts = lambda_ts
+            with torch.no_grad():
+                prompt.normal_()
+            prompt.grad = None
+            found = graphed().clone(), prompt.grad
+            expected = self.forward_and_backward(loss, prompt)
+            close([part.cpu() for part in found], [p.cpu().double() for p in expected], 1e-6)
 
     def test_h1_in_a_cuda_graph_is_a_clear_error(self):
         x = points().cuda()

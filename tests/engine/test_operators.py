@@ -114,6 +114,22 @@ def test_gradcheck_first_and_second(name, index):
     assert gradgradcheck(named(name), args)
 
 
+def test_the_second_derivative_of_distances_ignores_autocast():
+    """Its backward takes matrix products, which autocast rounds to bfloat16."""
+    x = batch(n=9, d=8, dtype=torch.float32)
+    slopes = torch.randn(2, 9, 9)
+
+    def second():
+        D = ops.pairwise_distances(x)
+        (slope,) = torch.autograd.grad((slopes * D).sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), x)[0]
+
+    expected = second()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = second()
+    assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("index", range(3))
 def test_gradcheck_losses(index):
     """Of the first output; the others have no gradient. Without the detached scalings."""

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 
+import sass
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
@@ -48,18 +49,18 @@ def distance_cases():
     """The kernels of direct distances."""
     found = {}
     for total, name, wide in widened():
-        tile, share = direct.tile_options(total), direct.share_options(total)
+        tile, share = direct.direct_options(total), direct.sum_options(total)
+        join = direct.store_options(total)
         pointers = {"x": name, "D": wide}
         halves = {"x": name, "partial": wide}
         found[f"direct-{name}"] = (direct._direct_kernel, pointers, tile, {})
         found[f"share-{name}"] = (direct._share_kernel, halves, share, {})
-        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, tile, {})
+        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, join, {})
     return found
 
 
 def product_cases():
     """The kernels of distances by a product, which has one dtype whatever the points have."""
-    tile = {"TILE": product.TILE, **direct.tile_options(torch.float32)}
     found = {
         "product": (
             product._product_kernel,
@@ -77,7 +78,7 @@ def product_cases():
         mean = {"x": name, "mean": wide}
         found[f"mean-{name}"] = (product._mean_kernel, mean, product.MEAN_BLOCKS, {})
         found[f"centre-{name}"] = (product._centre_kernel, rows, size, {})
-        found[f"anew-{name}"] = (product._anew_kernel, anew, tile, {})
+        found[f"anew-{name}"] = (product._anew_kernel, anew, product.anew_options(), {})
     return found
 
 
@@ -119,13 +120,9 @@ def h0_cases():
     found = {}
     for size in (16, 32, 64, 128, 256):
         options = h0_small.tile_options(size)
-        scratch = {"labels": "i32", "parents": "i32", "shortest": "i64"}
-        pointers = {"D": "fp32", **scratch, "tree": "i64"}
-        found[f"boruvka-{size}"] = (h0_small._boruvka_kernel, pointers, options, {})
-        pointers = {"tree": "i64", "bars": "i64"}
-        size_alone = {"SIZE": options["SIZE"]}
-        one_warp = {"num_warps": 1}
-        found[f"elder-{size}"] = (h0_small._elder_kernel, pointers, size_alone, one_warp)
+        pointers = {"D": "fp32", "bars": "i64"}
+        warps = {"num_warps": options["WARPS"]}
+        found[f"prim-{size}"] = (h0_small._prim_kernel, pointers, options, warps)
     for n in (512, 1024, 2048, MAX_POINTS):
         options = h0_large.tile_options(n)
         round_ = {"labels": "i32", "components": "i32"}
@@ -149,37 +146,33 @@ def surrogate_cases():
     """The kernels of the surrogate loss, with the flags that leave nothing out."""
     found = {}
     flags = {"SCALE_BY_MEAN": True, "SELF_PAIRS": False, "DETACH_SCALES": False}
+    one_warp = {"num_warps": surrogate_tiled.WARPS}
     for dtype, largest in surrogate.MAX_POINTS.items():
-        tiles = {"ROWS": surrogate_tiled.ROWS, "COLUMNS": surrogate_tiled.COLUMNS[dtype]}
-        pairs = {"SELF_PAIRS": False, **tiles}
-        by_mean = {"SCALE_BY_MEAN": True, **pairs}
-        tiled = {
-            "extents": (surrogate_tiled._extents_kernel, pairs),
-            "softmax": (surrogate_tiled._softmax_kernel, by_mean),
-            "shortfalls": (surrogate_tiled._shortfalls_kernel, by_mean),
-            "slopes": (surrogate_tiled._slopes_kernel, flags | tiles),
-        }
         name = TRITON_NAMES[dtype]
         results = dict.fromkeys(("loss", "h0_term", "h1_term", "weights"), name)
         for size in (size for size in surrogate.WARPS if size <= largest):
             found[f"surrogate-{size}-{name}"] = (
                 surrogate._surrogate_kernel,
                 {"D": name, **results},
-                {**flags, "SIZE": size},
+                {**flags, "PITCH": 4, "SIZE": size},
                 {"num_warps": surrogate.WARPS[size]},
             )
-        scratch = {"D": name, "rows": "fp64", "totals": "fp64"}
-        for idea, (kernel, constants) in tiled.items():
-            pointers = scratch | results if idea == "slopes" else scratch
-            pointers = {key: pointers[key] for key in kernel.arg_names if key in pointers}
-            found[f"{idea}-{name}"] = (kernel, pointers, constants, {})
-    for first, last in surrogate_tiled.TOTALS:
-        found[f"totals-{first}"] = (
-            surrogate_tiled._totals_kernel,
-            {"rows": "fp64", "totals": "fp64"},
-            {"FIRST": first, "COUNT": last - first + 1, "BLOCK": surrogate_tiled.BLOCK},
-            {},
-        )
+        for n in (100, 1000):
+            tiles = surrogate_tiled.tile_options(dtype, n)
+            pairs = {"SCALE_BY_MEAN": True, "SELF_PAIRS": False, **tiles}
+            scratch = {"D": name, "scratch": "fp64"}
+            tiled = {
+                "means": (surrogate_tiled._means_kernel, scratch, {}),
+                "softmax": (surrogate_tiled._softmax_kernel, scratch, pairs),
+                "shortfalls": (surrogate_tiled._shortfalls_kernel, scratch, pairs),
+                "slopes": (surrogate_tiled._slopes_kernel, scratch | results, flags | tiles),
+            }
+            for idea, (kernel, pointers, constants) in tiled.items():
+                if idea != "means":
+                    found[f"{idea}-{n}-{name}"] = (kernel, pointers, constants, one_warp)
+                elif n == 100:
+                    sizes = {key: tiles[key] for key in ("PITCH", "ROWS", "COLUMNS")}
+                    found[f"{idea}-{name}"] = (kernel, pointers, sizes, one_warp)
     return found
 
 
@@ -252,6 +245,7 @@ def compiled(name, variant, architecture):
         "atomics": sorted(set(re.findall(r"\b(?:atom|red)\.global\.([\w.]+)", ptx))),
         "inexact": sorted(set(re.findall(r"\b\w+\.[\w.]*(?:approx|ftz|tf32)[\w.]*", ptx))),
         "ttir": binary.asm["ttir"],
+        "loops": sass.innermost_loops(binary.asm["cubin"]),
     }
 
 

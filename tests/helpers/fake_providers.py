@@ -9,20 +9,22 @@ import time
 import numpy as np
 
 from benchmarks.providers.base import Call, Provider
+from benchmarks.providers.ours import FromPoints
 from benchmarks.truth import Truth
 
 
 class Right(Truth):
     """gudhi again, under another name."""
 
+    phases = ("h0", "h1")
     edges = True
 
 
 class Wrong(Right):
     """One death is off by one part in 10^5."""
 
-    def h1(self, D):
-        call = super().h1(D)
+    def diagrams(self, D, max_dim):
+        call = super().diagrams(D, max_dim)
 
         def read(result):
             diagrams = call.read(result)
@@ -37,8 +39,8 @@ class WrongOnOneInput(Right):
 
     inputs = 0
 
-    def h1(self, D):
-        call = super().h1(D)
+    def diagrams(self, D, max_dim):
+        call = super().diagrams(D, max_dim)
         self.inputs += D.shape[-1] > 5
         which = self.inputs
 
@@ -54,24 +56,26 @@ class WrongOnOneInput(Right):
 class Counting(Provider):
     """Its result is the sizes of all inputs that it was called with so far."""
 
-    name = package = "fake"
+    package = "fake"
     modules = ()
+    phases = ("h1",)
 
     def __init__(self, threads=1):
         super().__init__(threads)
         self.calls = []
 
-    def h1(self, D):
+    def diagrams(self, D, max_dim):
         return Call(lambda: self.calls.append(D.shape[-1]), lambda result: list(self.calls))
 
 
 class Misbehaving(Provider):
     """Does as its subclass does, but not on the small case that it is warmed up with."""
 
-    name = package = "fake"
+    package = "fake"
     modules = ()
+    phases = ("h1",)
 
-    def h1(self, D):
+    def diagrams(self, D, max_dim):
         return Call(lambda: self.misbehave() if D.shape[-1] > 5 else None, lambda result: [])
 
 
@@ -99,3 +103,10 @@ class Eating(Misbehaving):
 
 class Missing(Misbehaving):
     modules = ("no_such_package_here",)
+
+
+class WrongH0(FromPoints):
+    """Its H0 is said to differ from the other engine's."""
+
+    def h0_agrees(self, x):
+        return False

@@ -5,6 +5,8 @@ import torch
 from clouds import cloud, clouds
 from hypothesis import given
 
+from tsloss_fast.persistence.distances import METRICS
+
 SHAPES = [(1, 1), (2, 3), (7, 5), (16, 64), (33, 17), (65, 130), (130, 9), (5, 2049)]
 
 
@@ -48,7 +50,7 @@ def test_near_duplicate_rows_keep_their_distances(impl, n, spread):
 
 @given(x=clouds())
 def test_symmetric_bit_for_bit_with_a_zero_diagonal(impl, x):
-    for metric in ("euclidean", "cosine"):
+    for metric in METRICS:
         if metric == "cosine" and (x == 0).all(-1).any():
             continue
         D = impl.pairwise_distances(x, metric)
@@ -65,7 +67,7 @@ def test_zero_exactly_where_rows_coincide(impl, x):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["f16", "bf16"])
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_half_is_computed_in_float32(impl, metric, dtype):
     x = torch.randn(19, 33).to(dtype)
     D = impl.pairwise_distances(x, metric)
@@ -81,7 +83,7 @@ def test_half_sums_do_not_overflow(impl, dtype):
 
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3), (1, 1), (0,), (2, 0)], ids=str)
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_a_batch_is_the_loop_over_its_clouds(impl, metric, batch):
     x = torch.randn(*batch, 9, 5)
     D = impl.pairwise_distances(x, metric)
@@ -149,14 +151,14 @@ def test_cosine_known_by_hand(impl):
     assert torch.allclose(D, expected, rtol=4 * torch.finfo(x.dtype).eps, atol=0)
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shape", [(1, 3), (2, 1), (7, 4), (2, 3, 5)], ids=str)
 def test_gradcheck(impl, metric, shape):
     x = (torch.randn(shape, dtype=torch.float64) + 2).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: impl.pairwise_distances(x, metric), x)
 
 
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_gradient_between_coincident_rows_is_zero(impl, metric):
     x = cloud("identical", 4, 3, dtype=torch.float32).requires_grad_()
     (gradient,) = torch.autograd.grad(impl.pairwise_distances(x, metric).sum(), x)
@@ -183,7 +185,7 @@ def test_gradient_comes_back_in_the_dtype_of_the_input(impl, dtype):
 
 
 @pytest.mark.parametrize("family", ["gaussian", "duplicated", "grid"])
-@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("metric", METRICS)
 def test_gradient_agrees_with_the_reference_and_repeats(tsl, metric, family):
     from tsloss_fast import reference
 

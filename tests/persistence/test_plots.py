@@ -37,6 +37,13 @@ def test_labels_units_and_legend():
     assert not any(box.overlaps(axis.get_tightbbox()) for axis in figure.axes)
 
 
+def test_the_legend_of_one_panel_is_not_cut_off():
+    figure = plot_diagrams({"a": rips_persistence(SQUARE)}, loops=True)
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+
+
 def test_dimensions_differ_in_marker_and_every_bar_is_inside():
     figure = plot_diagrams({"a": rips_persistence(SQUARE)})
     h0, h1 = figure.axes[0].collections
@@ -71,8 +78,8 @@ def test_loops_have_a_row_of_their_own():
     (square,), (far,), () = (axis.collections[0].get_offsets().data for axis in second)
     assert square.tolist() == pytest.approx([1.0, 2**0.5 - 1])
     assert far.tolist() == pytest.approx([5.0, 5 * (2**0.5 - 1)], abs=0.02)
-    assert second[0].get_ylim() == second[1].get_ylim()
-    assert second[0].get_xlim()[1] < second[1].get_xlim()[0]
+    assert len({axis.get_ylim() for axis in second}) == 1
+    assert len({axis.get_xlim() for axis in second}) == 1
     assert second[0].get_ylabel().replace("\n", " ") == "H1 lifetime (distance in embedding space)"
     assert {axis.get_xlabel() for axis in second} == {"birth (distance in embedding space)"}
     assert [text.get_text() for text in second[2].texts] == ["no bars"]
@@ -100,16 +107,42 @@ def test_a_bar_reaches_from_birth_to_death():
     assert h0_square.get_ylim() == h0_more.get_ylim()
 
 
-def test_barcodes_of_loops_far_apart_have_axes_of_their_own():
-    panels = {"near": rips_persistence(SQUARE), "far": rips_persistence(100 * SQUARE)}
-    figure = plot_barcodes(panels)
-    for axis, scale in zip(figure.axes[2:], (1, 100), strict=True):
+def test_barcodes_of_loops_far_apart_have_equally_long_axes():
+    """Each around its own bars, so that their lengths compare although births lie far apart."""
+    # Sides of 1 and a shorter diagonal of 1.015.
+    rhombus = torch.tensor([[0.861, 0.0], [0.0, 0.508], [-0.861, 0.0], [0.0, -0.508]])
+    panels = {"near": SQUARE, "long": 3 * SQUARE, "far": 50 * rhombus, "line": SQUARE[:2]}
+    figure = plot_barcodes({name: rips_persistence(x) for name, x in panels.items()})
+    figure.draw_without_rendering()
+    assert [len(segments(axis)) for axis in figure.axes[4:]] == [1, 1, 1, 0]
+    lengths = []
+    for axis in figure.axes[4:]:
         left, right = axis.get_xlim()
-        assert left < scale < scale * 2**0.5 < right
-        # The bar fills most of its axis.
-        assert scale * (2**0.5 - 1) > 0.8 * (right - left)
-        figure.draw_without_rendering()
-        assert 1 <= len(axis.get_xticks()) <= 5
+        lengths.append(right - left)
+        for (birth, _), (death, _) in segments(axis):
+            assert left < birth < death < right
+            assert 1 <= len(axis.get_xticks()) <= 5
+    assert lengths == pytest.approx([lengths[0]] * 4)
+    # The longest bar fills most of its axis.
+    assert 0.8 * lengths[1] < 3 * (2**0.5 - 1)
+
+
+def words(figure):
+    """What is said of the axes below the panels, on one line."""
+    titles = [legend.get_title().get_text() for legend in figure.legends]
+    return " ".join(" ".join([*titles, figure.get_supxlabel()]).split())
+
+
+def test_unequal_axes_are_said():
+    panels = {"a": rips_persistence(SQUARE), "b": rips_persistence(3 * SQUARE)}
+    assert words(plot_diagrams(panels)) == (
+        "deaths begin at 0.741, not at 0, so birth = death is steep"
+    )
+    assert "second row: H1 alone" in words(plot_diagrams(panels, loops=True))
+    assert "axes of H1 are equally long" in words(plot_barcodes(panels))
+    # Nothing to say of axes that begin at 0, or of one panel.
+    assert words(plot_diagrams({"a": rips_persistence(torch.zeros(3, 2))})) == ""
+    assert words(plot_barcodes({"a": panels["a"]})) == "distance in embedding space"
 
 
 def test_barcodes_say_what_is_drawn():

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from oracles import assert_same, assert_valid, edges, gudhi_intervals, select, values
 
 from tsloss_fast import _C, reference
-from tsloss_fast.persistence import rips
+from tsloss_fast.persistence import distances, rips
 
-METRICS = ["euclidean", "cosine", "precomputed"]
+METRICS = [*distances.METRICS, "precomputed"]
 
 
 def batch_of_points(family="gaussian", B=3, n=12, d=2):

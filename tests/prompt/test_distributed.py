@@ -10,6 +10,7 @@ import torch
 from distributed_worker import CASES, DIM, N, start
 
 pytestmark = [
+    pytest.mark.xdist_group("distributed"),
     pytest.mark.model,
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
 ]

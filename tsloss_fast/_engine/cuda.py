@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
@@ -93,32 +94,32 @@ def loss_of_edges(
     return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
 
 
-def surrogate_loss(
-    prompt: Tensor,
-    h0_weight: float,
-    h1_weight: float,
-    tau: float,
-    alpha: float,
-    lambda_repel: float,
-    lambda_attract: float,
-    scale_by_mean: bool,
-    self_pairs: bool,
-    detach_scales: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, ...]:
     """See `operators.surrogate_loss`."""
+    return eager_surrogate_loss(prompt, True, *options)
+
+
+def eager_surrogate_loss(
+    prompt: Tensor, with_gradient: bool, *options: Any
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """`surrogate_loss`; the gradient is None where it is not asked for."""
+    *numbers, scale_by_mean, self_pairs, detach_scales = options
     launch = kernels()
     x = clouds(prompt)
-    D = launch.distances.pairwise_distances(x)
-    # Weights of differences go as the square of the scale, which leaves the range of float32 for
-    # clouds that are tiny or huge.
+    D = launch.distances.launch.unchecked_distances(x)
+    # The factors of the differences go as the square of the scale, which leaves the range of
+    # float32 for clouds that are tiny or huge.
     unit = unit_of(D) if scale_by_mean else None  # [B, 1, 1]
     if unit is not None:
         x, D = x / unit, D / unit
-    *terms, weights = launch.surrogate.surrogate_slopes(
-        D, h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract, scale_by_mean,
-        self_pairs, detach_scales,
-    )  # fmt: skip
-    slope = launch.scatter.scatter_differences(x, weights)
-    slope = (slope if unit is None else slope / unit).reshape(prompt.shape)
-    loss, h0, h1 = (term.reshape(batch_of(prompt)) for term in terms)
-    return loss, h0, h1, slope
+    flags = {
+        "SCALE_BY_MEAN": scale_by_mean, "SELF_PAIRS": self_pairs, "DETACH_SCALES": detach_scales,
+    }  # fmt: skip
+    loss, h0, h1, factors = launch.surrogate.launch.unchecked_slopes(
+        D, batch_of(prompt), tuple(numbers), flags
+    )
+    if not with_gradient:
+        return loss, h0, h1, None
+    gradient = launch.scatter.differences.unchecked_scatter_differences(x, factors)
+    gradient = gradient if unit is None else gradient / unit
+    return loss, h0, h1, gradient.reshape(prompt.shape)

@@ -55,10 +55,12 @@ def _scatter_differences_context(ctx: Any, inputs: tuple[Tensor, Tensor], output
 
 def _scatter_differences_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
     x, weights = ctx.saved_tensors
-    # The transpose of the map x -> out is the same sum with the transposed weights, row by row.
-    rows, columns = weights.sum(-1, keepdim=True), weights.mT
-    grad_x = rows * grad - columns @ grad
-    grad_weights = (grad * x).sum(-1, keepdim=True) - grad @ x.mT
+    # Where the loss is computed under autocast, a backward that is called there must not round.
+    with torch.autocast(grad.device.type, enabled=False):
+        # The transpose of x -> out is the same sum with the transposed weights, row by row.
+        rows, columns = weights.sum(-1, keepdim=True), weights.mT
+        grad_x = rows * grad - columns @ grad
+        grad_weights = (grad * x).sum(-1, keepdim=True) - grad @ x.mT
     return grad_x, grad_weights
 
 
@@ -344,8 +346,10 @@ class _EagerLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         # In a sum of losses the factor is 1, so the saved gradient is returned as it is, without
-        # a copy. If a caller changes it in place, autograd refuses a second backward.
-        if grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
+        # a copy. If a caller changes it in place, autograd refuses a second backward. On a device
+        # the factor is not looked at, for that would wait.
+        on_host = grad.device.type == "cpu"
+        if on_host and grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
             return ctx.saved_tensors[0], None
         return _loss_backward(ctx, grad)
 
@@ -355,10 +359,10 @@ def is_transformed() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
-def is_plain(x: Tensor) -> bool:
-    """Whether `x` is an ordinary CPU tensor that nothing traces, maps over or wraps."""
+def is_plain(x: Tensor, device: str = "cpu") -> bool:
+    """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
     is_ordinary = type(x) in (Tensor, torch.nn.Parameter)
-    return is_ordinary and x.device.type == "cpu" and not is_transformed()
+    return is_ordinary and x.device.type == device and not is_transformed()
 
 
 def wants_gradient(x: Tensor) -> bool:
@@ -366,11 +370,19 @@ def wants_gradient(x: Tensor) -> bool:
     return x.requires_grad and torch.is_grad_enabled()
 
 
-# What computes the loss of an ordinary CPU tensor without the operator.
-_WITHOUT_OPERATOR: dict[Any, Callable[..., tuple[Any, ...]]] = {
+Compute = Callable[..., tuple[Any, ...]]
+# What computes the loss of an ordinary tensor without the operator, on the CPU and on CUDA.
+_ON_CPU: dict[Any, Compute] = {
     persistence_loss: eager_persistence_loss,
     surrogate_loss: eager_surrogate_loss,
 }
+_ON_CUDA: dict[Any, Compute] = {surrogate_loss: cuda.eager_surrogate_loss}
+
+
+def _without_operator(operator: Any, prompt: Tensor) -> Compute | None:
+    if is_plain(prompt):
+        return _ON_CPU[operator]
+    return _ON_CUDA.get(operator) if is_plain(prompt, "cuda") else None
 
 
 def loss_terms(
@@ -381,11 +393,12 @@ def loss_terms(
     The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
     computed.
     """
-    if not is_plain(prompt):
+    compute = _without_operator(operator, prompt)
+    if compute is None:
         loss, h0, h1, _ = operator(prompt, *options)
         return loss.sum() if sums else loss, h0, h1
     with_gradient = wants_gradient(prompt)
-    loss, h0, h1, gradient = _WITHOUT_OPERATOR[operator](prompt, with_gradient, *options)
+    loss, h0, h1, gradient = compute(prompt, with_gradient, *options)
     if sums and loss.ndim:
         loss = loss.sum()
     if with_gradient:

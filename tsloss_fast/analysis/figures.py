@@ -43,7 +43,7 @@ PANELS = (
     Curves("mean distance", DISTANCE, {"mean_distance": "over all pairs of rows"}),
 )
 
-# What stands over accuracy, and the unit of its axis.
+# The features that accuracy is plotted against, and the unit of their axis.
 SCATTERED = {
     "h1_count": "",
     "h0_mean_lifetime": f"\n({DISTANCE})",
@@ -128,12 +128,12 @@ def _grid(rows: int, columns: int) -> tuple[Figure, list[Any]]:
 def _curve(axis: Any, positions: Sequence[int], values: Sequence[float], **style: Any) -> None:
     every = max(1, len(positions) // MOST_MARKERS)
     axis.plot(positions, values, markevery=every, markersize=4, linewidth=1.5, **style)
-    # Epochs are whole, and one alone needs some room about it.
+    # Epochs are whole numbers.
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _legend_above(axis: Any) -> None:
-    """Between title and axes, where it covers no data."""
+    """Put the legend between title and axes, where it covers no data."""
     axis.set_title(axis.get_title(), pad=24)
     count = len(axis.get_legend_handles_labels()[0])
     axis.legend(

@@ -13,9 +13,9 @@ PROMPT_NAME = re.compile(r"soft_prompt_epoch_(\d{1,15})\.pt")
 FOLDER_NAME = re.compile(r"(checkpoint|step|epoch)[-_](\d{1,15})")
 ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 
-# Files that could be prompts, but for their names.
+# What a prompt under another name may end in; such files are reported as left out.
 SUFFIXES = {".bin", ".ckpt", ".npy", ".npz", ".pkl", ".pt", ".pth", ".safetensors"}
-# Files that stand beside prompts and are none.
+# Other files of a run, which are passed over without a word.
 COMPANIONS = re.compile(
     r"trainer_state\.pt|training_args\.bin|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state.*\.pth"
 )
@@ -27,7 +27,7 @@ EXPECTED = (
 
 
 class AnalysisError(ValueError):
-    """What cannot be analysed as asked; the message names it, what was expected and what was got.
+    """An argument or a file that cannot be analysed: its name, what was expected, what was got.
 
     A single bad file is none: it is skipped.
     """

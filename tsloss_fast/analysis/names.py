@@ -1,4 +1,4 @@
-"""File names as they may be shown: one line, and nothing that a terminal would obey."""
+"""File names made safe to print: one line, without control characters."""
 
 from __future__ import annotations
 

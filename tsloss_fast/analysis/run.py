@@ -50,7 +50,7 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class Analysis:
-    """What an analysis came to.
+    """The result of an analysis.
 
     Attributes
     ----------
@@ -304,7 +304,7 @@ def _write(out: Path, outputs: dict[str, bytes]) -> list[Path]:
 def _bar(total: int, what: str, progress: bool) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
-    # A bar of nothing would stand before the error that says so.
+    # Without files a progress bar would be printed before the error.
     off = not progress or not total
     with tqdm(total=total, desc=what, disable=off, dynamic_ncols=True) as bar:
         yield bar

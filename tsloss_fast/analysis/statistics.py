@@ -15,7 +15,7 @@ EXACT_POINTS = 8
 
 @dataclass(frozen=True)
 class Association:
-    """How one feature goes with accuracy; None where that is undefined.
+    """How one feature correlates with accuracy; None where that is undefined.
 
     ``spearman`` and ``spearman_p`` over all points, p exact for up to `EXACT_POINTS` and by
     SciPy's t approximation for more. ``u`` and ``u_p`` are of the two-sided
@@ -119,7 +119,7 @@ def _association(
 def _spearman(a: np.ndarray, b: np.ndarray) -> tuple[float | None, float | None]:
     from scipy.stats import spearmanr
 
-    # Ranks that are all equal go with nothing; NaN has no rank.
+    # No correlation is defined where all ranks are equal, or with NaN.
     if np.isnan(a).any() or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None, None
     result = spearmanr(a, b)

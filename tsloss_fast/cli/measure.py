@@ -6,11 +6,12 @@ the reference is timed beside it. The comparison with all peers is in the reposi
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from tsloss_fast._timing import Spread, repeats_for, sample, show_seconds, sprea
 from tsloss_fast.losses.tsloss import TSLoss
 from tsloss_fast.persistence.rips import rips_persistence
 
+Call = Callable[[], Any]
 SAMPLES, SLOW_SAMPLES, SLOW_S = 9, 3, 0.2
 # Calls take so many clouds in turn: a processor learns the branches of a single one by heart.
 CLOUDS = 8
@@ -83,69 +85,24 @@ def bench(sizes: Sequence[int], dim: int, seed: int = 0) -> Iterator[Row]:
     for n in sizes:
         generator = torch.Generator().manual_seed(seed)
         clouds = [0.02 * torch.randn(n, dim, generator=generator) for _ in range(CLOUDS)]
-        yield _persistence_row(clouds)
-        yield _loss_row(clouds, "persistence")
-        yield _loss_row(clouds, "surrogate")
+        why_not = _why_not_checked(n)
+        ours, theirs = (
+            [partial(diagrams, x) for x in clouds]
+            for diagrams in (rips_persistence, reference.rips_persistence)
+        )
+        yield _row(f"H0 + H1, n = {n}", ours, theirs, why_not, partial(_check_bars, clouds))
+        for mode in ("persistence", "surrogate"):
+            ours, theirs = (
+                [_step(cls(mode), x) for x in clouds] for cls in (TSLoss, reference.TSLoss)
+            )
+            what = f"TSLoss {mode}, forward + backward, n = {n}"
+            # The surrogate's reference is eager PyTorch, which is always there.
+            reason = why_not if mode == "persistence" else None
+            yield _row(what, ours, theirs, reason, partial(_check_loss, clouds, mode))
 
 
 def _has_gudhi() -> bool:
     return importlib.util.find_spec("gudhi") is not None
-
-
-def _persistence_row(clouds: Sequence[Tensor]) -> Row:
-    n = len(clouds[0])
-    ours, theirs = (
-        _in_turn([functools.partial(diagrams, x) for x in clouds])
-        for diagrams in (rips_persistence, reference.rips_persistence)
-    )
-    why_not = _why_not_checked(n)
-    agrees, check = True, why_not or ""
-    if not why_not:
-        agrees = all(_has_bars_of_gudhi(x) for x in clouds)
-        bars = sum(int(rips_persistence(x)[1].mask.sum()) for x in clouds)
-        check = f"{bars} bars of H1 in {CLOUDS} clouds, as gudhi" if agrees else "differs"
-    return _timed(f"H0 + H1, n = {n}", ours, None if why_not else theirs, agrees, check)
-
-
-def _has_bars_of_gudhi(x: Tensor) -> bool:
-    # The same distances, so that the bars have to be the same to the last bit.
-    D = _distances_of(x)
-    return _same_bars(
-        rips_persistence(D, metric="precomputed"),
-        reference.rips_persistence(D, metric="precomputed"),
-    )
-
-
-def _loss_row(clouds: Sequence[Tensor], mode: str) -> Row:
-    n = len(clouds[0])
-    # The surrogate's reference is eager PyTorch; the exact one needs gudhi.
-    why_not = _why_not_checked(n) if mode == "persistence" else None
-    ours, theirs = (
-        _in_turn([_step(cls(mode), x) for x in clouds]) for cls in (TSLoss, reference.TSLoss)
-    )
-    agrees, check = True, why_not or ""
-    if not why_not:
-        error = max(_error(mode, x.double()) for x in clouds)
-        agrees = error <= TOLERANCE
-        check = f"within {TOLERANCE:g} in float64" if agrees else f"off by {error:.1e}"
-    what = f"TSLoss {mode}, forward + backward, n = {n}"
-    return _timed(what, ours, None if why_not else theirs, agrees, check)
-
-
-def _error(mode: str, x: Tensor) -> float:
-    """How far loss and gradient are off the reference's, relative."""
-    loss, gradient = _step(TSLoss(mode), x)()
-    true_loss, true_gradient = _step(reference.TSLoss(mode), x)()
-    return max(
-        abs(loss.item() - true_loss.item()) / abs(true_loss.item()),
-        ((gradient - true_gradient).norm() / true_gradient.norm()).item(),
-    )
-
-
-def _in_turn(calls: Sequence[Callable[[], Any]]) -> Callable[[], Any]:
-    """A call that makes the given ones, one at a time."""
-    turns = itertools.cycle(calls)
-    return lambda: next(turns)()
 
 
 def _why_not_checked(n: int) -> str | None:
@@ -156,17 +113,62 @@ def _why_not_checked(n: int) -> str | None:
     return None
 
 
-def _distances_of(x: Tensor) -> Tensor:
-    D = reference.pairwise_distances(x)
-    # Bitwise symmetric, whatever order torch summed in.
-    return torch.triu(D, 1) + torch.triu(D, 1).mT
+def _row(
+    what: str,
+    ours: Sequence[Call],
+    theirs: Sequence[Call],
+    why_not: str | None,
+    check: Callable[[], tuple[bool, str]],
+) -> Row:
+    """Check, then time both in turn after a warm-up; the reference only where it agrees."""
+    agrees, said = (True, why_not) if why_not else check()
+    sides = [itertools.cycle(calls) for calls in (ours, theirs)]
+    sides = sides[:1] if why_not or not agrees else sides
+    calls: list[Call] = [lambda side=side: next(side)() for side in sides]
+    first = []
+    for call in calls:
+        call()
+        first.append(sample(call))
+    times: list[list[float]] = [[] for _ in calls]
+    for round_ in range(SAMPLES):
+        for call, seconds, kept in zip(calls, first, times, strict=True):
+            if seconds < SLOW_S or round_ < SLOW_SAMPLES:
+                kept.append(sample(call, repeats_for(seconds)))
+    spreads = [*map(spread, times), None]
+    return Row(what, *spreads[:2], said, agrees)
 
 
-def _same_bars(ours: Any, theirs: Any) -> bool:
-    return all(
-        torch.equal(mine.unbatch()[0], other.unbatch()[0])
-        for mine, other in zip(ours, theirs, strict=True)
-    )
+def _check_bars(clouds: Sequence[Tensor]) -> tuple[bool, str]:
+    """Whether the bars are gudhi's to the last bit, of the same distances."""
+    bars = 0
+    for x in clouds:
+        D = reference.pairwise_distances(x)
+        # Bitwise symmetric, whatever order torch summed in.
+        D = torch.triu(D, 1) + torch.triu(D, 1).mT
+        ours, theirs = (
+            diagrams(D, metric="precomputed")
+            for diagrams in (rips_persistence, reference.rips_persistence)
+        )
+        for mine, other in zip(ours, theirs, strict=True):
+            if not torch.equal(mine.unbatch()[0], other.unbatch()[0]):
+                return False, "differs"
+        bars += int(ours[1].mask.sum())
+    return True, f"{bars} bars of H1 in {CLOUDS} clouds, as gudhi"
+
+
+def _check_loss(clouds: Sequence[Tensor], mode: str) -> tuple[bool, str]:
+    """Whether losses and gradients are the reference's in float64."""
+    errors = []
+    for x in clouds:
+        (loss, gradient), (true_loss, true_gradient) = (
+            _step(cls(mode), x.double())() for cls in (TSLoss, reference.TSLoss)
+        )
+        errors.append(abs(loss.item() - true_loss.item()) / abs(true_loss.item()))
+        errors.append(((gradient - true_gradient).norm() / true_gradient.norm()).item())
+    # NaN is no agreement, and is the worst of all.
+    worst = max(errors, key=lambda error: (math.isnan(error), error))
+    agrees = worst <= TOLERANCE
+    return agrees, f"within {TOLERANCE:g} in float64" if agrees else f"off by {worst:.1e}"
 
 
 def _step(loss: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], tuple[Tensor, Tensor]]:
@@ -180,25 +182,6 @@ def _step(loss: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], tuple[Ten
         return value.detach(), prompt.grad
 
     return step
-
-
-def _timed(
-    what: str, ours: Callable[[], Any], theirs: Callable[[], Any] | None, agrees: bool, check: str
-) -> Row:
-    """Time both in turn, after a warm-up; what disagrees is not timed against."""
-    sides = [ours] if theirs is None or not agrees else [ours, theirs]
-    first = []
-    for call in sides:
-        call()
-        first.append(sample(call))
-    counts = [SAMPLES if seconds < SLOW_S else SLOW_SAMPLES for seconds in first]
-    times: list[list[float]] = [[] for _ in sides]
-    for round_ in range(max(counts)):
-        for call, seconds, count, kept in zip(sides, first, counts, times, strict=True):
-            if round_ < count:
-                kept.append(sample(call, repeats_for(seconds)))
-    spreads = [spread(kept) for kept in times]
-    return Row(what, spreads[0], spreads[1] if len(spreads) > 1 else None, check, agrees)
 
 
 def format_rows(rows: Sequence[Sequence[str]]) -> list[str]:

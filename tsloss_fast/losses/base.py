@@ -12,6 +12,7 @@ from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_finite_points
 from tsloss_fast._engine.pending import Pending
 from tsloss_fast._engine.scaling import scales_of
+from tsloss_fast.losses.graphed import GraphedTSLoss
 
 # A loss and its terms: the loss reduced, the terms one number a cloud, unweighted and detached.
 LossAndTerms = tuple[Tensor, dict[str, Tensor]]
@@ -110,11 +111,11 @@ class TopologicalLoss(nn.Module):
     def start(self, prompt: Tensor) -> Pending[Any]:
         """Begin to compute the loss, which `Pending.result` then returns.
 
-        Of CUDA prompts under ``mode="persistence"``, the distances go to the host on a stream of
-        their own and H1 is computed there, while the caller goes on: what is launched between start
-        and result, such as the forward pass of the model, hides it. In every other case nothing is
-        left to wait for. Arguments and errors are those of `forward`; that a CUDA prompt holds NaN
-        shows in the result.
+        Of CUDA prompts in `TSLoss` under ``mode="persistence"``, the distances go to the host on a
+        stream of their own and H1 is computed there, while the caller goes on: what is launched
+        between start and result, such as the forward pass of the model, hides it. In every other
+        case the loss is computed here, and nothing is left to wait for. Arguments and errors are
+        those of `forward`; that a CUDA prompt holds NaN shows in the result.
 
         Examples
         --------
@@ -129,6 +130,69 @@ class TopologicalLoss(nn.Module):
             return lambda return_terms=False: self._reduced(compute(), return_terms)
 
         return Pending(begin)
+
+    def graphed(self, prompt: Tensor) -> GraphedTSLoss:
+        """Capture forward and backward for one prompt in a CUDA graph, so that a step is a replay.
+
+        For prompts in a loop of their own, where launching takes longer than computing. Each call
+        of the result computes the loss of the values that ``prompt`` then has, adds its gradient to
+        ``prompt.grad`` as ``loss.backward()`` would, and returns the loss without a graph.
+
+        Parameters
+        ----------
+        prompt : Tensor, shape [n, d] or [B, n, d]
+            A leaf on CUDA that requires a gradient. The graph reads its memory: change it in place,
+            as optimizers do. Once it lies elsewhere, or an attribute of the loss has changed, the
+            next call captures anew, which takes milliseconds.
+
+        Returns
+        -------
+        GraphedTSLoss
+            ``graphed()`` gives the loss in memory of the graph, which the next call overwrites.
+            ``prompt.grad`` is memory of its own. The graph keeps the memory of one forward and
+            backward for as long as it lives.
+
+        Raises
+        ------
+        ValueError
+            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if H1, which
+            the host computes, belongs to the loss: with ``mode="persistence"`` only
+            ``beta_h1=0`` has a graph.
+
+        Examples
+        --------
+        >>> import torch, tsloss_fast as tsl
+        >>> def train(prompt, optimizer, steps):
+        ...     ts_loss = tsl.TSLoss("surrogate").graphed(prompt)
+        ...     for _ in range(steps):
+        ...         optimizer.zero_grad()
+        ...         loss = ts_loss()
+        ...         optimizer.step()
+        ...     return loss.clone()
+        """
+        self._require_capturable()
+        check_cloud(prompt, "prompt")
+        return GraphedTSLoss(self._capturable, self._options, prompt)
+
+    def _capturable(self, prompt: Tensor) -> Tensor:
+        """The loss by what a CUDA graph can capture."""
+        self._require_capturable()
+        return self._capturable_loss(ops.at_least_float32(prompt))
+
+    def _require_capturable(self) -> None:
+        if self.reduction != "mean":
+            raise ValueError(
+                f'reduction: expected "mean" for a graph of the loss, got {self.reduction!r}'
+            )
+
+    def _capturable_loss(self, x: Tensor) -> Tensor:
+        loss, _ = self._begin(x, x)()
+        return loss
+
+    def _options(self) -> tuple[object, ...]:
+        """The attributes on which the loss depends beside the prompt."""
+        values = vars(self).items()
+        return tuple(v for name, v in values if not name.startswith("_") and name != "training")
 
     def _begin_checked(self, prompt: Tensor) -> Callable[[], LossAndTerms]:
         check_cloud(prompt, "prompt")
@@ -149,8 +213,8 @@ class TopologicalLoss(nn.Module):
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
         """Begin the loss of checked points; ``x`` is ``prompt`` in float32 or float64.
 
-        A subclass overrides this instead of `terms` where the engine computes all at once, or where
-        something goes on elsewhere until the result is asked for.
+        A subclass overrides this instead of `terms` where the engine computes the loss and its
+        gradient at once, or where another thread or device works until the result is asked for.
         """
         if x.device.type == "cpu" and not ops.is_transformed():
             require_finite_points(x, "prompt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from tsloss_fast._checks import check_number
@@ -57,7 +58,7 @@ class PersistenceLoss(H0H1Loss):
         self.h1_power = check_number(h1_power, "h1_power", least=1)
 
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        options = (*self._weights(x), self.h1_power, self.scale == "mean")
+        options = self._engine_options(x)
         if not ops.fuses_persistence_loss(x):
             return self._begin_on_host(prompt, x, options)
         loss, h0, h1 = ops.loss_terms(ops.persistence_loss, self._takes_mean, x, *options)
@@ -69,13 +70,36 @@ class PersistenceLoss(H0H1Loss):
         """Send the distances of ``x`` to the host, which computes the critical edges."""
         D = ops.pairwise_distances(x.detach())
         takes_mean = self._takes_mean
-
-        def on_edges(edges: Tensor) -> LossAndTerms:
-            loss, h0, h1 = ops.exact_terms_on_edges(x, D, edges, *options)
-            return loss.sum() if takes_mean and loss.ndim else loss, {"h0": h0, "h1": h1}
-
         if ops.is_transformed():
-            results = on_edges(critical_edges(*ops.h1_critical_edges(D)))
+            edges = critical_edges(*ops.h1_critical_edges(D))
+            results = _on_edges(x, D, edges, options, takes_mean)
             return lambda: results
-        edges = start_critical_edges(D, prompt, "prompt")
-        return lambda: on_edges(edges.result())
+        pending = start_critical_edges(D, prompt, "prompt")
+        return lambda: _on_edges(x, D, pending.result(), options, takes_mean)
+
+    def _require_capturable(self) -> None:
+        super()._require_capturable()
+        if self.beta_h1 != 0:
+            raise ValueError(
+                "beta_h1: expected 0 for a graph of the exact loss: H1 is computed on the host, "
+                "which no CUDA graph holds (the surrogate loss has one, with H1), "
+                f"got {self.beta_h1:g}"
+            )
+
+    def _capturable_loss(self, x: Tensor) -> Tensor:
+        D = ops.pairwise_distances(x.detach())
+        no_bars = torch.empty((*x.shape[:-2], 0, 4), dtype=torch.int64, device=x.device)
+        edges = critical_edges(ops.h0_critical_edges(D), no_bars)
+        options = self._engine_options(x)
+        loss, _ = _on_edges(x, D, edges, options, self._takes_mean)
+        return loss
+
+    def _engine_options(self, x: Tensor) -> tuple[float, ...]:
+        return (*self._weights(x), self.h1_power, self.scale == "mean")
+
+
+def _on_edges(
+    x: Tensor, D: Tensor, edges: Tensor, options: tuple[float, ...], takes_mean: bool
+) -> LossAndTerms:
+    loss, h0, h1 = ops.exact_terms_on_edges(x, D, edges, *options)
+    return loss.sum() if takes_mean and loss.ndim else loss, {"h0": h0, "h1": h1}

@@ -127,6 +127,12 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
         return self._chosen._begin(self, prompt, x)
 
+    def _require_capturable(self) -> None:
+        self._chosen._require_capturable(self)
+
+    def _capturable_loss(self, x: Tensor) -> Tensor:
+        return self._chosen._capturable_loss(self, x)
+
     def extra_repr(self) -> str:
         """Name the options of the chosen mode."""
         return show(self, ("mode", *self._chosen.SHOWN))

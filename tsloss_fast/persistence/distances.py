@@ -9,6 +9,10 @@ from tsloss_fast._checks import check_choice, check_cloud, check_square, describ
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import host_array, require_finite, require_finite_points
 
+# What `pairwise_distances` takes; each comes from Euclidean lengths by `metric_points` and
+# `metric_lengths`.
+METRICS = ("euclidean", "cosine")
+
 
 def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     """Distances between the rows of each cloud.
@@ -54,7 +58,7 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
             [5., 0.]])
     """
     check_cloud(x)
-    check_choice(metric, "metric", ("euclidean", "cosine"))
+    check_choice(metric, "metric", METRICS)
     points = metric_points(x, metric)
     is_simple = ops.is_plain(points) and not ops.wants_gradient(points)
     D = ops.eager_distances(points) if is_simple else ops.pairwise_distances(points)
@@ -102,7 +106,7 @@ def edge_lengths(x: Tensor, edges: Tensor, metric: str = "euclidean") -> Tensor:
     >>> tsl.edge_lengths(x, torch.tensor([[0, 1], [2, 1], [-1, -1]]))
     tensor([5., 4., 0.])
     """
-    check_choice(metric, "metric", ("euclidean", "cosine", "precomputed"))
+    check_choice(metric, "metric", (*METRICS, "precomputed"))
     if metric == "precomputed":
         check_square(x)
     else:
@@ -190,6 +194,7 @@ def metric_points(x: Tensor, metric: str) -> Tensor:
 
 
 def metric_lengths(lengths: Tensor, metric: str) -> Tensor:
+    """The metric's lengths of edges from the Euclidean ones between `metric_points`."""
     return lengths if metric == "euclidean" else lengths.square() / 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,15 +37,16 @@ def plot_diagrams(
         Title and diagrams (H0, then H1) of one cloud, such as `rips_persistence` returns.
     loops : bool, default False
         Add a row of H1 alone, lifetimes over births: where loops live for a small part of their
-        birth, as those of a prompt do, they lie on the diagonal of the first row. Lifetimes share
-        one axis; births have one a panel.
+        birth, as those of a prompt do, they lie on the diagonal of the first row. All panels of a
+        row have the same axes.
 
     Returns
     -------
     matplotlib.figure.Figure
         Births to the right, deaths upwards, both distances in embedding space. The dashed line is
         the diagonal, where bars have no length. The axis of deaths begins near the first death,
-        for the rows of a prompt are about equally far apart and bars would lie on each other.
+        for the rows of a prompt are about equally far apart and bars would lie on each other. The
+        diagonal is steep then, and a line below the panels says so.
 
     Raises
     ------
@@ -58,18 +60,34 @@ def plot_diagrams(
     size = (_panel_width(bars) * len(bars), 0.9 + 3.4 * rows)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, len(bars), sharey="row", squeeze=False)
-    _diagram_row(grid[0], bars)
+    first_death = _diagram_row(grid[0], bars)
     if loops:
         _lifetime_row(grid[1], [dgms[1] if len(dgms) > 1 else [] for dgms in bars.values()])
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.get_layout_engine().set(w_pad=0.08)
+    note = None
+    if first_death > 0:
+        note = f"deaths begin at {first_death:.3g}, not at 0, so birth = death is steep"
+        note += "; second row: H1 alone, on the same axes in all panels" if loops else ""
     # Below all panels, where it covers no point.
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=len(labels) if len(bars) > 1 else 1,
+        frameon=False,
+        title=_wrapped(note, figure),
+    )
     return figure
 
 
-def _diagram_row(axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]]) -> None:
-    """H0 and H1 of each cloud, on shared axes."""
+def _wrapped(note: str | None, figure: Figure) -> str | None:
+    """A line about the axes, in as many lines as the figure's width asks for."""
+    return note and textwrap.fill(note, int(12 * figure.get_figwidth()))
+
+
+def _diagram_row(axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]]) -> float:
+    """H0 and H1 of each cloud, on shared axes; returns where the axis of deaths begins."""
     right, bottom, top = _limits([pair for dgms in bars.values() for bar in dgms for pair in bar])
     for axis, (title, dgms) in zip(axes, bars.items(), strict=True):
         axis.plot([0, top], [0, top], "--", color="0.5", linewidth=1, label="birth = death")
@@ -80,17 +98,19 @@ def _diagram_row(axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]]) -> No
         axis.set(xlim=(-0.06 * right, right), ylim=(bottom, top))
         few_ticks(axis.xaxis, 4)
     axes[0].set_ylabel("death (distance in embedding space)")
+    return bottom
 
 
 def _lifetime_row(axes: Sequence[Any], drawn: Sequence[list[Bar]]) -> None:
-    """Lifetimes of H1 over births: one axis of lifetimes, and one of births for each cloud."""
+    """Lifetimes of H1 over births, on shared axes."""
     longest = max((death - birth for bar in drawn for birth, death in bar), default=0.0) or 1.0
+    limits = _around([birth for bar in drawn for birth, _ in bar])
     for axis, bar in zip(axes, drawn, strict=True):
         births, lifetimes = [b for b, _ in bar], [d - b for b, d in bar]
         axis.axhline(0, linestyle="--", color="0.5", linewidth=1)
         axis.scatter(births, lifetimes, **_style(1, len(bar)))
         axis.set(xlabel="birth (distance in embedding space)")
-        axis.set(xlim=_around(births), ylim=(-0.06 * longest, 1.08 * longest))
+        axis.set(xlim=limits, ylim=(-0.06 * longest, 1.08 * longest))
         few_ticks(axis.xaxis)
         if not bar:
             _say_none(axis)
@@ -109,9 +129,9 @@ def plot_barcodes(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
     -------
     matplotlib.figure.Figure
         One line from birth to death a bar, the first to die (H0) or to be born (H1) at the bottom.
-        All clouds share the axis of H0, which begins at 0. Each has its own axis of H1, from its
-        first birth to its last death: loops live for a small part of their birth, and on an axis
-        that held those of all clouds they could not be seen.
+        All clouds share the axis of H0, which begins at 0. Their axes of H1 are equally long, so
+        that lengths of bars compare, but each lies around its own bars: loops live for a small
+        part of their birth, and on an axis that held those of all clouds they could not be seen.
 
     Raises
     ------
@@ -132,11 +152,17 @@ def plot_barcodes(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
         axis.set_title(title)
         axis.set_xlim(-0.04 * last, 1.04 * last)
         few_ticks(axis.xaxis, 4)
-    for axis, dgms in zip(grid[1], bars.values(), strict=True):
-        axis.set_xlim(_around([value for bar in dgms[1:] for pair in bar for value in pair]))
+    loops = [
+        [value for bar in dgms[1:] for pair in bar for value in pair] for dgms in bars.values()
+    ]
+    for axis, limits in zip(grid[1], _equally_long(loops), strict=True):
+        axis.set_xlim(*limits)
         few_ticks(axis.xaxis)
     figure.get_layout_engine().set(w_pad=0.08)
-    figure.supxlabel("distance in embedding space; in H1 each panel has an axis of its own")
+    note = "distance in embedding space"
+    if len(bars) > 1:
+        note += "; axes of H1 are equally long, but each lies around its own bars"
+    figure.supxlabel(_wrapped(note, figure))
     return figure
 
 
@@ -147,15 +173,16 @@ def _barcode_row(row: Sequence[Any], drawn: Sequence[list[Bar]], dim: int) -> No
     for axis, bar in zip(row, drawn, strict=True):
         heights = range(1, len(bar) + 1)
         births, deaths = [b for b, _ in bar], [d for _, d in bar]
-        # Points of height that one bar has, less a gap.
+        # In points: the height that each bar has, less a gap.
         width = min(2.6, 95 / most)
         axis.hlines(heights, births, deaths, linewidth=width, **line)
-        # A tick at the end shows bars of little or no length, and lengthens none.
+        # A tick at its end shows a bar that is too short to be seen, and makes none longer.
         height = min(6.0, 1.6 * width) ** 2
         axis.scatter(deaths, heights, s=height, color=line["colors"], marker="|", linewidths=1)
         axis.set(ylim=(0, most + 1))
         if not bar:
             _say_none(axis)
+            axis.set_xticks([])
     row[0].set_ylabel(f"{NAMES[dim]}, bars in order")
     row[0].yaxis.get_major_locator().set_params(integer=True)
 
@@ -178,6 +205,19 @@ def _around(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
+def _equally_long(groups: Sequence[Sequence[float]]) -> list[tuple[float, float]]:
+    """Limits of one length, the least that holds any group's values, each around its own."""
+    around = [_around(values) for values in groups]
+    length = max(
+        (high - low for (low, high), group in zip(around, groups, strict=True) if group),
+        default=1.0,
+    )
+    middles = [(low + high) / 2 for low, high in around]
+    # A distance is not negative, so no axis reaches far below 0.
+    starts = [max(middle - length / 2, -0.04 * length) for middle in middles]
+    return [(start, start + length) for start in starts]
+
+
 def few_ticks(axis: Any, most: int = 3) -> None:
     """So few that long numbers, as a narrow range far from 0 has them, do not touch."""
     axis.get_major_locator().set_params(nbins=most)
@@ -186,7 +226,6 @@ def few_ticks(axis: Any, most: int = 3) -> None:
 
 def _say_none(axis: Any) -> None:
     axis.text(0.5, 0.5, "no bars", transform=axis.transAxes, ha="center", color="0.35")
-    axis.set_xticks([])
 
 
 def render_figure(figure: Figure) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from tsloss_fast._checks import check_choice, check_cloud, check_square
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_distance_matrix
 from tsloss_fast.persistence.diagram import PersistenceDiagram
-from tsloss_fast.persistence.distances import metric_lengths, metric_points
+from tsloss_fast.persistence.distances import METRICS, metric_lengths, metric_points
 
 
 def rips_persistence(
@@ -73,7 +73,7 @@ def rips_persistence(
     >>> h1.pairs
     tensor([[1.0000, 1.4142]])
     """
-    check_choice(metric, "metric", ("euclidean", "cosine", "precomputed"))
+    check_choice(metric, "metric", (*METRICS, "precomputed"))
     check_choice(max_dim, "max_dim", (0, 1))
     if metric == "precomputed":
         check_square(x)

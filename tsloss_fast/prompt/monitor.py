@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice, check_number, check_whole
+from tsloss_fast.persistence.distances import METRICS
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import summarise_diagrams
 from tsloss_fast.prompt.prompt_tuned_lm import PromptTunedLM
@@ -123,7 +124,7 @@ class TopologyMonitor:
         every = check_whole(every, "every", least=1)
         if budget is not None:
             budget = check_number(budget, "budget", least=0, open_below=True, most=1)
-        check_choice(metric, "metric", ("euclidean", "cosine"))
+        check_choice(metric, "metric", METRICS)
         is_path = isinstance(tensorboard, (str, Path))
         if not (tensorboard is None or is_path or hasattr(tensorboard, "add_scalar")):
             raise TypeError(

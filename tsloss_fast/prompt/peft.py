@@ -129,7 +129,7 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
 
 
 def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
-    """The clouds that an adapter's virtual tokens are, in the autograd graph.
+    """An adapter's virtual tokens as clouds, in the autograd graph.
 
     Prompt tuning and P-tuning give one cloud [n, d]: the rows that stand in front of the input, for
     P-tuning the encoder's output. An encoder-decoder gives [2, n, d], the encoder's prompt and the
@@ -163,7 +163,7 @@ def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
 
 
 class PeftTSLoss:
-    """What `add_tsloss` returns: the last values of TSLoss, and the way to end it.
+    """What `add_tsloss` returns: the last values of TSLoss, and `remove`.
 
     As a context manager it ends with the block.
 
@@ -219,7 +219,7 @@ class PeftTSLoss:
         self.remove()
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy of the model is none of the pass that the model may be in.
+        # A copy of the model takes no part in a pass that the original is in.
         return self.__dict__ | {"_passes": {}}
 
     # Without this torch.compile would look for graph breaks inside of the hooks and warn of each.
@@ -234,7 +234,7 @@ class PeftTSLoss:
         given = dict(zip(self._names, args, strict=False)) | kwargs
         labels, items = given.get("labels"), given.get("num_items_in_batch")
         if labels is None:
-            # What question answering has for labels.
+            # The labels of question answering.
             labels = given.get("start_positions")
         if labels is not None:
             # An entry means that the encoder's output is wanted: generate and others call it, too.
@@ -285,7 +285,7 @@ class PeftTSLoss:
 
 @dataclass
 class _Pass:
-    """A forward pass that is under way and shall have TSLoss."""
+    """A forward pass under way, to whose loss TSLoss will be added."""
 
     labels: Tensor
     items: Tensor | int | None

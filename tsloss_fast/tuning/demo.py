@@ -30,7 +30,7 @@ from tsloss_fast.tuning.data import Example
 from tsloss_fast.tuning.run import TuneResult, tune
 from tsloss_fast.tuning.tasks import larger_number
 
-# Tells an earlier demo's folder, whose files may be replaced, from one of the user's own.
+# Marks the folder of an earlier demo, whose files may be replaced.
 MARKER = ".tsloss_fast_demo"
 
 TRAIN, HELD_OUT = 64, 100
@@ -138,7 +138,7 @@ def write_results(out: Path, runs: dict[str, TuneResult]) -> str:
     rows = table_rows(runs)
     text = f"{format_table([list(COLUMNS), *(row.cells() for row in rows)])}\n\n{_notes()}"
     write_atomically(out / "table.txt", (text + "\n").encode())
-    figure = plot_diagrams({row.run: rips_persistence(row.prompt) for row in rows})
+    figure = plot_diagrams({row.run: rips_persistence(row.prompt) for row in rows}, loops=True)
     save_figure(figure, out / "diagrams")
     return text
 

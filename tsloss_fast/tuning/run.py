@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TuneResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes
     ----------

@@ -9,9 +9,16 @@ from tsloss_fast import _C
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
+import triton
+import triton.language as tl
+
 from tsloss_fast._engine.kernels.distances import direct
 from tsloss_fast._engine.kernels.distances import launch as distances
-from tsloss_fast._engine.kernels.distances.direct import BLOCK_D, BLOCK_N
+
+BLOCK_N = direct.TILES[torch.float32]["BLOCK_N"]
+# Sums in parallel that the tolerance stands for. The kernel has 8, of d / 8 terms each, whose worst
+# case is beyond it: errors that do not all point one way stay within.
+SUMS = {torch.float32: 32, torch.float64: 16}
 
 pairwise_distances = on_device(distances.pairwise_distances)
 
@@ -40,9 +47,9 @@ def check(x, D=None):
     accumulator = torch.float64 if x.dtype == torch.float64 else torch.float32
     assert (D.dtype, D.shape) == (accumulator, (B, n, n))
     expected = torch.from_numpy(_C.distances(x.double().contiguous().numpy()))
-    # Half units of rounding: 3 in a square, log2(BLOCK_D) in a step's sum, one for each step, all
-    # halved by the root, which adds its own. The float64 engine has as many.
-    units = (3 + BLOCK_D[accumulator].bit_length() - 1 + d / BLOCK_D[accumulator]) / 2 + 1
+    # Half units of rounding: 3 in a square, log2(SUMS) to join the sums, one for each of their
+    # terms, all halved by the root, which adds its own. The float64 engine has as many.
+    units = (3 + SUMS[accumulator].bit_length() - 1 + d / SUMS[accumulator]) / 2 + 1
     units *= 1 if accumulator == torch.float32 else 2
     tolerance = units * torch.finfo(accumulator).eps / 2
     torch.testing.assert_close(D.double(), expected, rtol=tolerance, atol=0)
@@ -114,21 +121,50 @@ def test_a_batch_is_its_clouds():
     assert torch.equal(pairwise_distances(x), single)
 
 
+@pytest.mark.parametrize("tiles", [*range(1, 9), 39, 40])
+def test_every_pair_of_tiles_has_one_program(tiles):
+    pairs = range(tiles * (tiles + 1) // 2)
+    numbers = on_device(numbered_tiles)(torch.zeros(len(pairs), 2, dtype=torch.int32), tiles)
+    expected = [[row, column] for row in range(tiles) for column in range(row, tiles)]
+    assert sorted(numbers.tolist()) == expected
+
+
+@triton.jit
+def _number_kernel(numbers, tiles):
+    row, column = direct._tile_of(tl.program_id(0), tiles)
+    tl.store(numbers + 2 * tl.program_id(0), row)
+    tl.store(numbers + 2 * tl.program_id(0) + 1, column)
+
+
+def numbered_tiles(numbers, tiles):
+    _number_kernel[(len(numbers),)](numbers, tiles)
+    return numbers
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=name)
 @pytest.mark.parametrize(("n", "d"), [(1, 256), (17, 300), (33, 1000)])
 def test_coordinates_are_shared_out_where_tiles_are_few(n, d, dtype, monkeypatch):
     x = batch("gaussian", (2, n, d), dtype)
     x[0, n // 2] = x[0, 0]
     x[1, n // 2] = x[1, 0] + 1e-30
-    assert direct._shares(-(-n // BLOCK_N), d) == d // direct.MIN_SHARE > 1
+    assert direct.shares_of(3, d)[0] > 1
     check(x)
     monkeypatch.setattr(direct, "MIN_SHARE", d)
     check(x)
 
 
-@pytest.mark.parametrize(("n", "d", "shares"), [(100, 2048, 16), (200, 5120, 5), (512, 5120, 1)])
+@pytest.mark.parametrize(
+    ("n", "d", "shares"),
+    [(100, 2048, (16, 128)), (128, 4096, (16, 256)), (20, 2064, (13, 160)), (512, 5120, (3, 1728)),
+     (1000, 768, (1, 768))],
+)  # fmt: skip
 def test_shares_follow_from_one_cloud_alone(n, d, shares):
-    assert direct._shares(-(-n // BLOCK_N), d) == shares
+    tiles = -(-n // BLOCK_N)
+    found = direct.shares_of(tiles * (tiles + 1) // 2, d)
+    assert found == shares
+    # No share is empty, and none but the last begins inside a step.
+    assert (found[0] - 1) * found[1] < d <= found[0] * found[1]
+    assert found[1] % direct.BLOCK_D == 0
 
 
 def test_empty_batch():

@@ -133,6 +133,14 @@ def test_a_nan_counts_as_longer_than_infinity(sign):
     assert ((bars[:-1, 1:] != bad).all(-1)).all()
 
 
+@pytest.mark.parametrize("n", [2, 16, 33, 256])
+def test_nans_with_the_largest_bits_are_edges(n):
+    """Nothing that a kernel puts behind every edge may come before one."""
+    D = torch.tensor(2**31 - 1, dtype=torch.int32).view(torch.float32).expand(1, n, n)
+    expected = torch.tensor([[v, 0, v] for v in range(1, n)])
+    assert torch.equal(h0_critical_edges(D)[0], expected)
+
+
 def test_strides_are_followed():
     D = distances("grid", 34, B=4)
     for view in (D[::2, ::2, ::2], D.mT, D[:1].expand(3, 34, 34), D[:, 5:, 5:]):

@@ -232,6 +232,7 @@ def test_identical_rows_have_no_gradient(path):
 
 
 def test_strides_are_followed(path):
+    """To the bit, for a strided matrix is copied first."""
     D = distances("grid", 22, B=3)
     for view in (D[::2, ::2, ::2], D.mT[:2, :7, :7], D[:1, 3:12, 3:12].expand(2, 9, 9)):
         assert not view.is_contiguous()

@@ -8,15 +8,27 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast._engine.kernels.checks import check_programs
+from tsloss_fast._engine.kernels.launching import ceiling, launch
 
-# Rows of a tile, and coordinates that one step of its sum takes.
-BLOCK_N = 16
-BLOCK_D = {torch.float32: 32, torch.float64: 16}
+# A tile is BLOCK_N x BLOCK_N pairs. Each thread keeps HELD x HELD of them in registers, for one of
+# every LANES coordinates, so that a coordinate of a pair costs a subtraction and an fma, and
+# nothing crosses lanes until all coordinates are summed. 4 warps hold a tile, as Triton's default.
+TILES = {
+    torch.float32: {"BLOCK_N": 32, "HELD": 8, "LANES": 8},
+    torch.float64: {"BLOCK_N": 16, "HELD": 4, "LANES": 8},
+}
+# A sum of squares is off by (5 + d / LANES) half units of rounding in the worst case, in float32 a
+# length by 1e-5 at d = 2560: 2 roundings of a difference, one for each fma, 3 to join the lanes.
+# Coordinates that one step of a sum takes: each thread reads 4 next to each other at once.
+BLOCK_D = 4 * 8
+# Steps whose loads are under way together.
+STAGES = 3
 
 # Programs that fill a large GPU (132 multiprocessors, 4 tiles each). Where a cloud has fewer tiles,
-# each tile is summed by several programs, of at least MIN_SHARE coordinates.
+# each tile is summed by up to MAX_SHARES programs, of at least MIN_SHARE coordinates.
 ENOUGH_PROGRAMS = 528
 MIN_SHARE = 128
+MAX_SHARES = 16
 
 # For each accumulator: below SMALLEST a sum of squares has lost digits, so that its differences
 # are scaled by ENLARGE; where it overflowed, by REDUCE. Powers of two, so scaling is exact.
@@ -26,34 +38,125 @@ REDUCE = {torch.float32: 2.0**-80, torch.float64: 2.0**-600}
 
 
 @triton.jit
+def _tile_of(pair, tiles):
+    """The row and the column of a tile on or above the diagonal, by its number among these.
+
+    Row q has as many such tiles as row `tiles - q` (odd) or `tiles - 1 - q` (even) leaves free, so
+    that both together fill a row of a rectangle.
+    """
+    even = 1 - tiles % 2
+    q, s = pair // (tiles + even), pair % (tiles + even)
+    upper = s - even >= q
+    row = tl.where(upper, q, tiles - even - q)
+    return row, tl.where(upper, s - even, row + s)
+
+
+@triton.jit
+def _quarters(a, HELD: tl.constexpr, APART: tl.constexpr, LANES: tl.constexpr):
+    """The four coordinates of a thread: [HELD, APART, 4 * LANES] -> 4 x [HELD, APART, LANES]."""
+    even, odd = tl.split(tl.reshape(a, [HELD, APART, LANES, 2, 2]))
+    first, third = tl.split(even)
+    second, fourth = tl.split(odd)
+    return first, second, third, fourth
+
+
+@triton.jit
+def _add_one(squares, a, b):
+    difference = a[:, None, :, None, :] - b[None, :, None, :, :]
+    return tl.fma(difference, difference, squares)
+
+
+@triton.jit
+def _add_step(
+    squares,  # [HELD, HELD, APART, APART, LANES]
+    a,  # [HELD, APART, 4 * LANES]
+    b,  # [HELD, APART, 4 * LANES]
+    HELD: tl.constexpr,
+    APART: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    a0, a1, a2, a3 = _quarters(a.to(squares.dtype), HELD, APART, LANES)
+    b0, b1, b2, b3 = _quarters(b.to(squares.dtype), HELD, APART, LANES)
+    squares = _add_one(squares, a0, b0)
+    squares = _add_one(squares, a1, b1)
+    squares = _add_one(squares, a2, b2)
+    return _add_one(squares, a3, b3)
+
+
+@triton.jit
 def _sum_squares(
     x,  # [n, d]
-    i,  # [BLOCK_N]
-    j,  # [BLOCK_N]
-    scale,  # [BLOCK_N, BLOCK_N]
+    row,  # of the tile
+    column,
     first,  # the coordinates first <= k < last are summed
     last,
     n,
     stride_n,
     stride_d,
     ACCUMULATOR: tl.constexpr,
-    SCALED: tl.constexpr,
+    STAGES: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    HELD: tl.constexpr,
+    LANES: tl.constexpr,
 ):
-    rows = x + i.to(tl.int64)[:, None] * stride_n
-    columns = x + j.to(tl.int64)[:, None] * stride_n
-    squares = tl.zeros([BLOCK_N, BLOCK_N], ACCUMULATOR)
-    for start in range(first, last, BLOCK_D):
-        k = start + tl.arange(0, BLOCK_D)
-        at = k.to(tl.int64)[None, :] * stride_d
-        a = tl.load(rows + at, mask=(i < n)[:, None] & (k < last)[None, :], other=0)
-        b = tl.load(columns + at, mask=(j < n)[:, None] & (k < last)[None, :], other=0)
-        difference = a.to(ACCUMULATOR)[:, None, :] - b.to(ACCUMULATOR)[None, :, :]
-        if SCALED:
-            difference *= scale[:, :, None]
-        squares += tl.sum(difference * difference, axis=2)
+    """The sums of squared differences of a tile: [BLOCK_N, BLOCK_N].
+
+    Triton deals the last axes of a tensor out to lanes, then to warps, and leaves the first in the
+    registers of a thread. Hence the order of axes: the thread's rows, its columns, the rows and
+    the columns of different threads, coordinates.
+    """
+    APART: tl.constexpr = BLOCK_N // HELD
+    BLOCK_D: tl.constexpr = 4 * LANES
+    offsets = tl.arange(0, HELD)[:, None] * APART + tl.arange(0, APART)[None, :]
+    # Behind the last row stands the last again: no load needs a mask, and nothing of it is stored.
+    i = tl.minimum(row * BLOCK_N + offsets, n - 1).to(tl.int64)
+    j = tl.minimum(column * BLOCK_N + offsets, n - 1).to(tl.int64)
+    rows = x + i[:, :, None] * stride_n
+    columns = x + j[:, :, None] * stride_n
+    squares = tl.zeros([HELD, HELD, APART, APART, LANES], ACCUMULATOR)
+    whole = first + (last - first) // BLOCK_D * BLOCK_D
+    for start in tl.range(first, whole, BLOCK_D, num_stages=STAGES):
+        k = (start + tl.arange(0, BLOCK_D)).to(tl.int64)[None, None, :]
+        a, b = tl.load(rows + k * stride_d), tl.load(columns + k * stride_d)
+        squares = _add_step(squares, a, b, HELD, APART, LANES)
+    if whole < last:
+        k = (whole + tl.arange(0, BLOCK_D)).to(tl.int64)[None, None, :]
+        a = tl.load(rows + k * stride_d, mask=k < last, other=0)
+        b = tl.load(columns + k * stride_d, mask=k < last, other=0)
+        squares = _add_step(squares, a, b, HELD, APART, LANES)
+    sums = tl.permute(tl.sum(squares, axis=4), (0, 2, 1, 3))
+    return tl.reshape(sums, [BLOCK_N, BLOCK_N])
+
+
+@triton.jit
+def _sum_scaled_squares(
+    x,  # [n, d]
+    i,  # [BLOCK_N, 1]
+    j,  # [1, BLOCK_N]
+    scale,  # of the differences, in the dtype of the sum
+    n,
+    d,
+    stride_n,
+    stride_d,
+    BLOCK_N: tl.constexpr,
+):
+    """As `_sum_squares`, of scaled differences; slower, and short, since it is seldom needed."""
+    rows = x + tl.minimum(i, n - 1).to(tl.int64) * stride_n
+    columns = x + tl.minimum(j, n - 1).to(tl.int64) * stride_n
+    squares = tl.zeros([BLOCK_N, BLOCK_N], scale.dtype)
+    for _ in tl.range(0, d, loop_unroll_factor=4):
+        difference = tl.load(rows).to(scale.dtype) - tl.load(columns).to(scale.dtype)
+        difference *= scale
+        squares = tl.fma(difference, difference, squares)
+        rows += stride_d
+        columns += stride_d
     return squares
+
+
+@triton.jit
+def _root(squares):
+    # tl.sqrt is rounded for float64, but approximate for float32.
+    return tl.sqrt_rn(squares) if squares.dtype == tl.float32 else tl.sqrt(squares)
 
 
 @triton.jit
@@ -61,8 +164,8 @@ def _store_lengths(
     squares,  # [BLOCK_N, BLOCK_N]
     x,  # [n, d]
     D,  # [n, n], contiguous
-    i,  # [BLOCK_N]
-    j,  # [BLOCK_N]
+    row,  # of the tile
+    column,
     n,
     d,
     stride_n,
@@ -72,28 +175,27 @@ def _store_lengths(
     ENLARGE: tl.constexpr,
     REDUCE: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
 ):
     """Store the roots of a tile, of squares summed anew where they left the range."""
-    inside = (i < n)[:, None] & (j < n)[None, :]
-    above = inside & (i[:, None] < j[None, :])
-    one = tl.full([BLOCK_N, BLOCK_N], 1.0, ACCUMULATOR)
-    small, large = squares < SMALLEST, squares == float("inf")
-    scale = tl.where(small, one * ENLARGE, tl.where(large, one * REDUCE, one))
+    i = (row * BLOCK_N + tl.arange(0, BLOCK_N))[:, None]
+    j = (column * BLOCK_N + tl.arange(0, BLOCK_N))[None, :]
+    inside = (i < n) & (j < n)
+    above = inside & (i < j)
+    lengths = _root(squares)
     # Equal rows are sent here too: that their sum is 0 does not tell them from an underflow.
-    if tl.max((above & (small | large)).to(tl.int32)) > 0:
-        squares = _sum_squares(
-            x, i, j, scale, 0, d, n, stride_n, stride_d, ACCUMULATOR, True, BLOCK_N, BLOCK_D
-        )
-        inverse = tl.where(small, one * (1 / ENLARGE), tl.where(large, one * (1 / REDUCE), one))
-    else:
-        inverse = one
-    # tl.sqrt is rounded for float64, but approximate for float32.
-    root = tl.sqrt_rn(squares) if squares.dtype == tl.float32 else tl.sqrt(squares)
-    lengths = root * inverse
+    small, large = squares < SMALLEST, squares == float("inf")
+    for reduced in range(2):
+        wanted = above & tl.where(reduced == 1, large, small)
+        if tl.max(wanted.to(tl.int32)) > 0:
+            # One factor for the whole tile: whatever it does not suit is thrown away.
+            one = tl.full([], 1.0, ACCUMULATOR)
+            scale = tl.where(reduced == 1, one * REDUCE, one * ENLARGE)
+            inverse = tl.where(reduced == 1, one * (1 / REDUCE), one * (1 / ENLARGE))
+            anew = _sum_scaled_squares(x, i, j, scale, n, d, stride_n, stride_d, BLOCK_N)
+            lengths = tl.where(wanted, _root(anew) * inverse, lengths)
 
     # Each pair is computed once and stored twice, so that D is symmetric to the bit.
-    i, j = i.to(tl.int64)[:, None], j.to(tl.int64)[None, :]
+    i, j = i.to(tl.int64), j.to(tl.int64)
     tl.store(D + i * n + j, lengths, mask=inside & (i <= j))
     tl.store(D + j * n + i, lengths, mask=above)
 
@@ -108,71 +210,64 @@ def _direct_kernel(
     stride_n,
     stride_d,
     ACCUMULATOR: tl.constexpr,
+    STAGES: tl.constexpr,
     SMALLEST: tl.constexpr,
     ENLARGE: tl.constexpr,
     REDUCE: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    HELD: tl.constexpr,
+    LANES: tl.constexpr,
 ):
     tiles = tl.cdiv(n, BLOCK_N)
-    program = tl.program_id(0)
-    b = (program // (tiles * tiles)).to(tl.int64)
-    row, column = program // tiles % tiles, program % tiles
-    if row > column:
-        return
+    pairs = tiles * (tiles + 1) // 2
+    b = (tl.program_id(0) // pairs).to(tl.int64)
+    row, column = _tile_of(tl.program_id(0) % pairs, tiles)
     x += b * stride_b
-    D += b * n * n
-    i = row * BLOCK_N + tl.arange(0, BLOCK_N)
-    j = column * BLOCK_N + tl.arange(0, BLOCK_N)
-    one = tl.full([BLOCK_N, BLOCK_N], 1.0, ACCUMULATOR)
     squares = _sum_squares(
-        x, i, j, one, 0, d, n, stride_n, stride_d, ACCUMULATOR, False, BLOCK_N, BLOCK_D
-    )
+        x, row, column, 0, d, n, stride_n, stride_d, ACCUMULATOR, STAGES, BLOCK_N, HELD, LANES
+    )  # fmt: skip
     _store_lengths(
-        squares, x, D, i, j, n, d, stride_n, stride_d, ACCUMULATOR, SMALLEST, ENLARGE, REDUCE,
-        BLOCK_N, BLOCK_D,
+        squares, x, D + b * n * n, row, column, n, d, stride_n, stride_d, ACCUMULATOR, SMALLEST,
+        ENLARGE, REDUCE, BLOCK_N,
     )  # fmt: skip
 
 
 @triton.jit
 def _share_kernel(
     x,  # [B, n, d]
-    partial,  # [B, shares, n, n]: the squares of each share of the coordinates, where i <= j
+    partial,  # [B, shares, pairs, BLOCK_N, BLOCK_N]: each share's squares of each pair of tiles
     n,
     d,
     shares,
-    width,  # coordinates of a share
+    width,  # coordinates of a share, a multiple of BLOCK_D
     stride_b,
     stride_n,
     stride_d,
     ACCUMULATOR: tl.constexpr,
+    STAGES: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    HELD: tl.constexpr,
+    LANES: tl.constexpr,
 ):
     tiles = tl.cdiv(n, BLOCK_N)
+    pairs = tiles * (tiles + 1) // 2
     program = tl.program_id(0)
-    row, column = program // tiles % tiles, program % tiles
-    if row > column:
-        return
-    share = program // (tiles * tiles)  # counted over the batch
-    x += (share // shares).to(tl.int64) * stride_b
-    i = row * BLOCK_N + tl.arange(0, BLOCK_N)
-    j = column * BLOCK_N + tl.arange(0, BLOCK_N)
+    row, column = _tile_of(program % pairs, tiles)
+    share = program // pairs  # counted over the batch
     first = share % shares * width
-    last = tl.minimum(first + width, d)
-    one = tl.full([BLOCK_N, BLOCK_N], 1.0, ACCUMULATOR)
     squares = _sum_squares(
-        x, i, j, one, first, last, n, stride_n, stride_d, ACCUMULATOR, False, BLOCK_N, BLOCK_D
-    )
-    inside = (i < n)[:, None] & (j < n)[None, :]
-    at = (share.to(tl.int64) * n + i.to(tl.int64)[:, None]) * n + j[None, :]
-    tl.store(partial + at, squares, mask=inside)
+        x + (share // shares).to(tl.int64) * stride_b, row, column, first,
+        tl.minimum(first + width, d), n, stride_n, stride_d, ACCUMULATOR, STAGES, BLOCK_N, HELD,
+        LANES,
+    )  # fmt: skip
+    at = tl.arange(0, BLOCK_N)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
+    tl.store(partial + program.to(tl.int64) * BLOCK_N * BLOCK_N + at, squares)
 
 
 @triton.jit
 def _join_kernel(
     x,  # [B, n, d]
-    partial,  # [B, shares, n, n]
+    partial,  # [B, shares, pairs, BLOCK_N, BLOCK_N]
     D,  # [B, n, n], contiguous
     n,
     d,
@@ -185,26 +280,21 @@ def _join_kernel(
     ENLARGE: tl.constexpr,
     REDUCE: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
 ):
     tiles = tl.cdiv(n, BLOCK_N)
-    program = tl.program_id(0)
-    b = (program // (tiles * tiles)).to(tl.int64)
-    row, column = program // tiles % tiles, program % tiles
-    if row > column:
-        return
-    x += b * stride_b
-    D += b * n * n
-    i = row * BLOCK_N + tl.arange(0, BLOCK_N)
-    j = column * BLOCK_N + tl.arange(0, BLOCK_N)
-    inside = (i < n)[:, None] & (j < n)[None, :]
-    at = i.to(tl.int64)[:, None] * n + j[None, :]
+    pairs = tiles * (tiles + 1) // 2
+    b = (tl.program_id(0) // pairs).to(tl.int64)
+    pair = tl.program_id(0) % pairs
+    row, column = _tile_of(pair, tiles)
+    at = tl.arange(0, BLOCK_N)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
+    partial += (b * shares * pairs + pair) * BLOCK_N * BLOCK_N + at
     squares = tl.zeros([BLOCK_N, BLOCK_N], ACCUMULATOR)
-    for share in range(shares):
-        squares += tl.load(partial + (b * shares + share) * n * n + at, mask=inside, other=0)
+    for _ in tl.range(0, shares, loop_unroll_factor=8):
+        squares += tl.load(partial)
+        partial += pairs * BLOCK_N * BLOCK_N
     _store_lengths(
-        squares, x, D, i, j, n, d, stride_n, stride_d, ACCUMULATOR, SMALLEST, ENLARGE, REDUCE,
-        BLOCK_N, BLOCK_D,
+        squares, x + b * stride_b, D + b * n * n, row, column, n, d, stride_n, stride_d,
+        ACCUMULATOR, SMALLEST, ENLARGE, REDUCE, BLOCK_N,
     )  # fmt: skip
 
 
@@ -215,38 +305,47 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
     choose how, so that a cloud has the same bits in every batch.
     """
     B, n, d = x.shape
-    tiles = triton.cdiv(n, BLOCK_N)
-    shares = _shares(tiles, d)
-    check_programs(B * tiles**2 * shares, x, "x")
-    grid = (B * tiles**2,)
-    options = tile_options(D.dtype)
+    block = TILES[D.dtype]["BLOCK_N"]
+    tiles = ceiling(n, block)
+    pairs = tiles * (tiles + 1) // 2
+    shares, width = shares_of(pairs, d)
+    check_programs(B * pairs * shares, x, "x")
+    strides = x.stride()
+    form = (x.device.index, x.dtype, x.data_ptr() % 16, n, d, strides)
     if shares == 1:
-        _direct_kernel[grid](x, D, n, d, *x.stride(), **options)
+        launch(_direct_kernel, form, B * pairs, (x, D, n, d, *strides), direct_options(D.dtype))
         return
-    step = options["BLOCK_D"]
-    width = triton.cdiv(triton.cdiv(d, shares), step) * step
-    partial = torch.empty(B, shares, n, n, dtype=D.dtype, device=D.device)
-    _share_kernel[(B * tiles**2 * shares,)](
-        x, partial, n, d, shares, width, *x.stride(), **share_options(D.dtype)
-    )
-    _join_kernel[grid](x, partial, D, n, d, shares, *x.stride(), **options)
+    partial = torch.empty((B, shares, pairs, block, block), dtype=D.dtype, device=D.device)
+    arguments = (x, partial, n, d, shares, width, *strides)
+    launch(_share_kernel, form, B * pairs * shares, arguments, sum_options(D.dtype))
+    arguments = (x, partial, D, n, d, shares, *strides)
+    launch(_join_kernel, form, B * pairs, arguments, store_options(D.dtype))
 
 
-def _shares(tiles: int, d: int) -> int:
-    """Programs that sum one tile."""
-    return max(1, min(ENOUGH_PROGRAMS // (tiles * (tiles + 1) // 2), d // MIN_SHARE))
+def shares_of(pairs: int, d: int) -> tuple[int, int]:
+    """How many programs sum one of so many pairs of tiles, and the coordinates that each takes."""
+    most = max(1, min(ENOUGH_PROGRAMS // pairs, d // MIN_SHARE, MAX_SHARES))
+    width = ceiling(ceiling(d, most), BLOCK_D) * BLOCK_D
+    return ceiling(d, width), width
 
 
-def share_options(dtype: torch.dtype) -> dict[str, object]:
-    """The compile-time arguments of the kernel that sums a share."""
+def sum_options(dtype: torch.dtype) -> dict[str, object]:
+    """The compile-time arguments of a kernel that sums squares in this dtype."""
+    accumulator = tl.float64 if dtype == torch.float64 else tl.float32
+    return {"ACCUMULATOR": accumulator, "STAGES": STAGES, **TILES[dtype]}
+
+
+def store_options(dtype: torch.dtype) -> dict[str, object]:
+    """The compile-time arguments of a kernel that stores lengths of this dtype."""
     return {
         "ACCUMULATOR": tl.float64 if dtype == torch.float64 else tl.float32,
-        "BLOCK_N": BLOCK_N,
-        "BLOCK_D": BLOCK_D[dtype],
+        "SMALLEST": SMALLEST[dtype],
+        "ENLARGE": ENLARGE[dtype],
+        "REDUCE": REDUCE[dtype],
+        "BLOCK_N": TILES[dtype]["BLOCK_N"],
     }
 
 
-def tile_options(dtype: torch.dtype) -> dict[str, object]:
-    """The compile-time arguments of a kernel that stores lengths of this dtype."""
-    ranges = {"SMALLEST": SMALLEST[dtype], "ENLARGE": ENLARGE[dtype], "REDUCE": REDUCE[dtype]}
-    return share_options(dtype) | ranges
+def direct_options(dtype: torch.dtype) -> dict[str, object]:
+    """The compile-time arguments of a kernel that does both."""
+    return sum_options(dtype) | store_options(dtype)

@@ -57,14 +57,20 @@ def pairwise_distances(x: Tensor) -> Tensor:
              [5., 0.]]])
     """
     check_tensor(x, "x", "points [B, n, d]", 3, FLOATING)
-    B, n, d = x.shape
+    n, d = x.shape[1:]
     if n == 0 or d == 0:
         raise ValueError(f"x: expected at least one point and coordinate, got {describe(x)}")
     check_device(x, "x", _direct_kernel)
+    return unchecked_distances(x)
+
+
+def unchecked_distances(x: Tensor) -> Tensor:
+    """`pairwise_distances` of points that were checked."""
+    B, n, _ = x.shape
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     direct = dtype == torch.float64 or n <= MAX_DIRECT_POINTS
     fill = fill_direct if direct else fill_by_product
-    D = torch.empty(B, n, n, dtype=dtype, device=x.device)
+    D = torch.empty((B, n, n), dtype=dtype, device=x.device)
     if B:
         with torch.cuda.device_of(x):
             fill(x, D)

@@ -2,7 +2,7 @@
 
 With a and b the rows less the mean row, ``|a - b|^2 = |a|^2 + |b|^2 - 2ab``, where ab is a
 three-term tf32 product on the tensor cores. Its error is absolute, of the size of
-N = |a|^2 + |b|^2, so that a square far below N has lost digits. Every 16 x 16 tile that holds such
+N = |a|^2 + |b|^2, so that a square far below N has lost digits. Every 32 x 32 tile that holds such
 a pair is summed anew from the differences of the rows themselves.
 """
 
@@ -15,17 +15,19 @@ from torch import Tensor
 
 from tsloss_fast._engine.kernels.checks import check_programs
 from tsloss_fast._engine.kernels.distances.direct import (
-    BLOCK_N,
+    TILES,
     _store_lengths,
     _sum_squares,
-    tile_options,
+    _tile_of,
+    direct_options,
 )
 
-# Rows of a tile of the product, coordinates that one step of it takes, warps and stages: with steps
-# of 32 the registers spill.
+# Rows of a tile of the product and of a part of it that is summed anew, coordinates that one step
+# takes, warps and stages.
 TILE = 128
 BLOCK_K = 16
-LAUNCH = {"num_warps": 8, "num_stages": 2}
+BLOCK_N = TILES[torch.float32]["BLOCK_N"]
+LAUNCH = {"num_warps": 8, "num_stages": 3}
 # Coordinates of a row that one step of the centring takes.
 BLOCK_ROW = 1024
 # Rows that the mean is taken of at most: any row near the middle of the cloud serves as well.
@@ -105,11 +107,20 @@ def _centre_kernel(
 
 
 @triton.jit
+def _tf32(a):
+    """float32 rounded to the 11 bits that the tensor cores read; a NaN may become a number.
+
+    The norms keep every NaN.
+    """
+    return ((a.to(tl.int32, bitcast=True) + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def _product_kernel(
     centred,  # [B, n, width], contiguous
     norms,  # [B, n]
     D,  # [B, n, n], contiguous
-    doubtful,  # [B, PARTS * tiles, PARTS * tiles]: 1 for a tile of BLOCK_N rows to be summed anew
+    doubtful,  # [B, PARTS * tiles, PARTS * tiles]: 1 for a part, of BLOCK_N rows, to be summed anew
     n,
     width,  # a multiple of BLOCK_K
     TRUSTED: tl.constexpr,
@@ -120,11 +131,9 @@ def _product_kernel(
     BLOCK_N: tl.constexpr,
 ):
     tiles = tl.cdiv(n, TILE)
-    program = tl.program_id(0)
-    b = (program // (tiles * tiles)).to(tl.int64)
-    row, column = program // tiles % tiles, program % tiles
-    if row > column:
-        return
+    pairs = tiles * (tiles + 1) // 2
+    b = (tl.program_id(0) // pairs).to(tl.int64)
+    row, column = _tile_of(tl.program_id(0) % pairs, tiles)
     centred += b * n * width
     i = row * TILE + tl.arange(0, TILE)
     j = column * TILE + tl.arange(0, TILE)
@@ -135,7 +144,11 @@ def _product_kernel(
     products = tl.zeros([TILE, TILE], tl.float32)
     for start in range(0, width, BLOCK_K):
         a_rows, b_rows = tl.load(rows + start), tl.load(columns + start)
-        step = tl.dot(a_rows, b_rows, input_precision="tf32x3")
+        a1, b1 = _tf32(a_rows), _tf32(b_rows)
+        a2, b2 = _tf32(a_rows - a1), _tf32(b_rows - b1)
+        step = tl.dot(a2, b1, input_precision="tf32")
+        step = tl.dot(a1, b2, step, input_precision="tf32")
+        step = tl.dot(a1, b1, step, input_precision="tf32")
         # The factor keeps the compiler from summing all steps inside the tensor cores, which cut
         # digits off where this addition rounds.
         products += -2.0 * step
@@ -143,10 +156,12 @@ def _product_kernel(
     a_norms = tl.load(norms + b * n + i, mask=i < n, other=0)
     b_norms = tl.load(norms + b * n + j, mask=j < n, other=0)
     sums = a_norms[:, None] + b_norms[None, :]
-    squares = sums + products
+    diagonal = i[:, None] == j[None, :]
+    squares = tl.where(diagonal, 0.0, sums + products)
     inside = (i < n)[:, None] & (j < n)[None, :]
-    # A NaN fails every comparison; the diagonal's squares, about 0, the first or the second.
-    kept = (squares >= TRUSTED * sums) & (sums >= SMALLEST_SUM) & (sums <= LARGEST_SUM)
+    # A NaN fails every comparison, on the diagonal too.
+    kept = (squares >= TRUSTED * sums) & (sums >= SMALLEST_SUM) | diagonal
+    kept &= sums <= LARGEST_SUM
     anew = (inside & (i[:, None] <= j[None, :]) & ~kept).to(tl.int8)
     PARTS: tl.constexpr = TILE // BLOCK_N
     anew = tl.max(tl.max(tl.reshape(anew, [PARTS, BLOCK_N, PARTS, BLOCK_N]), axis=3), axis=1)
@@ -178,45 +193,44 @@ def _anew_kernel(
     stride_d,
     TILE: tl.constexpr,
     ACCUMULATOR: tl.constexpr,
+    STAGES: tl.constexpr,
     SMALLEST: tl.constexpr,
     ENLARGE: tl.constexpr,
     REDUCE: tl.constexpr,
     BLOCK_N: tl.constexpr,
-    BLOCK_D: tl.constexpr,
+    HELD: tl.constexpr,
+    LANES: tl.constexpr,
 ):
     PARTS: tl.constexpr = TILE // BLOCK_N
     tiles = tl.cdiv(n, TILE)
-    program = tl.program_id(0)
-    b = (program // (tiles * tiles)).to(tl.int64)
-    if program // tiles % tiles > program % tiles:
-        return
+    pairs = tiles * (tiles + 1) // 2
+    b = (tl.program_id(0) // pairs).to(tl.int64)
+    row, column = _tile_of(tl.program_id(0) % pairs, tiles)
     x += b * stride_b
     D += b * n * n
-    one = tl.full([BLOCK_N, BLOCK_N], 1.0, ACCUMULATOR)
+    doubtful += ((b * tiles + row) * PARTS * tiles + column) * PARTS
     for part in range(PARTS * PARTS):
-        row = program // tiles % tiles * PARTS + part // PARTS
-        column = program % tiles * PARTS + part % PARTS
-        at = (b * PARTS * tiles + row) * PARTS * tiles + column
-        if tl.load(doubtful + at) != 0:
-            i = row * BLOCK_N + tl.arange(0, BLOCK_N)
-            j = column * BLOCK_N + tl.arange(0, BLOCK_N)
+        down, right = part // PARTS, part % PARTS
+        if tl.load(doubtful + down * PARTS * tiles + right) != 0:
             squares = _sum_squares(
-                x, i, j, one, 0, d, n, stride_n, stride_d, ACCUMULATOR, False, BLOCK_N, BLOCK_D
-            )
+                x, row * PARTS + down, column * PARTS + right, 0, d, n, stride_n, stride_d,
+                ACCUMULATOR, STAGES, BLOCK_N, HELD, LANES,
+            )  # fmt: skip
             _store_lengths(
-                squares, x, D, i, j, n, d, stride_n, stride_d, ACCUMULATOR, SMALLEST, ENLARGE,
-                REDUCE, BLOCK_N, BLOCK_D,
+                squares, x, D, row * PARTS + down, column * PARTS + right, n, d, stride_n, stride_d,
+                ACCUMULATOR, SMALLEST, ENLARGE, REDUCE, BLOCK_N,
             )  # fmt: skip
 
 
 def fill_by_product(x: Tensor, D: Tensor) -> None:
     """Write the distances of `x` [B, n, d], not float64, into `D` [B, n, n], contiguous float32.
 
-    Takes about n d + n + d floats and n^2 / 256 bytes beside D for each cloud.
+    Takes about n d + n + d floats and n^2 / 1024 bytes beside D for each cloud.
     """
     B, n, d = x.shape
     tiles = triton.cdiv(n, TILE)
-    check_programs(B * max(n, d, tiles**2), x, "x")
+    pairs = tiles * (tiles + 1) // 2
+    check_programs(B * max(n, d, pairs), x, "x")
     mean = torch.empty(B, d, dtype=torch.float32, device=x.device)
     width = triton.cdiv(d, BLOCK_K) * BLOCK_K
     centred = torch.empty(B, n, width, dtype=torch.float32, device=x.device)
@@ -226,9 +240,9 @@ def fill_by_product(x: Tensor, D: Tensor) -> None:
     blocks = triton.cdiv(d, MEAN_BLOCKS["BLOCK_D"])
     _mean_kernel[(B * blocks,)](x, mean, n, d, min(n, MEAN_ROWS), *x.stride(), **MEAN_BLOCKS)
     _centre_kernel[(B * n,)](x, mean, centred, norms, n, d, width, *x.stride(), BLOCK_ROW=BLOCK_ROW)
-    grid = (B * tiles**2,)
+    grid = (B * pairs,)
     _product_kernel[grid](centred, norms, D, doubtful, n, width, **product_options(), **LAUNCH)
-    _anew_kernel[grid](x, doubtful, D, n, d, *x.stride(), TILE=TILE, **tile_options(torch.float32))
+    _anew_kernel[grid](x, doubtful, D, n, d, *x.stride(), **anew_options())
 
 
 def product_options() -> dict[str, object]:
@@ -241,3 +255,8 @@ def product_options() -> dict[str, object]:
         "BLOCK_K": BLOCK_K,
         "BLOCK_N": BLOCK_N,
     }
+
+
+def anew_options() -> dict[str, object]:
+    """The compile-time arguments of the kernel that sums doubtful tiles anew."""
+    return {"TILE": TILE, **direct_options(torch.float32)}

@@ -18,12 +18,12 @@ MAX_POINTS_FLOAT64 = 46340
 def h0_critical_edges(D: Tensor) -> Tensor:
     """The bars of H0 in filtration order.
 
-    Boruvka's algorithm: each component finds the first edge that leaves it, all join at once, and
-    at most ceil(log2 n) rounds leave one component. Edges are compared by one 64-bit key, the bits
-    of the length above i * n + j with i < j, which is the total filtration order: ties give the
-    edges that the CPU engine gives. Up to 256 points, one program does all rounds of a cloud;
-    above, each round is two launches. Nothing waits for the device, and all can be captured in a
-    CUDA graph.
+    Edges are compared by one 64-bit key, the bits of the length above the vertices i < j, which is
+    the total filtration order: ties give the edges that the CPU engine gives. Up to 256 points,
+    Prim's algorithm: one or two warps grow a cloud's tree edge by edge, and one launch does all.
+    Above, Boruvka's: each component finds the first edge that leaves it, all join at once, at most
+    ceil(log2 n) rounds leave one component, and each round is two launches. Nothing waits for the
+    device, and all can be captured in a CUDA graph.
 
     Parameters
     ----------
@@ -47,8 +47,9 @@ def h0_critical_edges(D: Tensor) -> Tensor:
 
     Notes
     -----
-    Memory beside `D`: about 50 ceil(log2 n) bytes for each point, 1 % of a float32 `D` at
-    n = 20,000. For float64, about 50 bytes for each entry of `D`, to sort them.
+    Memory beside `D`: up to 256 points, none, but for a copy of a `D` that is not contiguous.
+    Above, about 50 ceil(log2 n) bytes for each point, 1 % of a float32 `D` at n = 20,000. For
+    float64, about 50 bytes for each entry of `D`, to sort them.
 
     The entries are not checked, since that would wait for the device. A NaN counts as longer than
     infinity, and a negative length as its absolute value. A point with a NaN coordinate has NaN
@@ -72,7 +73,7 @@ def h0_critical_edges(D: Tensor) -> Tensor:
     limit = MAX_POINTS_FLOAT64 if D.dtype == torch.float64 else MAX_POINTS
     if n > limit:
         raise ValueError(f"D: expected at most {limit} points, got {describe(D)}")
-    check_device(D, "D", small._boruvka_kernel)
+    check_device(D, "D", small._prim_kernel)
     check_programs(B if n <= small.MAX_POINTS else B * triton.cdiv(n, large.ROWS), D, "D")
     if B == 0 or n == 1:
         return torch.empty(B, n - 1, 3, dtype=torch.int64, device=D.device)

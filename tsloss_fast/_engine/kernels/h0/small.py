@@ -1,4 +1,4 @@
-"""H0 of a batch of distance matrices: Boruvka's algorithm, one program per cloud."""
+"""H0 of a batch of distance matrices of few points: Prim's algorithm, one program per cloud."""
 
 from __future__ import annotations
 
@@ -7,192 +7,157 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsloss_fast._engine.kernels.h0.keys import NO_EDGE, PAIR
+from tsloss_fast._engine.kernels.h0.keys import NO_EDGE
+from tsloss_fast._engine.kernels.h0.small_elder import dying_vertices
 
+# Larger clouds have too many vertices a thread; the keys below have room for 1024.
 MAX_POINTS = 256
 
-# Entries of D that one step of a round reads.
-TILE = 4096
+# By the size of a kernel; all others take one warp, whose minima cross no barrier.
+WARPS = {256: 2}
+
+# The numbers of a bar: the dying vertex as often as there is room, then the edge (i, j).
+WIDTH = tl.constexpr(3)
+
+# Loads of a thread that `_read_ahead` has under way at a time.
+LOADS = 32
+
+# In place of the length's bits of a vertex in the tree: behind every NaN.
+IN_TREE = tl.constexpr(2**31)
+# In place of i, j and the new vertex: behind every edge.
+NO_PAIR = tl.constexpr(2**31 - 1)
 
 
 @triton.jit
-def _edge_keys(
+def _either(a, b):
+    return a | b
+
+
+@triton.jit
+def _read_ahead(
     D,  # [n, n]
-    i,  # [ROWS]
-    j,  # [SIZE]
     n,
-    stride_i,
-    stride_j,
+    CHUNK: tl.constexpr,
 ):
-    """Keys [ROWS, SIZE] that sort as (length, min(i, j), max(i, j))."""
-    inside = (i < n)[:, None] & (j < n)[None, :]
-    at = i.to(tl.int64)[:, None] * stride_i + j.to(tl.int64)[None, :] * stride_j
-    length = tl.load(D + at, mask=inside, other=0)
-    # Without its sign bit -0 sorts as 0, and every NaN after infinity.
-    bits = length.to(tl.int32, bitcast=True) & 0x7FFFFFFF
-    pair = tl.minimum(i[:, None], j[None, :]) * n + tl.maximum(i[:, None], j[None, :])
-    return tl.where(inside, bits.to(tl.int64) << 32 | pair.to(tl.int64), NO_EDGE)
+    """Touch each sector of 32 bytes of `D`; return what the loads gave, for them to be needed."""
+    seen = tl.zeros([CHUNK], tl.int32)
+    for start in range(0, n * n, CHUNK * 8):
+        at = start + tl.arange(0, CHUNK) * 8
+        seen |= tl.load(D + at, mask=at < n * n, other=0).to(tl.int32, bitcast=True)
+    return tl.reduce(seen, 0, _either)
 
 
 @triton.jit
-def _find_shortest_edges(
+def _first_edge(
+    height,  # [ROWS * COLS], uint32
+    pair,  # [ROWS * COLS]
+    ROWS: tl.constexpr,
+    COLS: tl.constexpr,
+):
+    """The least (height, pair) as one number; a row lies within a warp.
+
+    In a warp a minimum of 32 bits is one instruction, one of 64 bits would be five exchanges.
+    """
+    height = tl.reshape(height, [ROWS, COLS])
+    first = tl.min(height, axis=1)
+    pair = tl.reshape(pair, [ROWS, COLS])
+    pair = tl.min(tl.where(height == first[:, None], pair, NO_PAIR), axis=1)
+    # A warp whose vertices are all in the tree has the highest bit set.
+    edge = tl.min(first.to(tl.uint64) << 32 | pair.to(tl.uint64), axis=0)
+    return edge.to(tl.int64)
+
+
+@triton.jit
+def _grow_tree(
     D,  # [n, n]
-    labels,  # [SIZE], stored by all threads before the call
-    label,  # [SIZE], the same in registers
-    shortest,  # [SIZE], NO_EDGE before the call
+    tree,  # [n]: from 1 on, the edge that each step takes
     n,
-    stride_i,
-    stride_j,
     SIZE: tl.constexpr,
-    ROWS: tl.constexpr,
+    WARPS: tl.constexpr,
 ):
-    """Store for each component the first edge that leaves it, in filtration order."""
-    for start in range(0, n, ROWS):
-        i = start + tl.arange(0, ROWS)
-        own = tl.load(labels + i, mask=i < n, other=0)
-        keys = _edge_keys(D, i, tl.arange(0, SIZE), n, stride_i, stride_j)
-        leaving = tl.where(own[:, None] != label[None, :], keys, NO_EDGE)
-        first = tl.min(leaving, axis=1)
-        tl.atomic_min(shortest + own, first, mask=first != NO_EDGE, sem="relaxed")
+    """Store the tree's edges in the order in which Prim's algorithm takes them, from vertex 0 on.
+
+    An edge is one number: the bits of the length, without the sign, above i, j and the vertex that
+    it adds, of 10 bits each. Only one of i and j is new, so these sort as (length, i, j).
+    """
+    j = tl.arange(0, SIZE)
+    out = j < n
+    # The first edge from the tree to each vertex: length's bits above i, j and the vertex.
+    nearest = tl.full([SIZE], NO_EDGE, tl.int64)
+    new = 0
+    for step in range(1, n):
+        length = tl.load(D + new * n + j, mask=j < n, other=0)
+        # Without its sign bit -0 sorts as 0, and every NaN after infinity.
+        bits = length.to(tl.int32, bitcast=True) & 0x7FFFFFFF
+        # The one with the smaller vertex in front is the smaller.
+        pair = tl.minimum(new << 20 | j << 10 | j, j << 20 | new << 10 | j)
+        nearest = tl.minimum(nearest, bits.to(tl.int64) << 32 | pair.to(tl.int64))
+        out = out & (j != new)
+        height = tl.where(out, (nearest >> 32).to(tl.uint32), IN_TREE)
+        edge = _first_edge(height, nearest.to(tl.int32), WARPS, SIZE // WARPS)
+        new = edge.to(tl.int32) & 0x3FF
+        tl.store(tree + step, edge)
 
 
 @triton.jit
-def _hook(
-    edge,  # [SIZE], the first edge out of the component that a vertex is the label of, or NO_EDGE
-    labels,  # [SIZE]
-    parents,  # [SIZE], scratch
+def _prim_kernel(
+    D,  # [B, n, n], contiguous
+    bars,  # [B, n - 1, WIDTH]
     n,
     SIZE: tl.constexpr,
-):
-    """The component that each component joins, [SIZE]: its own label if it stays a root."""
-    v = tl.arange(0, SIZE)
-    leaves = edge != NO_EDGE
-    pair = (edge & PAIR).to(tl.int32)
-    a = tl.load(labels + pair // n, mask=leaves, other=0)
-    b = tl.load(labels + pair % n, mask=leaves, other=0)
-    parent = tl.where(leaves, tl.where(a == v, b, a), v)
-    tl.store(parents + v, parent)
-    tl.debug_barrier()
-    back = tl.load(parents + parent)
-    # Under a total order the only cycles are two components that chose the same edge.
-    return tl.where((back == v) & (v < parent), v, parent)
-
-
-@triton.jit
-def _find_roots(
-    parent,  # [SIZE]
-    parents,  # [SIZE], scratch
-    SIZE: tl.constexpr,
-    ROUNDS: tl.constexpr,
-):
-    """Store the root of each vertex's tree, by pointer doubling."""
-    v = tl.arange(0, SIZE)
-    for _ in range(ROUNDS):
-        tl.debug_barrier()
-        tl.store(parents + v, parent)
-        tl.debug_barrier()
-        parent = tl.load(parents + parent)
-    tl.debug_barrier()
-    tl.store(parents + v, parent)
-    tl.debug_barrier()
-
-
-@triton.jit
-def _boruvka_kernel(
-    D,  # [B, n, n]
-    labels,  # [B, SIZE], scratch: the component of each vertex
-    parents,  # [B, SIZE], scratch: the component that each component joins
-    shortest,  # [B, SIZE], scratch: the first edge out of each component
-    tree,  # [B, SIZE]: the keys of the n - 1 tree edges in filtration order, then NO_EDGE
-    n,
-    stride_b,
-    stride_i,
-    stride_j,
-    SIZE: tl.constexpr,
-    ROWS: tl.constexpr,
-    ROUNDS: tl.constexpr,
+    CHUNK: tl.constexpr,
+    ALIGN: tl.constexpr,  # a divisor of n
+    WARPS: tl.constexpr,
 ):
     b = tl.program_id(0).to(tl.int64)
-    D += b * stride_b
-    labels += b * SIZE
-    parents += b * SIZE
-    shortest += b * SIZE
-    v = tl.arange(0, SIZE)
-    label = v
-    # A component joins another once, so that each tree edge has a slot: that of the label it ends.
-    chosen = tl.full([SIZE], NO_EDGE, tl.int64)
-    components = n
-    for _ in range(ROUNDS):
-        if components > 1:
-            tl.store(labels + v, label)
-            tl.store(shortest + v, tl.full([SIZE], NO_EDGE, tl.int64))
-            tl.debug_barrier()
-            _find_shortest_edges(D, labels, label, shortest, n, stride_i, stride_j, SIZE, ROWS)
-            tl.debug_barrier()
-            edge = tl.load(shortest + v)
-            parent = _hook(edge, labels, parents, n, SIZE)
-            chosen = tl.where(parent != v, edge, chosen)
-            _find_roots(parent, parents, SIZE, ROUNDS)
-            label = tl.load(parents + label)
-            components = tl.sum(((label == v) & (v < n)).to(tl.int32))
-    tl.store(tree + b * SIZE + v, tl.sort(chosen))
-
-
-@triton.jit
-def _elder_kernel(
-    tree,  # [B, SIZE]
-    bars,  # [B, n - 1, 3]
-    n,
-    SIZE: tl.constexpr,
-):
-    b = tl.program_id(0).to(tl.int64)
-    tree += b * SIZE
-    v = tl.arange(0, SIZE)
-    # The smallest vertex of each vertex's component.
-    label = v
-    died = tl.zeros([SIZE], tl.int32)
-    for k in range(n - 1):
-        pair = (tl.load(tree + k) & PAIR).to(tl.int32)
-        # One sum over the program fetches the labels of both ends.
-        low = tl.where(v == pair // n, label, 0)
-        high = tl.where(v == pair % n, label << 16, 0)
-        both = tl.sum(low + high)
-        a, c = both & 0xFFFF, both >> 16
-        young = tl.maximum(a, c)
-        died = tl.where(v == k, young, died)
-        label = tl.where(label == young, tl.minimum(a, c), label)
-
-    inside = v < n - 1
-    pair = tl.load(tree + v, mask=inside, other=0) & PAIR
-    bar = bars + (b * (n - 1) + v) * 3
-    tl.store(bar, died.to(tl.int64), mask=inside)
-    tl.store(bar + 1, pair // n, mask=inside)
-    tl.store(bar + 2, pair % n, mask=inside)
+    # The same n, whose rows the compiler then knows to start at a multiple of ALIGN.
+    n = n // ALIGN * ALIGN
+    D += b * n * n
+    bars += b * (n - 1) * WIDTH
+    # The bars come last; before, their first n numbers are scratch.
+    scratch = bars
+    # Each step's row is known only after the step before, so its load must not be a long one.
+    tl.store(scratch, _read_ahead(D, n, CHUNK).to(tl.int64))
+    _grow_tree(D, scratch, n, SIZE, WARPS)
+    tl.debug_barrier()
+    step = tl.arange(0, SIZE)
+    is_edge = (step > 0) & (step < n)
+    edge = tl.load(scratch + step, mask=is_edge, other=NO_EDGE)
+    # What sorts the edges, and the step in place of the new vertex.
+    key = (edge & ~0x3FF) | step
+    tl.debug_barrier()
+    # The rank in the filtration order of the edge that each step takes.
+    tl.store(scratch + (tl.sort(key) & 0x3FF), step.to(tl.int64), mask=step < n - 1)
+    tl.debug_barrier()
+    rank = tl.load(scratch + step, mask=is_edge, other=0x3FF).to(tl.int32)
+    tl.debug_barrier()
+    vertex = tl.where(is_edge, edge.to(tl.int32) & 0x3FF, 0)
+    died = dying_vertices(vertex, rank, SIZE)
+    bar = bars + rank * WIDTH
+    for column in tl.static_range(WIDTH - 2):
+        tl.store(bar + column, died.to(tl.int64), mask=is_edge)
+    tl.store(bar + (WIDTH - 2), key >> 20 & 0x3FF, mask=is_edge)
+    tl.store(bar + (WIDTH - 1), key >> 10 & 0x3FF, mask=is_edge)
 
 
 def small_bars(D: Tensor) -> Tensor:
-    """The bars [B, n - 1, 3] of H0 for float32 `D` [B, n, n], n from 2 to `MAX_POINTS`.
-
-    A second kernel walks the n - 1 sorted edges and finds, by the elder rule, the vertex that dies
-    on each.
-    """
+    """The bars [B, n - 1, 3] of H0 for float32 `D` [B, n, n], n from 2 to `MAX_POINTS`."""
     B, n, _ = D.shape
-    options = tile_options(n)
-    size = options["SIZE"]
-    labels = torch.empty(B, size, dtype=torch.int32, device=D.device)
-    parents = torch.empty(B, size, dtype=torch.int32, device=D.device)
-    shortest = torch.empty(B, size, dtype=torch.int64, device=D.device)
-    tree = torch.empty(B, size, dtype=torch.int64, device=D.device)
-    bars = torch.empty(B, n - 1, 3, dtype=torch.int64, device=D.device)
+    D = D.contiguous()
+    bars = torch.empty(B, n - 1, WIDTH.value, dtype=torch.int64, device=D.device)
     with torch.cuda.device_of(D):
-        _boruvka_kernel[(B,)](D, labels, parents, shortest, tree, n, *D.stride(), **options)
-        # One warp: its sums then cross no barrier, and the walk is one long chain of them.
-        _elder_kernel[(B,)](tree, bars, n, size, num_warps=1)
+        options = tile_options(n)
+        _prim_kernel[(B,)](D, bars, n, **options, num_warps=options["WARPS"])
     return bars
 
 
 def tile_options(n: int) -> dict[str, int]:
-    """The compile-time arguments of Boruvka's kernel for n points."""
+    """The compile-time arguments of the kernel for n points."""
     size = max(16, triton.next_power_of_2(n))
-    # 2 ** ROUNDS >= n in every case, and few values of n need a kernel of their own.
-    return {"SIZE": size, "ROWS": min(size, TILE // size), "ROUNDS": size.bit_length() - 1}
+    warps = WARPS.get(size, 1)
+    return {
+        "SIZE": size,
+        "CHUNK": min(32 * LOADS * warps, size * size // 8),
+        "ALIGN": 1 if n % 4 else 4,
+        "WARPS": warps,
+    }

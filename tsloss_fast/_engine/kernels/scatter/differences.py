@@ -14,6 +14,7 @@ from tsloss_fast._engine.kernels.checks import (
     check_same_device,
     check_tensor,
 )
+from tsloss_fast._engine.kernels.launching import ceiling, launch
 
 # Rows and coordinates of a program, and rows that one step of its sums takes.
 BLOCK_I = 8
@@ -104,22 +105,31 @@ def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
     check_tensor(x, "x", "points [B, n, d]", 3, FLOATING)
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     check_tensor(weights, "weights", "[B, n, n]", 3, (dtype,))
-    B, n, d = x.shape
+    B, n, _ = x.shape
     if weights.shape != (B, n, n):
         raise ValueError(
             f"weights: expected [{B}, {n}, {n}], one per pair, got {describe(weights)}"
         )
     check_device(x, "x", _scatter_differences_kernel)
     check_same_device(weights, "weights", x, "x")
-    programs = B * triton.cdiv(n, BLOCK_I) * triton.cdiv(d, BLOCK_D)
+    return unchecked_scatter_differences(x, weights)
+
+
+def unchecked_scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
+    """`scatter_differences` of arguments that were checked."""
+    B, n, d = x.shape
+    programs = B * ceiling(n, BLOCK_I) * ceiling(d, BLOCK_D)
     check_programs(programs, x, "x")
-    out = torch.empty(B, n, d, dtype=dtype, device=x.device)
+    out = torch.empty((B, n, d), dtype=weights.dtype, device=x.device)
     if programs:
         strides = (*x.stride(), *weights.stride())
+        aligned = (x.data_ptr() % 16, weights.data_ptr() % 16)
+        form = (x.device.index, x.dtype, aligned, n, d, strides)
         with torch.cuda.device_of(x):
-            _scatter_differences_kernel[(programs,)](
-                x, weights, out, n, d, *strides, **difference_options()
-            )
+            launch(
+                _scatter_differences_kernel, form, programs, (x, weights, out, n, d, *strides),
+                difference_options(),
+            )  # fmt: skip
     return out
 
 

@@ -18,22 +18,38 @@ FADED = tl.constexpr(1e4)
 LARGEST = tl.constexpr(3e38)
 
 
+def pitch(n: int) -> int:
+    """The power of two up to 4 that divides n: so many lengths a thread may load at once."""
+    return min(4, n & -n)
+
+
+@triton.jit
+def pitched(n, PITCH: tl.constexpr):
+    """n, said to be divisible by PITCH: the compiler knows no other divisor than 16."""
+    return n // PITCH * PITCH
+
+
 @triton.jit
 def tile(
-    D,  # [n, n]
+    D,  # [n, n], contiguous
     i,  # [ROWS]
     j,  # [COLUMNS]
     n,
-    stride_i,
-    stride_j,
     SELF_PAIRS: tl.constexpr,
 ):
     """The lengths, which of them lie in D, and which of those count [ROWS, COLUMNS]."""
     inside = (i < n)[:, None] & (j < n)[None, :]
-    at = i.to(tl.int64)[:, None] * stride_i + j.to(tl.int64)[None, :] * stride_j
-    lengths = tl.load(D + at, mask=inside, other=0)
+    lengths = tl.load(D + i[:, None] * n + j[None, :], mask=inside, other=0)
     counted = inside if SELF_PAIRS else inside & (i[:, None] != j[None, :])
     return lengths, inside, counted
+
+
+@triton.jit
+def row_means(lengths, n):
+    """The mean of each row over all n."""
+    # Divided first, so that finite lengths never add up to infinity.
+    share = (1 / n.to(tl.float64)).to(lengths.dtype)
+    return tl.sum(lengths * share, axis=1)
 
 
 @triton.jit
@@ -41,9 +57,7 @@ def extents(lengths, counted, n):
     """The shortest and longest length that counts, and the mean over all n, of each row."""
     shortest = tl.min(tl.where(counted, lengths, float("inf")), axis=1)
     longest = tl.max(tl.where(counted, lengths, 0.0), axis=1)
-    # Divided first, so that finite lengths never add up to infinity.
-    share = (1 / n.to(tl.float64)).to(lengths.dtype)
-    return shortest, longest, tl.sum(lengths * share, axis=1)
+    return shortest, longest, row_means(lengths, n)
 
 
 @triton.jit
@@ -61,7 +75,8 @@ def fade(z):
 @triton.jit
 def softmax_sums(lengths, counted, shortest, low, high, scale, by_tau, by_alpha):
     """Of each row: the sum of exp(-D / tau), relative to its shortest length; then, for delta and
-    for zeta, the sum of the weights and that of the weighted lengths, relative to `low`, `high`."""
+    for zeta, the sum of the weights and that of the weighted lengths, relative to `low` and `high`,
+    of the cloud or of each row [ROWS, 1]."""
     soft = tl.where(counted, fade((lengths - shortest[:, None]) * by_tau), 0.0)
     above, below = lengths - low, high - lengths
     near = tl.where(counted, fade(above * by_alpha), 0.0)
@@ -103,6 +118,24 @@ def shortfall_sums(lengths, counted, low, high, scale, delta, zeta, n):
         tl.sum(far, axis=1),
         tl.sum(far_share * far_share, axis=1),
     )
+
+
+@triton.jit
+def put_terms(
+    loss,  # [B]
+    h0_term,  # [B]
+    h1_term,  # [B]
+    b,
+    h0,
+    h1,
+    h0_weight,
+    h1_weight,
+):
+    """Store the loss of one cloud and its two terms."""
+    dtype: tl.constexpr = loss.dtype.element_ty
+    tl.store(loss + b, (h0_weight * h0 + h1_weight * h1).to(dtype))
+    tl.store(h0_term + b, h0.to(dtype))
+    tl.store(h1_term + b, h1.to(dtype))
 
 
 @triton.jit

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_flag, check_number, describe
 from tsloss_fast._engine.kernels.checks import check_device, check_programs, check_tensor
+from tsloss_fast._engine.kernels.launching import launch
 from tsloss_fast._engine.kernels.surrogate import formulas
 from tsloss_fast._engine.kernels.surrogate.tiled import launch_tiled
 
@@ -24,11 +25,8 @@ def _surrogate_kernel(
     loss,  # [B]
     h0_term,  # [B]
     h1_term,  # [B]
-    weights,  # [B, n, n], contiguous
+    weights,  # [B, n, n]
     n,
-    stride_b,
-    stride_i,
-    stride_j,
     h0_weight: tl.float64,
     h1_weight: tl.float64,
     tau: tl.float64,
@@ -38,14 +36,14 @@ def _surrogate_kernel(
     SCALE_BY_MEAN: tl.constexpr,
     SELF_PAIRS: tl.constexpr,
     DETACH_SCALES: tl.constexpr,
+    PITCH: tl.constexpr,
     SIZE: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b = tl.program_id(0).to(tl.int64)
     dtype: tl.constexpr = D.dtype.element_ty
     i = tl.arange(0, SIZE)
-    lengths, inside, counted = formulas.tile(
-        D + b * stride_b, i, i, n, stride_i, stride_j, SELF_PAIRS
-    )
+    lengths, inside, counted = formulas.tile(D + b * n * n, i, i, n, SELF_PAIRS)
     shortest, longest, means = formulas.extents(lengths, counted, n)
     low, high = tl.min(shortest), tl.max(longest)
     points = n.to(tl.float64)
@@ -76,9 +74,8 @@ def _surrogate_kernel(
     )
     h1 = lambda_repel * tl.sum(near_squares.to(tl.float64))
     h1 += lambda_attract * tl.sum(far_squares.to(tl.float64))
-    tl.store(loss + b, (h0_weight * h0 + h1_weight * h1 + poison).to(dtype))
-    tl.store(h0_term + b, (h0 + poison).to(dtype))
-    tl.store(h1_term + b, (h1 + poison).to(dtype))
+    h0_found, h1_found = h0 + poison, h1 + poison
+    formulas.put_terms(loss, h0_term, h1_term, b, h0_found, h1_found, h0_weight, h1_weight)
 
     lengths += (h1 - h1).to(dtype)
     factors = (unit * h0_weight * 2 / points * deviations).to(dtype)
@@ -108,14 +105,14 @@ def surrogate_slopes(
     """TSLoss by Eq. 1 to 6 of arXiv 2602.16500v1, and what its gradient takes of each pair.
 
     The formulas are those of `tsloss_fast.TSLoss`. Up to 64 points (32 in float64) one program
-    per cloud reads D once and keeps it in registers; larger clouds take seven launches of many
-    programs, which read D four times.
+    per cloud reads D once and keeps it in registers; larger clouds take three launches of many
+    programs, which read D four times, and one more where lengths are scaled by their mean.
 
     Parameters
     ----------
     D : Tensor [B, n, n]
-        float32 or float64, any strides; symmetric, no entry negative. CUDA, or CPU under Triton's
-        interpreter.
+        float32 or float64, any strides (copied unless contiguous); symmetric, no entry negative.
+        CUDA, or CPU under Triton's interpreter.
     h0_weight, h1_weight, lambda_repel, lambda_attract : float, >= 0
     tau, alpha : float, > 0
     scale_by_mean, self_pairs, detach_scales : bool
@@ -159,7 +156,7 @@ def surrogate_slopes(
     (True, torch.Size([1, 3, 3]))
     """
     check_tensor(D, "D", "distance matrices [B, n, n]", 3, (torch.float32, torch.float64))
-    B, n, m = D.shape
+    _, n, m = D.shape
     if n != m or n == 0:
         raise ValueError(f"D: expected distance matrices [B, n, n], got {describe(D)}")
     numbers = (
@@ -176,20 +173,34 @@ def surrogate_slopes(
         "DETACH_SCALES": check_flag(detach_scales, "detach_scales"),
     }
     check_device(D, "D", _surrogate_kernel)
+    return unchecked_slopes(D.contiguous(), D.shape[:1], numbers, flags)
+
+
+def unchecked_slopes(
+    D: Tensor, batch: tuple[int, ...], numbers: tuple[float, ...], flags: dict[str, bool]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`surrogate_slopes` with loss and terms [*batch], whose arguments were checked.
+
+    `D` is contiguous, and the flags are those that `_surrogate_kernel` begins with.
+    """
+    B, n, _ = D.shape
     if n == 1:
         # 0, or NaN where the one length is NaN or infinite.
         zero = D.detach() * 0
-        return zero[:, 0, 0].clone(), zero[:, 0, 0].clone(), zero[:, 0, 0].clone(), zero
-    loss, h0, h1 = (torch.empty(B, dtype=D.dtype, device=D.device) for _ in range(3))
-    weights = torch.empty(B, n, n, dtype=D.dtype, device=D.device)
+        loss, h0, h1 = (zero.reshape(batch).clone() for _ in range(3))
+        return loss, h0, h1, zero
+    loss, h0, h1 = (torch.empty(batch, dtype=D.dtype, device=D.device) for _ in range(3))
+    weights = torch.empty((B, n, n), dtype=D.dtype, device=D.device)
+    if not B:
+        return loss, h0, h1, weights
     with torch.cuda.device_of(D):
         if n > MAX_POINTS[D.dtype]:
-            launch_tiled(D, loss, h0, h1, weights, numbers, flags)
-        elif B:
+            launch_tiled(D, (loss, h0, h1), weights, numbers, flags)
+        else:
             check_programs(B, D, "D")
-            size = max(16, triton.next_power_of_2(n))
-            _surrogate_kernel[(B,)](
-                D, loss, h0, h1, weights, n, *D.stride(), *numbers, **flags, SIZE=size,
-                num_warps=WARPS[size],
-            )  # fmt: skip
+            size = max(16, 1 << (n - 1).bit_length())
+            form = (D.device.index, D.dtype, D.data_ptr() % 16, n, *flags.values())
+            arguments = (D, loss, h0, h1, weights, n, *numbers)
+            constants = flags | {"PITCH": formulas.pitch(n), "SIZE": size}
+            launch(_surrogate_kernel, form, B, arguments, constants, WARPS[size])
     return loss, h0, h1, weights

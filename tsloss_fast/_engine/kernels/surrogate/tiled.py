@@ -1,6 +1,8 @@
 """The surrogate loss of clouds too large for one program: passes over D, each of many programs.
 
-Each pass leaves float64 values of the rows, and a kernel adds them up before the next one starts.
+Each pass leaves float64 values of the rows, and every program of the next adds them up for itself:
+that takes less time than one more launch. A row's softmax sums are relative to its own shortest and
+longest length, so that they need no pass for those of the cloud.
 """
 
 from __future__ import annotations
@@ -11,34 +13,46 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast._engine.kernels.checks import check_programs
+from tsloss_fast._engine.kernels.launching import ceiling, launch
 from tsloss_fast._engine.kernels.surrogate import formulas
 
-# Rows of a program, columns of one step of its loop, and rows that one step of a total takes.
-ROWS = 16
-COLUMNS = {torch.float32: 64, torch.float64: 32}
-BLOCK = 1024
+# A program is one warp, which needs no barrier. Columns of one step of its loop, and rows that one
+# step of a sum over all of them takes.
+WARPS = 1
+COLUMNS = {torch.float32: 128, torch.float64: 64}
+BLOCK = 128
+# Rows of a program: few for prompts, which leave most of a GPU idle; of clouds above FEW_POINTS the
+# sums over all rows are worth sharing.
+ROWS = 2
+ROWS_OF_MANY = 4
+FEW_POINTS = 256
 
-# The values of a row, and of a cloud: the smallest of the first, the largest of the second, and
-# the sums of all others.
+# The values of a row.
 SHORTEST = tl.constexpr(0)
 LONGEST = tl.constexpr(1)
 MEAN = tl.constexpr(2)
 SOFT = tl.constexpr(3)  # sum of exp(-D / tau), relative to the shortest length of the row
-MINIMUM = tl.constexpr(4)  # s_i, above the shortest length of the cloud
-NEAR_TOTAL = tl.constexpr(5)
-NEAR_LENGTHS = tl.constexpr(6)
-FAR_TOTAL = tl.constexpr(7)
-FAR_LENGTHS = tl.constexpr(8)
-FACTOR = tl.constexpr(9)  # what exp(-D / tau) is multiplied by in the slope
-VARIANCE = tl.constexpr(10)  # the row's part of L_H0
-NEAR = tl.constexpr(11)
-NEAR_SQUARES = tl.constexpr(12)
-FAR = tl.constexpr(13)
-FAR_SQUARES = tl.constexpr(14)
-VALUES = tl.constexpr(15)
+NEAR_TOTAL = tl.constexpr(4)  # sum of the weights of delta, relative to the shortest of the row
+NEAR_LENGTHS = tl.constexpr(5)  # sum of the lengths above that shortest, weighted
+FAR_TOTAL = tl.constexpr(6)
+FAR_LENGTHS = tl.constexpr(7)
+FACTOR = tl.constexpr(8)  # what exp(-D / tau) is multiplied by in the slope
+VARIANCE = tl.constexpr(9)  # the row's part of L_H0
+NEAR = tl.constexpr(10)
+NEAR_SQUARES = tl.constexpr(11)
+FAR = tl.constexpr(12)
+FAR_SQUARES = tl.constexpr(13)
+VALUES = tl.constexpr(14)
 
-# The values, first and last, that are added up after the first pass, the second and the third.
-TOTALS = ((0, 2), (4, 8), (10, 14))
+# The values of a cloud, which stand behind those of its rows.
+LOW = tl.constexpr(0)  # the shortest length
+HIGH = tl.constexpr(1)
+SUM_OF_MEANS = tl.constexpr(2)
+DELTA = tl.constexpr(3)  # above the shortest length
+ZETA = tl.constexpr(4)  # below the longest
+ALL_NEAR = tl.constexpr(5)  # sum of the weights of delta, relative to the shortest length
+ALL_FAR = tl.constexpr(6)
+TOTALS = tl.constexpr(7)
 
 
 @triton.jit
@@ -46,7 +60,15 @@ def _place(n, ROWS: tl.constexpr):
     """The cloud of this program and its rows."""
     blocks = tl.cdiv(n, ROWS)
     program = tl.program_id(0)
-    return (program // blocks).to(tl.int64), program % blocks * ROWS + tl.arange(0, ROWS)
+    i = program % blocks * ROWS + tl.arange(0, ROWS)
+    return (program // blocks).to(tl.int64), i.to(tl.int64)
+
+
+@triton.jit
+def _scratch_of(scratch, b, n):
+    """Where the values of a cloud's rows begin, and those of the cloud."""
+    rows = scratch + b * (n * VALUES + TOTALS)
+    return rows, rows + n * VALUES
 
 
 @triton.jit
@@ -62,116 +84,88 @@ def _get(rows, value: tl.constexpr, i, n):
 
 
 @triton.jit
-def _rates(totals, n, tau, alpha, dtype: tl.constexpr, SCALE_BY_MEAN: tl.constexpr):
-    """Shortest and longest length of the cloud, and what lengths are multiplied by."""
-    low = tl.load(totals + SHORTEST).to(dtype)
-    high = tl.load(totals + LONGEST).to(dtype)
-    mean = tl.load(totals + MEAN) / n.to(tl.float64)
-    unit = formulas.mean_scale(mean, SCALE_BY_MEAN)
-    by_tau, by_alpha = formulas.rate(unit / tau, dtype), formulas.rate(unit * alpha, dtype)
-    return low, high, unit, formulas.rate(unit, dtype), by_tau, by_alpha
+def _sum_of(rows, value: tl.constexpr, n, BLOCK: tl.constexpr):
+    """The sum of one value over all rows."""
+    found = tl.zeros([BLOCK], tl.float64)
+    for start in range(0, n, BLOCK):
+        found += _get(rows, value, start + tl.arange(0, BLOCK), n)
+    return tl.sum(found)
 
 
 @triton.jit
-def _edges(totals):
-    """delta above the shortest length, and zeta below the longest; float64."""
-    delta = tl.load(totals + NEAR_LENGTHS) / tl.load(totals + NEAR_TOTAL)
-    return delta, tl.load(totals + FAR_LENGTHS) / tl.load(totals + FAR_TOTAL)
+def _minima(rows, i, n, low, unit, tau, dtype: tl.constexpr):
+    """s_i of the rows i above the shortest length of the cloud, and what they take the log of."""
+    shortest, soft = _get(rows, SHORTEST, i, n).to(dtype), _get(rows, SOFT, i, n).to(dtype)
+    return formulas.soft_minima(shortest, soft, low, unit, tau, i < n), soft
 
 
 @triton.jit
-def _extents_kernel(
+def _means_kernel(
     D,  # [B, n, n]
-    rows,  # [B, VALUES, n]
+    scratch,  # [B, VALUES * n + TOTALS]
     n,
-    stride_b,
-    stride_i,
-    stride_j,
-    SELF_PAIRS: tl.constexpr,
+    PITCH: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b, i = _place(n, ROWS)
-    D += b * stride_b
-    rows += b * n * VALUES
+    D += b * n * n
+    rows, _ = _scratch_of(scratch, b, n)
+    mean = tl.zeros([ROWS], D.dtype.element_ty)
+    for start in range(0, n, COLUMNS):
+        j = start + tl.arange(0, COLUMNS)
+        lengths, _inside, _counted = formulas.tile(D, i, j, n, True)
+        mean += formulas.row_means(lengths, n)
+    _put(rows, MEAN, i, n, mean)
+
+
+@triton.jit
+def _softmax_kernel(
+    D,  # [B, n, n]
+    scratch,  # [B, VALUES * n + TOTALS]
+    n,
+    tau: tl.float64,
+    alpha: tl.float64,
+    SCALE_BY_MEAN: tl.constexpr,
+    SELF_PAIRS: tl.constexpr,
+    PITCH: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    n = formulas.pitched(n, PITCH)
+    b, i = _place(n, ROWS)
+    D += b * n * n
+    rows, _ = _scratch_of(scratch, b, n)
     dtype: tl.constexpr = D.dtype.element_ty
     shortest = tl.full([ROWS], float("inf"), dtype)
     longest = tl.zeros([ROWS], dtype)
     mean = tl.zeros([ROWS], dtype)
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, SELF_PAIRS)
         least, most, part = formulas.extents(lengths, counted, n)
         shortest, longest = tl.minimum(shortest, least), tl.maximum(longest, most)
         mean += part
     _put(rows, SHORTEST, i, n, shortest)
     _put(rows, LONGEST, i, n, longest)
-    _put(rows, MEAN, i, n, mean)
-
-
-@triton.jit
-def _totals_kernel(
-    rows,  # [B, VALUES, n]
-    totals,  # [B, VALUES]
-    n,
-    FIRST: tl.constexpr,
-    COUNT: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    b = (tl.program_id(0) // COUNT).to(tl.int64)
-    value = FIRST + tl.program_id(0) % COUNT
-    rows += (b * VALUES + value) * n
-    fill = tl.where(value == SHORTEST, float("inf"), 0.0).to(tl.float64)
-    found = tl.zeros([BLOCK], tl.float64) + fill
-    for start in range(0, n, BLOCK):
-        i = start + tl.arange(0, BLOCK)
-        part = tl.load(rows + i, mask=i < n, other=0.0)
-        if value == SHORTEST:
-            found = tl.minimum(found, tl.where(i < n, part, float("inf")))
-        elif value == LONGEST:
-            found = tl.maximum(found, part)
-        else:
-            found += part
-    if value == SHORTEST:
-        total = tl.min(found)
-    elif value == LONGEST:
-        total = tl.max(found)
+    if SCALE_BY_MEAN:
+        unit = formulas.mean_scale(_sum_of(rows, MEAN, n, BLOCK) / n.to(tl.float64), True)
     else:
-        total = tl.sum(found)
-    tl.store(totals + b * VALUES + value, total)
-
-
-@triton.jit
-def _softmax_kernel(
-    D,  # [B, n, n]
-    rows,  # [B, VALUES, n]
-    totals,  # [B, VALUES]
-    n,
-    stride_b,
-    stride_i,
-    stride_j,
-    tau: tl.float64,
-    alpha: tl.float64,
-    SCALE_BY_MEAN: tl.constexpr,
-    SELF_PAIRS: tl.constexpr,
-    ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    b, i = _place(n, ROWS)
-    D += b * stride_b
-    rows += b * n * VALUES
-    dtype: tl.constexpr = D.dtype.element_ty
-    low, high, unit, scale, by_tau, by_alpha = _rates(
-        totals + b * VALUES, n, tau, alpha, dtype, SCALE_BY_MEAN
-    )
-    shortest = _get(rows, SHORTEST, i, n).to(dtype)
+        _put(rows, MEAN, i, n, mean)
+        unit = formulas.mean_scale(tl.full([], 1.0, tl.float64), False)
+    scale = formulas.rate(unit, dtype)
+    by_tau, by_alpha = formulas.rate(unit / tau, dtype), formulas.rate(unit * alpha, dtype)
+    # Rows behind the last have no shortest length.
+    shortest = tl.where(i < n, shortest, 0.0)
     soft = tl.zeros([ROWS], dtype)
     near_total, near_lengths, far_total, far_lengths = soft, soft, soft, soft
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, SELF_PAIRS)
         s, nt, nl, ft, fl = formulas.softmax_sums(
-            lengths, counted, shortest, low, high, scale, by_tau, by_alpha
+            lengths, counted, shortest, shortest[:, None], longest[:, None], scale, by_tau, by_alpha
         )
         soft += s
         near_total += nt
@@ -179,8 +173,6 @@ def _softmax_kernel(
         far_total += ft
         far_lengths += fl
     _put(rows, SOFT, i, n, soft)
-    minima = formulas.soft_minima(shortest, soft, low, unit, tau, i < n)
-    _put(rows, MINIMUM, i, n, minima)
     _put(rows, NEAR_TOTAL, i, n, near_total)
     _put(rows, NEAR_LENGTHS, i, n, near_lengths)
     _put(rows, FAR_TOTAL, i, n, far_total)
@@ -188,32 +180,89 @@ def _softmax_kernel(
 
 
 @triton.jit
+def _extents_of(rows, n, dtype: tl.constexpr, BLOCK: tl.constexpr):
+    """Shortest and longest length of the cloud."""
+    low, high = tl.full([BLOCK], float("inf"), tl.float64), tl.zeros([BLOCK], tl.float64)
+    for start in range(0, n, BLOCK):
+        i = start + tl.arange(0, BLOCK)
+        low = tl.minimum(low, tl.where(i < n, _get(rows, SHORTEST, i, n), float("inf")))
+        high = tl.maximum(high, _get(rows, LONGEST, i, n))
+    return tl.min(low).to(dtype), tl.max(high).to(dtype)
+
+
+@triton.jit
+def _edge_of(
+    rows,
+    total: tl.constexpr,
+    lengths: tl.constexpr,
+    i,
+    n,
+    behind,  # [BLOCK], how far the extreme length of each row is from that of the cloud
+    unit,
+    by_alpha,
+):
+    """The rows' sums of weights and of weighted lengths, relative to the cloud's extreme length."""
+    fading = tl.where(i < n, formulas.fade(behind * by_alpha), 0.0).to(tl.float64)
+    weights = fading * _get(rows, total, i, n)
+    return weights, fading * _get(rows, lengths, i, n) + weights * behind.to(tl.float64) * unit
+
+
+@triton.jit
 def _shortfalls_kernel(
     D,  # [B, n, n]
-    rows,  # [B, VALUES, n]
-    totals,  # [B, VALUES]
+    scratch,  # [B, VALUES * n + TOTALS]
     n,
-    stride_b,
-    stride_i,
-    stride_j,
     h0_weight: tl.float64,
+    tau: tl.float64,
+    alpha: tl.float64,
     SCALE_BY_MEAN: tl.constexpr,
     SELF_PAIRS: tl.constexpr,
+    PITCH: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b, i = _place(n, ROWS)
-    D += b * stride_b
-    rows += b * n * VALUES
-    totals += b * VALUES
+    D += b * n * n
+    rows, totals = _scratch_of(scratch, b, n)
     dtype: tl.constexpr = D.dtype.element_ty
-    low, high, unit, scale, _, _ = _rates(totals, n, 1.0, 1.0, dtype, SCALE_BY_MEAN)
-    delta, zeta = _edges(totals)
+    points = n.to(tl.float64)
+    low, high = _extents_of(rows, n, dtype, BLOCK)
+    means = _sum_of(rows, MEAN, n, BLOCK)
+    unit = formulas.mean_scale(means / points, SCALE_BY_MEAN)
+    scale, by_alpha = formulas.rate(unit, dtype), formulas.rate(unit * alpha, dtype)
+
+    minimum = tl.zeros([BLOCK], tl.float64)
+    near_total, near_lengths, far_total, far_lengths = minimum, minimum, minimum, minimum
+    for start in range(0, n, BLOCK):
+        k = start + tl.arange(0, BLOCK)
+        minima, _soft = _minima(rows, k, n, low, unit, tau, dtype)
+        minimum += minima
+        above = tl.where(k < n, _get(rows, SHORTEST, k, n).to(dtype) - low, 0.0)
+        below = tl.where(k < n, high - _get(rows, LONGEST, k, n).to(dtype), 0.0)
+        nt, nl = _edge_of(rows, NEAR_TOTAL, NEAR_LENGTHS, k, n, above, unit, by_alpha)
+        ft, fl = _edge_of(rows, FAR_TOTAL, FAR_LENGTHS, k, n, below, unit, by_alpha)
+        near_total += nt
+        near_lengths += nl
+        far_total += ft
+        far_lengths += fl
+    all_near, all_far = tl.sum(near_total), tl.sum(far_total)
+    delta, zeta = tl.sum(near_lengths) / all_near, tl.sum(far_lengths) / all_far
+    if tl.program_id(0) % tl.cdiv(n, ROWS) == 0:
+        tl.store(totals + LOW, low.to(tl.float64))
+        tl.store(totals + HIGH, high.to(tl.float64))
+        tl.store(totals + SUM_OF_MEANS, means)
+        tl.store(totals + DELTA, delta)
+        tl.store(totals + ZETA, zeta)
+        tl.store(totals + ALL_NEAR, all_near)
+        tl.store(totals + ALL_FAR, all_far)
+
     near = tl.zeros([ROWS], dtype)
     near_squares, far, far_squares = near, near, near
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, _inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, _inside, counted = formulas.tile(D, i, j, n, SELF_PAIRS)
         a, aa, c, cc = formulas.shortfall_sums(
             lengths, counted, low, high, scale, delta.to(dtype), zeta.to(dtype), n
         )
@@ -226,26 +275,22 @@ def _shortfalls_kernel(
     _put(rows, FAR, i, n, far)
     _put(rows, FAR_SQUARES, i, n, far_squares)
 
-    points = n.to(tl.float64)
-    deviations = _get(rows, MINIMUM, i, n) - tl.load(totals + MINIMUM) / points
+    minima, soft = _minima(rows, i, n, low, unit, tau, dtype)
+    deviations = minima - tl.sum(minimum) / points
     _put(rows, VARIANCE, i, n, deviations * deviations / points)
-    soft = tl.where(i < n, _get(rows, SOFT, i, n), 1.0)
-    _put(rows, FACTOR, i, n, unit * h0_weight * 2 / points * deviations / soft)
+    factor = unit * h0_weight * 2 / points * deviations
+    _put(rows, FACTOR, i, n, factor / tl.where(i < n, soft, 1.0).to(tl.float64))
 
 
 @triton.jit
 def _slopes_kernel(
     D,  # [B, n, n]
-    rows,  # [B, VALUES, n]
-    totals,  # [B, VALUES]
+    scratch,  # [B, VALUES * n + TOTALS]
     loss,  # [B]
     h0_term,  # [B]
     h1_term,  # [B]
-    weights,  # [B, n, n], contiguous
+    weights,  # [B, n, n]
     n,
-    stride_b,
-    stride_i,
-    stride_j,
     h0_weight: tl.float64,
     h1_weight: tl.float64,
     tau: tl.float64,
@@ -255,38 +300,41 @@ def _slopes_kernel(
     SCALE_BY_MEAN: tl.constexpr,
     SELF_PAIRS: tl.constexpr,
     DETACH_SCALES: tl.constexpr,
+    PITCH: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
+    n = formulas.pitched(n, PITCH)
     b, i = _place(n, ROWS)
-    D += b * stride_b
-    rows += b * n * VALUES
-    totals += b * VALUES
+    D += b * n * n
+    rows, totals = _scratch_of(scratch, b, n)
     weights += b * n * n
     dtype: tl.constexpr = D.dtype.element_ty
-    low, high, unit, scale, by_tau, by_alpha = _rates(totals, n, tau, alpha, dtype, SCALE_BY_MEAN)
-    delta, zeta = _edges(totals)
-    mean = tl.load(totals + MEAN)
-    # 0, or NaN if any length is NaN or infinite.
-    poison = mean - mean
-    if tl.program_id(0) % tl.cdiv(n, ROWS) == 0:
-        h0 = tl.load(totals + VARIANCE) + poison
-        h1 = lambda_repel * tl.load(totals + NEAR_SQUARES)
-        h1 += lambda_attract * tl.load(totals + FAR_SQUARES) + poison
-        tl.store(loss + b, (h0_weight * h0 + h1_weight * h1).to(dtype))
-        tl.store(h0_term + b, h0.to(dtype))
-        tl.store(h1_term + b, h1.to(dtype))
-
     points = n.to(tl.float64)
+    means = tl.load(totals + SUM_OF_MEANS)
+    unit = formulas.mean_scale(means / points, SCALE_BY_MEAN)
+    by_tau, by_alpha = formulas.rate(unit / tau, dtype), formulas.rate(unit * alpha, dtype)
+    scale = formulas.rate(unit, dtype)
+    # 0, or NaN if any length is NaN or infinite.
+    poison = means - means
+    if tl.program_id(0) % tl.cdiv(n, ROWS) == 0:
+        h0 = _sum_of(rows, VARIANCE, n, BLOCK) + poison
+        h1 = lambda_repel * _sum_of(rows, NEAR_SQUARES, n, BLOCK)
+        h1 += lambda_attract * _sum_of(rows, FAR_SQUARES, n, BLOCK) + poison
+        formulas.put_terms(loss, h0_term, h1_term, b, h0, h1, h0_weight, h1_weight)
+
+    low, high = tl.load(totals + LOW).to(dtype), tl.load(totals + HIGH).to(dtype)
+    delta, zeta = tl.load(totals + DELTA), tl.load(totals + ZETA)
+    near_total, far_total = tl.load(totals + ALL_NEAR), tl.load(totals + ALL_FAR)
+    near, far = _sum_of(rows, NEAR, n, BLOCK), _sum_of(rows, FAR, n, BLOCK)
     both = unit * h1_weight * 4 / points / points
     repel, attract = both * lambda_repel, both * lambda_attract
-    near, far = tl.load(totals + NEAR), tl.load(totals + FAR)
-    near_total, far_total = tl.load(totals + NEAR_TOTAL), tl.load(totals + FAR_TOTAL)
     shortest_i = _get(rows, SHORTEST, i, n).to(dtype)
     factor_i = _get(rows, FACTOR, i, n).to(dtype)
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
-        lengths, inside, counted = formulas.tile(D, i, j, n, stride_i, stride_j, SELF_PAIRS)
+        lengths, inside, counted = formulas.tile(D, i, j, n, SELF_PAIRS)
         shortest_j = _get(rows, SHORTEST, j, n).to(dtype)
         factor_j = _get(rows, FACTOR, j, n).to(dtype)
         result = formulas.tile_weights(
@@ -294,42 +342,44 @@ def _slopes_kernel(
             by_alpha, delta, zeta, near, far, near_total, far_total, alpha, repel, attract,
             DETACH_SCALES,
         )  # fmt: skip
-        at = i.to(tl.int64)[:, None] * n + j[None, :]
-        tl.store(weights + at, result + poison.to(dtype), mask=inside)
+        tl.store(weights + i[:, None] * n + j[None, :], result + poison.to(dtype), mask=inside)
 
 
 def launch_tiled(
     D: Tensor,
-    loss: Tensor,
-    h0: Tensor,
-    h1: Tensor,
+    terms: tuple[Tensor, Tensor, Tensor],
     weights: Tensor,
     numbers: tuple[float, ...],
     flags: dict[str, bool],
 ) -> None:
-    """Fill the loss and its terms [B] and the weights [B, n, n] in seven launches."""
+    """Fill loss and terms [B] and the weights [B, n, n] in three launches, or four scaled by mean.
+
+    All tensors contiguous and allocated here or by the caller, so that pointers are aligned.
+    """
     B, n, _ = D.shape
-    programs = B * triton.cdiv(n, ROWS)
+    tiles = tile_options(D.dtype, n)
+    programs = B * ceiling(n, tiles["ROWS"])
     check_programs(programs, D, "D")
-    if not programs:
-        return
-    rows = torch.empty(B, VALUES.value, n, dtype=torch.float64, device=D.device)
-    totals = torch.empty(B, VALUES.value, dtype=torch.float64, device=D.device)
+    size = (B, VALUES.value * n + TOTALS.value)
+    scratch = torch.empty(size, dtype=torch.float64, device=D.device)
     h0_weight, _, tau, alpha, _, _ = numbers
-    tiles = {"SELF_PAIRS": flags["SELF_PAIRS"], "ROWS": ROWS, "COLUMNS": COLUMNS[D.dtype]}
-    by_mean = {"SCALE_BY_MEAN": flags["SCALE_BY_MEAN"], **tiles}
-    grid = (programs,)
+    scaled, self_pairs, _ = flags.values()
+    form = (D.device.index, D.dtype, D.data_ptr() % 16, n, *flags.values())
+    pairs = {"SCALE_BY_MEAN": scaled, "SELF_PAIRS": self_pairs, **tiles}
+    if scaled:
+        sizes = {key: tiles[key] for key in ("PITCH", "ROWS", "COLUMNS")}
+        launch(_means_kernel, form, programs, (D, scratch, n), sizes, WARPS)
+    launch(_softmax_kernel, form, programs, (D, scratch, n, tau, alpha), pairs, WARPS)
+    launch(_shortfalls_kernel, form, programs, (D, scratch, n, h0_weight, tau, alpha), pairs, WARPS)
+    arguments = (D, scratch, *terms, weights, n, *numbers)
+    launch(_slopes_kernel, form, programs, arguments, flags | tiles, WARPS)
 
-    def total(first: int, last: int) -> None:
-        count = last - first + 1
-        _totals_kernel[(B * count,)](rows, totals, n, first, count, BLOCK)
 
-    _extents_kernel[grid](D, rows, n, *D.stride(), **tiles)
-    total(*TOTALS[0])
-    _softmax_kernel[grid](D, rows, totals, n, *D.stride(), tau, alpha, **by_mean)
-    total(*TOTALS[1])
-    _shortfalls_kernel[grid](D, rows, totals, n, *D.stride(), h0_weight, **by_mean)
-    total(*TOTALS[2])
-    _slopes_kernel[grid](
-        D, rows, totals, loss, h0, h1, weights, n, *D.stride(), *numbers, **flags | tiles
-    )
+def tile_options(dtype: torch.dtype, n: int) -> dict[str, int]:
+    """The sizes of the blocks in the passes over clouds of n points."""
+    return {
+        "PITCH": formulas.pitch(n),
+        "ROWS": ROWS if n <= FEW_POINTS else ROWS_OF_MANY,
+        "COLUMNS": COLUMNS[dtype],
+        "BLOCK": BLOCK,
+    }

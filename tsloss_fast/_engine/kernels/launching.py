@@ -1,0 +1,76 @@
+"""Launches of kernels that are compiled already, past Triton's own search for the compiled form."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from triton import knobs
+from triton.runtime import driver
+
+# The compiled form and its constants in the order of the parameters, by kernel, form and constants.
+_compiled: dict[Hashable, tuple[Any, tuple[Any, ...]]] = {}
+
+
+def ceiling(a: int, b: int) -> int:
+    """How many blocks of b hold a; `triton.cdiv` takes three microseconds for it."""
+    return -(-a // b)
+
+
+def launch(
+    kernel: Any,
+    form: Hashable,
+    programs: int,
+    arguments: tuple[Any, ...],
+    constants: dict[str, Any],
+    num_warps: int = 4,
+) -> None:
+    """Launch `kernel` on the current device, as ``kernel[(programs,)](*arguments, **constants)``.
+
+    Triton looks at every argument of every launch to find the form that it compiled for the like,
+    which takes three times as long as the launch. Here the caller says what the form hangs on.
+
+    Parameters
+    ----------
+    kernel : triton.JITFunction, or what Triton's interpreter makes of it
+    form : hashable
+        Equal for two launches of a kernel only if they differ in nothing that Triton compiles for:
+        device, dtypes, whether pointers are divisible by 16, integers. The values of floats, the
+        constants, and pointers to what the launcher itself allocated, need not enter.
+    programs : int, > 0
+    arguments : tuple
+        In the order of the kernel's parameters.
+    constants : dict
+        The compile-time parameters, which are the kernel's last.
+    num_warps : int
+    """
+    # The function, for to hash a kernel takes a microsecond.
+    key = (kernel.fn, form, *constants.values())
+    known = _compiled.get(key)
+    if known is not None:
+        _run(*known, programs, arguments)
+        return
+    compiled = kernel[programs,](*arguments, **constants, num_warps=num_warps)
+    # The interpreter compiles nothing.
+    if compiled is not None:
+        names = kernel.arg_names[len(arguments) :]
+        _compiled[key] = compiled, tuple(constants[name] for name in names)
+
+
+def _run(compiled: Any, constants: tuple[Any, ...], programs: int, arguments: tuple) -> None:
+    """Launch on the current stream, as ``compiled[programs, 1, 1](*arguments, *constants)``."""
+    if _has_hooks():
+        compiled[programs, 1, 1](*arguments, *constants)
+        return
+    active = driver.active
+    stream = active.get_current_stream(active.get_current_device())
+    compiled.run(
+        programs, 1, 1, stream, compiled.function, compiled.packed_metadata, None, None, None,
+        *arguments, *constants,
+    )  # fmt: skip
+
+
+def _has_hooks() -> bool:
+    """Whether a profiler wants to hear of launches, which takes Triton's own way."""
+    hooks = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
+    return any(hook is not None and getattr(hook, "calls", True) for hook in hooks)
