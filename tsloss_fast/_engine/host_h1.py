@@ -7,6 +7,7 @@ and the calling thread go on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread
 
@@ -14,53 +15,67 @@ import torch
 from torch import Tensor
 
 from tsloss_fast._engine.arrays import _C, host_array, require_finite
+from tsloss_fast._engine.pending import Pending
 
 
-class PendingBars:
-    """The bars of H0 and H1 of ``D`` [..., n, n], from the moment that their computation starts.
+def start_bars(D: Tensor, points: Tensor, name: str) -> Pending[tuple[Tensor, Tensor]]:
+    """Begin to compute the bars of H0 and H1 of ``D`` [..., n, n].
 
     `points` [..., n, d], from which ``D`` was computed, and their `name` are for the error if a
     distance is not finite; for a matrix given by the user they are the matrix.
+
+    The result is the edges as `operators.h1_critical_edges` gives them, on the device of ``D``. It
+    waits for the host's thread and for nothing else, and raises a ValueError if a distance is NaN
+    or infinite.
     """
 
-    def __init__(self, D: Tensor, points: Tensor, name: str) -> None:
-        self._D, self._points, self._name = D, points, name
-        self._bars: Future[tuple[Tensor, Tensor]] = Future()
-        threads = torch.get_num_threads()
-        if D.device.type == "cuda":
-            on_host, copied = _copy_to_host(D)
-            # Not a daemon, which Python would stop amid the engine's C++ at exit, and so abort.
-            Thread(target=self._compute, args=(on_host, copied, threads), name="h1").start()
-        else:
-            self._compute(D, None, threads)
+    def begin() -> Callable[[], tuple[Tensor, Tensor]]:
+        bars = _bars_on_host(D, points, name)
 
-    def _compute(self, D: Tensor, copied: torch.cuda.Event | None, threads: int) -> None:
+        def result() -> tuple[Tensor, Tensor]:
+            h0, h1 = bars.result()
+            return _to_device(h0, D.device), _to_device(h1, D.device)
+
+        return result
+
+    return Pending(begin)
+
+
+# The name of a class that `Pending` replaced, for those who import it; it is called the same way.
+PendingBars = start_bars
+
+
+def start_critical_edges(D: Tensor, points: Tensor, name: str) -> Pending[Tensor]:
+    """As `start_bars`; the result is the `critical_edges` of the bars, sent by one copy."""
+
+    def begin() -> Callable[[], Tensor]:
+        bars = _bars_on_host(D, points, name)
+        return lambda: _to_device(critical_edges(*bars.result()), D.device)
+
+    return Pending(begin)
+
+
+def _bars_on_host(D: Tensor, points: Tensor, name: str) -> Future[tuple[Tensor, Tensor]]:
+    bars: Future[tuple[Tensor, Tensor]] = Future()
+    threads = torch.get_num_threads()
+
+    def compute(on_host: Tensor, copied: torch.cuda.Event | None) -> None:
         try:
             if copied is not None:
-                _wait_for(copied, self._D.device)
-            matrices = host_array(D)
-            require_finite(matrices, self._points, self._name)
+                _wait_for(copied, D.device)
+            matrices = host_array(on_host)
+            require_finite(matrices, points, name)
             h0, h1 = _C.h1(matrices, threads)
-            self._bars.set_result((torch.from_numpy(h0), torch.from_numpy(h1)))
+            bars.set_result((torch.from_numpy(h0), torch.from_numpy(h1)))
         except BaseException as error:
-            self._bars.set_exception(error)
+            bars.set_exception(error)
 
-    def result(self) -> tuple[Tensor, Tensor]:
-        """The edges as `operators.h1_critical_edges` gives them, on the device of ``D``.
-
-        Waits for the host's thread, and for nothing else.
-
-        Raises
-        ------
-        ValueError
-            A distance is NaN or infinite.
-        """
-        h0, h1 = self._bars.result()
-        return _to_device(h0, self._D.device), _to_device(h1, self._D.device)
-
-    def critical_edges(self) -> Tensor:
-        """`critical_edges` of the bars on the device of ``D``, by one copy; waits as `result`."""
-        return _to_device(critical_edges(*self._bars.result()), self._D.device)
+    if D.device.type == "cuda":
+        # Not a daemon, which Python would stop amid the engine's C++ at exit, and so abort.
+        Thread(target=compute, args=_copy_to_host(D), name="h1").start()
+    else:
+        compute(D, None)
+    return bars
 
 
 def critical_edges(h0: Tensor, h1: Tensor) -> Tensor:

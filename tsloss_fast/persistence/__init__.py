@@ -1,7 +1,7 @@
 """Distances, diagrams of the Rips filtration, and what is read off them."""
 
 from tsloss_fast.persistence.diagram import PersistenceDiagram
-from tsloss_fast.persistence.distances import pairwise_distances
+from tsloss_fast.persistence.distances import edge_lengths, pairwise_distances
 from tsloss_fast.persistence.rips import MEASURED, Lengths, rips_persistence
 from tsloss_fast.persistence.summaries import (
     TopologySummary,
@@ -16,6 +16,7 @@ __all__ = [
     "Lengths",
     "PersistenceDiagram",
     "TopologySummary",
+    "edge_lengths",
     "lifetime_variance",
     "pairwise_distances",
     "persistence_entropy",
