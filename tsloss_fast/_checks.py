@@ -62,6 +62,9 @@ def _check_size(n: int, name: str, x: Tensor) -> None:
 
 def check_choice(value: object, name: str, allowed: Sequence[object]) -> None:
     """Raise unless `value` is one of `allowed`."""
+    for choice in allowed:
+        if value is choice:
+            return
     # type() too, because True == 1 and 1.0 == 1.
     if not any(value == choice and type(value) is type(choice) for choice in allowed):
         choices = ", ".join(repr(choice) for choice in allowed)

@@ -7,8 +7,10 @@ and the calling thread go on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future
 from threading import Thread
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ class PendingBars:
 
     def __init__(self, D: Tensor, points: Tensor, name: str) -> None:
         self._D, self._points, self._name = D, points, name
-        self._bars: Future[tuple[Tensor, Tensor]] = Future()
+        self._bars: Future[list[Tensor]] = Future()
         threads = torch.get_num_threads()
         if D.device.type == "cuda":
             on_host, copied = _copy_to_host(D)
@@ -40,13 +42,12 @@ class PendingBars:
                 _wait_for(copied, self._D.device)
             matrices = host_array(D)
             require_finite(matrices, self._points, self._name)
-            h0, h1 = _C.h1(matrices, threads)
-            self._bars.set_result((torch.from_numpy(h0), torch.from_numpy(h1)))
+            self._bars.set_result(bar_tensors(_C.rips(matrices, 1, None, threads)))
         except BaseException as error:
             self._bars.set_exception(error)
 
-    def result(self) -> tuple[Tensor, Tensor]:
-        """The edges as `operators.h1_critical_edges` gives them, on the device of ``D``.
+    def result(self) -> list[Tensor]:
+        """The bars as `operators.rips_bars` gives them, on the device of ``D``.
 
         Waits for the host's thread, and for nothing else.
 
@@ -55,17 +56,22 @@ class PendingBars:
         ValueError
             A distance is NaN or infinite.
         """
-        h0, h1 = self._bars.result()
-        return _to_device(h0, self._D.device), _to_device(h1, self._D.device)
+        return [_to_device(part, self._D.device) for part in self._bars.result()]
 
     def critical_edges(self) -> Tensor:
         """`critical_edges` of the bars on the device of ``D``, by one copy; waits as `result`."""
-        return _to_device(critical_edges(*self._bars.result()), self._D.device)
+        return _to_device(critical_edges(*self._bars.result()[::4]), self._D.device)
+
+
+def bar_tensors(diagrams: Sequence[Any]) -> list[Tensor]:
+    """The engine's diagrams as tensors, four a dimension: see `operators.rips_bars`."""
+    fields = ("bars", "mask", "essential_edges", "essential_mask")
+    return [torch.from_numpy(getattr(diagram, name)) for diagram in diagrams for name in fields]
 
 
 def critical_edges(h0: Tensor, h1: Tensor) -> Tensor:
     """The edges [..., n - 1 + 2 K, 2] of bars: deaths of H0, births of H1, deaths of H1."""
-    return torch.cat((h0[..., 1:], h1[..., :2], h1[..., 2:]), dim=-2)
+    return torch.cat((h0[..., 2:], h1[..., :2], h1[..., 2:]), dim=-2)
 
 
 def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
@@ -95,7 +101,7 @@ def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
         copied.synchronize()
 
 
-def _to_device(edges: Tensor, device: torch.device) -> Tensor:
+def _to_device(part: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
-        return edges
-    return edges.pin_memory().to(device, non_blocking=True)
+        return part
+    return part.pin_memory().to(device, non_blocking=True)
