@@ -379,12 +379,6 @@ _ON_CPU: dict[Any, Compute] = {
 _ON_CUDA: dict[Any, Compute] = {surrogate_loss: cuda.eager_surrogate_loss}
 
 
-def _without_operator(operator: Any, prompt: Tensor) -> Compute | None:
-    if is_plain(prompt):
-        return _ON_CPU[operator]
-    return _ON_CUDA.get(operator) if is_plain(prompt, "cuda") else None
-
-
 def loss_terms(
     operator: Any, sums: bool, prompt: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -393,8 +387,11 @@ def loss_terms(
     The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
     computed.
     """
-    compute = _without_operator(operator, prompt)
-    if compute is None:
+    if is_plain(prompt):
+        compute = _ON_CPU[operator]
+    elif operator in _ON_CUDA and is_plain(prompt, "cuda"):
+        compute = _ON_CUDA[operator]
+    else:
         loss, h0, h1, _ = operator(prompt, *options)
         return loss.sum() if sums else loss, h0, h1
     with_gradient = wants_gradient(prompt)

@@ -196,7 +196,7 @@ class TopologicalLoss(nn.Module):
 
     def _begin_checked(self, prompt: Tensor) -> Callable[[], LossAndTerms]:
         check_cloud(prompt, "prompt")
-        if self._takes_mean and prompt.numel() == 0:
+        if prompt.numel() == 0 and self.reduction == "mean":
             raise ValueError(
                 f"prompt: expected at least one cloud to take the mean of, got {describe(prompt)}"
             )
@@ -206,7 +206,7 @@ class TopologicalLoss(nn.Module):
         loss, terms = results
         if not return_terms:
             return loss
-        if self._takes_mean:
+        if self.reduction == "mean":
             terms = {name: term.mean() for name, term in terms.items()}
         return loss, terms
 
@@ -227,13 +227,9 @@ class TopologicalLoss(nn.Module):
                     f"{name!r} of shape {list(term.shape)}"
                 )
             loss = loss + getattr(self, f"beta_{name}", 1.0) * term
-        loss = self.lambda_ts * (loss.mean() if self._takes_mean else loss)
+        loss = self.lambda_ts * (loss.mean() if self.reduction == "mean" else loss)
         detached = {name: term.detach() for name, term in terms.items()}
         return lambda: (loss, detached)
-
-    @property
-    def _takes_mean(self) -> bool:
-        return self.reduction == "mean"
 
     def extra_repr(self) -> str:
         """Name the options."""
@@ -263,7 +259,7 @@ class H0H1Loss(TopologicalLoss):
         For a mean over B clouds they are divided by B, and the losses are summed: to divide the sum
         instead would cost a pass over the gradient.
         """
-        B = x.shape[:-2].numel() if self._takes_mean else 1
+        B = x.shape[:-2].numel() if self.reduction == "mean" else 1
         each = self.lambda_ts / B
         return each * self.beta_h0, each * self.beta_h1
 

@@ -58,10 +58,10 @@ class PersistenceLoss(H0H1Loss):
         self.h1_power = check_number(h1_power, "h1_power", least=1)
 
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        options = self._engine_options(x)
+        options = (*self._weights(x), self.h1_power, self.scale == "mean")
         if not ops.fuses_persistence_loss(x):
             return self._begin_on_host(prompt, x, options)
-        loss, h0, h1 = ops.loss_terms(ops.persistence_loss, self._takes_mean, x, *options)
+        loss, h0, h1 = ops.loss_terms(ops.persistence_loss, self.reduction == "mean", x, *options)
         return lambda: (loss, {"h0": h0, "h1": h1})
 
     def _begin_on_host(
@@ -69,7 +69,7 @@ class PersistenceLoss(H0H1Loss):
     ) -> Callable[[], LossAndTerms]:
         """Send the distances of ``x`` to the host, which computes the critical edges."""
         D = ops.pairwise_distances(x.detach())
-        takes_mean = self._takes_mean
+        takes_mean = self.reduction == "mean"
         if ops.is_transformed():
             edges = critical_edges(*ops.h1_critical_edges(D))
             results = _on_edges(x, D, edges, options, takes_mean)
@@ -90,12 +90,9 @@ class PersistenceLoss(H0H1Loss):
         D = ops.pairwise_distances(x.detach())
         no_bars = torch.empty((*x.shape[:-2], 0, 4), dtype=torch.int64, device=x.device)
         edges = critical_edges(ops.h0_critical_edges(D), no_bars)
-        options = self._engine_options(x)
-        loss, _ = _on_edges(x, D, edges, options, self._takes_mean)
+        options = (*self._weights(x), self.h1_power, self.scale == "mean")
+        loss, _ = _on_edges(x, D, edges, options, self.reduction == "mean")
         return loss
-
-    def _engine_options(self, x: Tensor) -> tuple[float, ...]:
-        return (*self._weights(x), self.h1_power, self.scale == "mean")
 
 
 def _on_edges(
