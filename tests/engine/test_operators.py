@@ -39,7 +39,7 @@ def critical(x):
     return critical_edges(*ops.h1_critical_edges(tsl.pairwise_distances(x).detach()))
 
 
-PERSISTENCE = (0.7, 1.3, 2.0, False, 1)
+PERSISTENCE = (0.7, 1.3, 2.0, False)
 SURROGATE = (0.7, 1.3, 1.0, 2.0, 0.5, 1.5, False, False, False)
 
 
@@ -77,8 +77,8 @@ def samples(dtype=torch.float64):
         "persistence_loss": [
             (x, *PERSISTENCE),
             (one, *PERSISTENCE),
-            (x, 0.7, 1.3, 1.5, True, 1),
-            (x, 0.7, 1.3, 1.0, False, 0),
+            (x, 0.7, 1.3, 1.5, True),
+            (x, 0.7, 1.3, 1.0, False),
         ],
         "loss_of_edges": [
             (x, tsl.pairwise_distances(x).detach(), critical(x), 0.7, 1.3, 2.0, False),
@@ -287,7 +287,7 @@ def test_every_instruction_set_gives_the_same_losses(isa, n, dtype):
     x = cloud("circle", n, 5, dtype=dtype).numpy()[None]
     tolerance = 1e3 * torch.finfo(dtype).eps
     for call in (
-        lambda isa: _C.persistence_loss(x, *PERSISTENCE, True, 1, isa),
+        lambda isa: _C.persistence_loss(x, *PERSISTENCE, 1, True, 1, isa),
         lambda isa: _C.surrogate_loss(x, *SURROGATE, True, 1, isa),
     ):
         for ours, plain in zip(call(isa), call("plain"), strict=True):
@@ -307,7 +307,7 @@ def test_the_alignment_of_the_buffer_does_not_matter(d):
         results = [
             _C.distances(rows).tolist(),
             *(part.tolist() for part in _C.surrogate_loss(rows, *SURROGATE, True)),
-            *(part.tolist() for part in _C.persistence_loss(rows, *PERSISTENCE, True)),
+            *(part.tolist() for part in _C.persistence_loss(rows, *PERSISTENCE, 1, True)),
         ]
         expected = expected or results
         assert results == expected

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
-from tsloss_fast._engine.host_h1 import PendingBars
+from tsloss_fast._engine.host_h1 import start_bars
 from tsloss_fast._engine.scaling import scales_of, unit_of
 
 
@@ -68,7 +69,7 @@ def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Te
     if lengths is not None:
         raise NotImplementedError("lengths: CUDA takes clouds of n points each, got lengths")
     if max_dim == 1:
-        return PendingBars(D, D, "x").result()
+        return start_bars(D, D, "x").result()
     bars = h0_critical_edges(D)
     batch = batch_of(D)
     return [
@@ -111,35 +112,32 @@ def loss_of_edges(
     return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
 
 
-def surrogate_loss(
-    prompt: Tensor,
-    h0_weight: float,
-    h1_weight: float,
-    tau: float,
-    alpha: float,
-    lambda_repel: float,
-    lambda_attract: float,
-    scale_by_mean: bool,
-    self_pairs: bool,
-    detach_scales: bool,
-    with_slope: bool = True,
+def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, ...]:
+    """See `operators.surrogate_loss`."""
+    return eager_surrogate_loss(prompt, True, *options)
+
+
+def eager_surrogate_loss(
+    prompt: Tensor, with_gradient: bool, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """See `operators.surrogate_loss`; the slope is None where it is not asked for."""
+    """`surrogate_loss`; the gradient is None where it is not asked for."""
+    *numbers, scale_by_mean, self_pairs, detach_scales = options
     launch = kernels()
     x = clouds(prompt)
     D = launch.distances.launch.unchecked_distances(x)
-    # Weights of differences go as the square of the scale, which leaves the range of float32 for
-    # clouds that are tiny or huge.
+    # The factors of the differences go as the square of the scale, which leaves the range of
+    # float32 for clouds that are tiny or huge.
     unit = unit_of(D) if scale_by_mean else None  # [B, 1, 1]
     if unit is not None:
         x, D = x / unit, D / unit
-    numbers = (h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract)
     flags = {
         "SCALE_BY_MEAN": scale_by_mean, "SELF_PAIRS": self_pairs, "DETACH_SCALES": detach_scales,
     }  # fmt: skip
-    batch = batch_of(prompt)
-    loss, h0, h1, weights = launch.surrogate.launch.unchecked_slopes(D, batch, numbers, flags)
-    if not with_slope:
+    loss, h0, h1, factors = launch.surrogate.launch.unchecked_slopes(
+        D, batch_of(prompt), tuple(numbers), flags
+    )
+    if not with_gradient:
         return loss, h0, h1, None
-    slope = launch.scatter.differences.unchecked_scatter_differences(x, weights)
-    return loss, h0, h1, (slope if unit is None else slope / unit).reshape(prompt.shape)
+    gradient = launch.scatter.differences.unchecked_scatter_differences(x, factors)
+    gradient = gradient if unit is None else gradient / unit
+    return loss, h0, h1, gradient.reshape(prompt.shape)

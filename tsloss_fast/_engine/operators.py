@@ -10,6 +10,7 @@ points on the critical edges, so gradients are exact for the chosen pairing and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,9 @@ from tsloss_fast._engine.plain import is_plain, is_transformed, wants_gradient
 from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
+
+# The engine's exact loss can stop at H0; TSLoss has a term of H1 always.
+HIGHEST_DIMENSION = 1
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -228,21 +232,17 @@ def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
 
 @custom_op("tsloss_fast::persistence_loss", mutates_args=(), device_types="cpu")
 def persistence_loss(
-    prompt: Tensor,
-    h0_weight: float,
-    h1_weight: float,
-    h1_power: float,
-    scale_by_mean: bool,
-    max_dim: int,
+    prompt: Tensor, h0_weight: float, h1_weight: float, h1_power: float, scale_by_mean: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """TSLoss from the exact diagrams: (loss, L_H0, L_H1) [...] and the loss's slope [..., n, d].
+    """The exact loss: (loss, L_H0, L_H1) [...] and the loss's gradient [..., n, d]."""
+    return eager_persistence_loss(prompt, True, h0_weight, h1_weight, h1_power, scale_by_mean)
 
-    With ``max_dim=0`` H1 is not computed and its term is 0.
-    """
+
+def eager_persistence_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
+    """`persistence_loss` of an ordinary CPU tensor, without the operator around it."""
     results = _C.persistence_loss(
-        host_array(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
-        torch.get_num_threads(),
-    )  # fmt: skip
+        host_array(prompt), *options, HIGHEST_DIMENSION, with_gradient, torch.get_num_threads()
+    )
     return _loss_outputs(prompt, results)
 
 
@@ -259,8 +259,8 @@ def loss_of_edges(
     """`persistence_loss` once its critical edges are known: (loss, L_H0, L_H1) [...].
 
     ``D`` [..., n, n] are the distances of ``x``, and ``edges`` [..., n - 1 + 2 K, 2] the deaths of
-    H0, the births of H1 and its deaths, -1 where padded. Also returns the weights of the edges
-    [..., n - 1 + 2 K] and the scales [...] of which the gradient is made.
+    H0, the births of H1 and its deaths, -1 where padded. Also returns what the gradient is made of:
+    the factors [..., n - 1 + 2 K] of the edges, for `scatter_edges`, and the scales [...].
     """
     lengths = _C.edge_lengths(host_array(x), host_array(edges), torch.get_num_threads())
     scales = scales_of(D, scale_by_mean)
@@ -290,8 +290,8 @@ def _loss_of_edges_backward(
 ) -> tuple[Tensor | None, ...]:
     _require_once()
     x, edges, weights, scales = ctx.saved_tensors
-    # Multiplied at the end: weights would leave the range of float32 for clouds that are tiny or
-    # huge.
+    # Multiplied at the end: the product of a scale and the factors of the edges may leave the
+    # range of float32 for clouds that are tiny or huge.
     factors = (grad * scales).to(x.dtype)[..., None, None]
     return scatter_edges(x, edges, weights) * factors, None, None, *([None] * ctx.options)
 
@@ -299,57 +299,57 @@ def _loss_of_edges_backward(
 loss_of_edges.register_autograd(_loss_of_edges_backward, setup_context=_loss_of_edges_context)
 
 
-@custom_op("tsloss_fast::surrogate_loss", mutates_args=(), device_types="cpu")
-def surrogate_loss(
-    prompt: Tensor,
-    h0_weight: float,
-    h1_weight: float,
-    tau: float,
-    alpha: float,
-    lambda_repel: float,
-    lambda_attract: float,
-    scale_by_mean: bool,
-    self_pairs: bool,
-    detach_scales: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """TSLoss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's slope."""
+@custom_op(
+    "tsloss_fast::surrogate_loss",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor prompt, float h0_weight, float h1_weight, float tau, float alpha, "
+    "float lambda_repel, float lambda_attract, bool scale_by_mean, bool self_pairs, "
+    "bool detach_scales) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The loss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's gradient."""
+    return eager_surrogate_loss(prompt, True, *options)
+
+
+def eager_surrogate_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
+    """`surrogate_loss` of an ordinary CPU tensor, without the operator around it."""
     results = _C.surrogate_loss(
-        host_array(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
-        scale_by_mean, self_pairs, detach_scales, True, torch.get_num_threads(),
-    )  # fmt: skip
+        host_array(prompt), *options, with_gradient, torch.get_num_threads()
+    )
     return _loss_outputs(prompt, results)
 
 
 def _loss_outputs(
     prompt: Tensor, results: tuple[Any, ...]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    losses, h0, h1, slope = results
+    losses, h0, h1, gradient = results
     require_finite(losses, prompt, "prompt")
     return (
         torch.from_numpy(losses),
         torch.from_numpy(h0),
         torch.from_numpy(h1),
-        None if slope is None else torch.from_numpy(slope),
+        None if gradient is None else torch.from_numpy(gradient),
     )
 
 
 def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    slope = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return (*(x.new_empty(batch_of(x)) for _ in range(3)), slope)  # type: ignore[return-value]
+    gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return (*(x.new_empty(batch_of(x)) for _ in range(3)), gradient)  # type: ignore[return-value]
 
 
 def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, h0, h1, slope = output
-    ctx.mark_non_differentiable(h0, h1, slope)
-    ctx.save_for_backward(slope)
+    _, h0, h1, gradient = output
+    ctx.mark_non_differentiable(h0, h1, gradient)
+    ctx.save_for_backward(gradient)
     ctx.options = len(inputs) - 1
 
 
 def _loss_backward(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tensor | None, ...]:
     _require_once()
-    (slope,) = ctx.saved_tensors
+    (gradient,) = ctx.saved_tensors
     factors = grad[..., None, None] if grad.ndim else grad
-    return factors * slope, *([None] * ctx.options)
+    return factors * gradient, *([None] * ctx.options)
 
 
 def _require_once() -> None:
@@ -367,44 +367,52 @@ class _EagerLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, prompt: Tensor, results: tuple[Tensor, Tensor]) -> Tensor:
-        loss, slope = results
-        ctx.save_for_backward(slope)
+        loss, gradient = results
+        ctx.save_for_backward(gradient)
         ctx.options = 1
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # A loss is mostly a summand, and then its slope is the gradient: no need to copy it. Who
-        # changes it in place is noticed by the next backward. A device would have to be waited for.
+        # In a sum of losses the factor is 1, so the saved gradient is returned as it is, without
+        # a copy. If a caller changes it in place, autograd refuses a second backward. On a device
+        # the factor is not looked at, for that would wait.
         on_host = grad.device.type == "cpu"
         if on_host and grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
             return ctx.saved_tensors[0], None
         return _loss_backward(ctx, grad)
 
 
+Compute = Callable[..., tuple[Any, ...]]
+# What computes the loss of an ordinary tensor without the operator, on the CPU and on CUDA.
+_ON_CPU: dict[Any, Compute] = {
+    persistence_loss: eager_persistence_loss,
+    surrogate_loss: eager_surrogate_loss,
+}
+_ON_CUDA: dict[Any, Compute] = {surrogate_loss: cuda.eager_surrogate_loss}
+
+
 def loss_terms(
-    mode: str, sums: bool, prompt: Tensor, *options: Any
+    operator: Any, sums: bool, prompt: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, L_H0, L_H1) of `persistence_loss` or `surrogate_loss`, by the shortest way to it.
+    """(loss, L_H0, L_H1) of an operator such as `persistence_loss`, by the shortest way to it.
 
     The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
     computed.
     """
-    with_grad = wants_gradient(prompt)
     if is_plain(prompt):
-        kernel = _C.persistence_loss if mode == "persistence" else _C.surrogate_loss
-        arrays = kernel(host_array(prompt), *options, with_grad, torch.get_num_threads())
-        loss, h0, h1, slope = _loss_outputs(prompt, arrays)
-    elif mode == "surrogate" and is_plain(prompt, "cuda"):
-        loss, h0, h1, slope = cuda.surrogate_loss(prompt, *options, with_grad)
+        compute = _ON_CPU[operator]
+    elif operator in _ON_CUDA and is_plain(prompt, "cuda"):
+        compute = _ON_CUDA[operator]
     else:
-        operator = persistence_loss if mode == "persistence" else surrogate_loss
         loss, h0, h1, _ = operator(prompt, *options)
         return loss.sum() if sums else loss, h0, h1
+    with_gradient = wants_gradient(prompt)
+    loss, h0, h1, gradient = compute(prompt, with_gradient, *options)
     if sums and loss.ndim:
         loss = loss.sum()
-    if with_grad:
-        loss = _EagerLoss.apply(prompt, (loss, slope))
+    if with_gradient:
+        loss = _EagerLoss.apply(prompt, (loss, gradient))
     return loss, h0, h1
 
 

@@ -2,7 +2,7 @@
 
 from tsloss_fast._engine.eager import Lengths
 from tsloss_fast.persistence.diagram import PersistenceDiagram
-from tsloss_fast.persistence.distances import pairwise_distances
+from tsloss_fast.persistence.distances import edge_lengths, pairwise_distances
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import (
     TopologySummary,
@@ -20,6 +20,7 @@ __all__ = [
     "Lengths",
     "PersistenceDiagram",
     "TopologySummary",
+    "edge_lengths",
     "lifetime_variance",
     "pairwise_distances",
     "persistence_entropy",
