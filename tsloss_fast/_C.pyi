@@ -52,7 +52,6 @@ def persistence_loss(
     h1_weight: float,
     h1_power: float,
     scale_by_mean: bool,
-    max_dim: int,
     with_grad: bool,
     threads: int = 1,
     isa: str = "auto",

@@ -393,7 +393,7 @@ def test_threads_change_nothing(threads):
     np.testing.assert_array_equal(D, _C.distances(x))
     for got, expected in zip(bars(D, threads=threads), bars(D), strict=True):
         np.testing.assert_array_equal(got, expected)
-    options = (1.0, 1.0, 2.0, False, 1, True)
+    options = (1.0, 1.0, 2.0, False, True)
     for got, expected in zip(
         _C.persistence_loss(x, *options, threads=threads),
         _C.persistence_loss(x, *options),

@@ -287,7 +287,7 @@ def test_every_instruction_set_gives_the_same_losses(isa, n, dtype):
     x = cloud("circle", n, 5, dtype=dtype).numpy()[None]
     tolerance = 1e3 * torch.finfo(dtype).eps
     for call in (
-        lambda isa: _C.persistence_loss(x, *PERSISTENCE, 1, True, 1, isa),
+        lambda isa: _C.persistence_loss(x, *PERSISTENCE, True, 1, isa),
         lambda isa: _C.surrogate_loss(x, *SURROGATE, True, 1, isa),
     ):
         for ours, plain in zip(call(isa), call("plain"), strict=True):
@@ -307,7 +307,7 @@ def test_the_alignment_of_the_buffer_does_not_matter(d):
         results = [
             _C.distances(rows).tolist(),
             *(part.tolist() for part in _C.surrogate_loss(rows, *SURROGATE, True)),
-            *(part.tolist() for part in _C.persistence_loss(rows, *PERSISTENCE, 1, True)),
+            *(part.tolist() for part in _C.persistence_loss(rows, *PERSISTENCE, True)),
         ]
         expected = expected or results
         assert results == expected

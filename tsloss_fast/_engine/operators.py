@@ -25,9 +25,6 @@ from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
 
-# The engine's exact loss can stop at H0; TSLoss has a term of H1 always.
-HIGHEST_DIMENSION = 1
-
 
 def at_least_float32(x: Tensor) -> Tensor:
     """float16 and bfloat16 as float32, for which the operators are; anything else as it is."""
@@ -241,7 +238,7 @@ def persistence_loss(
 def eager_persistence_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
     """`persistence_loss` of an ordinary CPU tensor, without the operator around it."""
     results = _C.persistence_loss(
-        host_array(prompt), *options, HIGHEST_DIMENSION, with_gradient, torch.get_num_threads()
+        host_array(prompt), *options, with_gradient, torch.get_num_threads()
     )
     return _loss_outputs(prompt, results)
 
