@@ -65,6 +65,9 @@ def _check_size(n: int, name: str, x: Tensor) -> None:
 
 def check_choice(value: Any, name: str, allowed: Sequence[object]) -> Any:
     """Return `value`; raise unless it is one of `allowed`."""
+    for choice in allowed:
+        if value is choice:
+            return value
     # type() too, because True == 1 and 1.0 == 1.
     if not any(value == choice and type(value) is type(choice) for choice in allowed):
         choices = ", ".join(repr(choice) for choice in allowed)

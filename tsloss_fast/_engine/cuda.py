@@ -12,6 +12,7 @@ import functools
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
@@ -63,15 +64,32 @@ def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
 
 
+def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+    """See `operators.rips_bars`; for H1 it waits for the copy of ``D`` to the host."""
+    if lengths is not None:
+        raise NotImplementedError("lengths: CUDA takes clouds of n points each, got lengths")
+    if max_dim == 1:
+        return start_bars(D, D, "x").result()
+    bars = h0_critical_edges(D)
+    batch = batch_of(D)
+    return [
+        bars,
+        bars.new_ones(bars.shape[:-1], dtype=torch.bool),
+        bars.new_zeros((*batch, 1, 2)),
+        bars.new_ones((*batch, 1), dtype=torch.bool),
+    ]
+
+
 def h0_critical_edges(D: Tensor) -> Tensor:
-    """See `operators.h0_critical_edges`."""
+    """The bars of H0, int64 [..., n - 1, 4]."""
     bars = kernels().h0.h0_critical_edges(clouds(D))
     return bars.reshape(*batch_of(D), *bars.shape[1:])
 
 
 def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
-    """See `operators.h1_critical_edges`; waits for the copy of ``D`` to the host."""
-    return start_bars(D, D, "x").result()
+    """The bars of H0 and of H1, int64 [..., K, 4] each."""
+    h0, h1 = rips_bars(D, 1)[::4]
+    return h0, h1
 
 
 def loss_of_edges(

@@ -7,9 +7,10 @@ and the calling thread go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Thread
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,25 +19,20 @@ from tsloss_fast._engine.arrays import _C, host_array, require_finite
 from tsloss_fast._engine.pending import Pending
 
 
-def start_bars(D: Tensor, points: Tensor, name: str) -> Pending[tuple[Tensor, Tensor]]:
+def start_bars(D: Tensor, points: Tensor, name: str) -> Pending[list[Tensor]]:
     """Begin to compute the bars of H0 and H1 of ``D`` [..., n, n].
 
     `points` [..., n, d], from which ``D`` was computed, and their `name` are for the error if a
     distance is not finite; for a matrix given by the user they are the matrix.
 
-    The result is the edges as `operators.h1_critical_edges` gives them, on the device of ``D``. It
-    waits for the host's thread and for nothing else, and raises a ValueError if a distance is NaN
-    or infinite.
+    The result is the bars as `operators.rips_bars` gives them, on the device of ``D``. It waits for
+    the host's thread and for nothing else, and raises a ValueError if a distance is NaN or
+    infinite.
     """
 
-    def begin() -> Callable[[], tuple[Tensor, Tensor]]:
+    def begin() -> Callable[[], list[Tensor]]:
         bars = _bars_on_host(D, points, name)
-
-        def result() -> tuple[Tensor, Tensor]:
-            h0, h1 = bars.result()
-            return _to_device(h0, D.device), _to_device(h1, D.device)
-
-        return result
+        return lambda: [_to_device(part, D.device) for part in bars.result()]
 
     return Pending(begin)
 
@@ -50,13 +46,13 @@ def start_critical_edges(D: Tensor, points: Tensor, name: str) -> Pending[Tensor
 
     def begin() -> Callable[[], Tensor]:
         bars = _bars_on_host(D, points, name)
-        return lambda: _to_device(critical_edges(*bars.result()), D.device)
+        return lambda: _to_device(critical_edges(*bars.result()[::4]), D.device)
 
     return Pending(begin)
 
 
-def _bars_on_host(D: Tensor, points: Tensor, name: str) -> Future[tuple[Tensor, Tensor]]:
-    bars: Future[tuple[Tensor, Tensor]] = Future()
+def _bars_on_host(D: Tensor, points: Tensor, name: str) -> Future[list[Tensor]]:
+    bars: Future[list[Tensor]] = Future()
     threads = torch.get_num_threads()
 
     def compute(on_host: Tensor, copied: torch.cuda.Event | None) -> None:
@@ -65,8 +61,7 @@ def _bars_on_host(D: Tensor, points: Tensor, name: str) -> Future[tuple[Tensor, 
                 _wait_for(copied, D.device)
             matrices = host_array(on_host)
             require_finite(matrices, points, name)
-            h0, h1 = _C.h1(matrices, threads)
-            bars.set_result((torch.from_numpy(h0), torch.from_numpy(h1)))
+            bars.set_result(bar_tensors(_C.rips(matrices, 1, None, threads)))
         except BaseException as error:
             bars.set_exception(error)
 
@@ -78,9 +73,15 @@ def _bars_on_host(D: Tensor, points: Tensor, name: str) -> Future[tuple[Tensor, 
     return bars
 
 
+def bar_tensors(diagrams: Sequence[Any]) -> list[Tensor]:
+    """The engine's diagrams as tensors, four a dimension: see `operators.rips_bars`."""
+    fields = ("bars", "mask", "essential_edges", "essential_mask")
+    return [torch.from_numpy(getattr(diagram, name)) for diagram in diagrams for name in fields]
+
+
 def critical_edges(h0: Tensor, h1: Tensor) -> Tensor:
     """The edges [..., n - 1 + 2 K, 2] of bars: deaths of H0, births of H1, deaths of H1."""
-    return torch.cat((h0[..., 1:], h1[..., :2], h1[..., 2:]), dim=-2)
+    return torch.cat((h0[..., 2:], h1[..., :2], h1[..., 2:]), dim=-2)
 
 
 def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
@@ -110,7 +111,7 @@ def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
         copied.synchronize()
 
 
-def _to_device(edges: Tensor, device: torch.device) -> Tensor:
+def _to_device(part: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
-        return edges
-    return edges.pin_memory().to(device, non_blocking=True)
+        return part
+    return part.pin_memory().to(device, non_blocking=True)

@@ -11,20 +11,19 @@ points on the critical edges, so gradients are exact for the chosen pairing and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine.arrays import _C, batch_of, host_array, require_finite
+from tsloss_fast._engine.host_h1 import bar_tensors
 from tsloss_fast._engine.persistence_terms import persistence_terms
+from tsloss_fast._engine.plain import is_plain, is_transformed, wants_gradient
 from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
-
-# The engine's exact loss can stop at H0; TSLoss has a term of H1 always.
-HIGHEST_DIMENSION = 1
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -173,32 +172,59 @@ def _edge_lengths_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
 edge_lengths.register_autograd(_edge_lengths_backward, setup_context=_edge_lengths_context)
 
 
-@custom_op("tsloss_fast::h0_critical_edges", mutates_args=(), device_types="cpu")
-def h0_critical_edges(D: Tensor) -> Tensor:
-    """The bars of H0 in filtration order, int64 [..., n-1, 3]: the dying vertex v, and (i, j)."""
-    return torch.from_numpy(_C.h0(host_array(D), torch.get_num_threads()))
+@custom_op("tsloss_fast::rips_bars", mutates_args=(), device_types="cpu")
+def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+    """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
-
-@h0_critical_edges.register_fake
-def _(D: Tensor) -> Tensor:
-    return D.new_empty(*batch_of(D), D.shape[-1] - 1, 3, dtype=torch.int64)
-
-
-@custom_op("tsloss_fast::h1_critical_edges", mutates_args=(), device_types="cpu")
-def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
-    """The bars of H0 as above, and those of H1, int64 [..., K, 4]: birth (i, j), death (i, j).
-
-    H1 is ordered by death, then birth; zero-length bars are left out; -1 pads to the longest.
+    H0 has n - 1 bars in filtration order, and its oldest class never dies. H1 is ordered by death,
+    then birth; zero-length bars are left out. ``lengths`` [...], int64, are the clouds' numbers of
+    points, where not all have n: the first rows and columns of their matrices.
     """
-    h0, h1 = _C.h1(host_array(D), torch.get_num_threads())
-    return torch.from_numpy(h0), torch.from_numpy(h1)
+    points = None if lengths is None else host_array(lengths)
+    return bar_tensors(_C.rips(host_array(D), max_dim, points, torch.get_num_threads()))
 
 
-@h1_critical_edges.register_fake
-def _(D: Tensor) -> tuple[Tensor, Tensor]:
-    bars = torch.library.get_ctx().new_dynamic_size()
-    h1 = D.new_empty(*batch_of(D), bars, 4, dtype=torch.int64)
-    return D.new_empty(*batch_of(D), D.shape[-1] - 1, 3, dtype=torch.int64), h1
+@rips_bars.register_fake
+def _(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+    def dimension(K: Any, E: int) -> list[Tensor]:
+        batch = batch_of(D)
+        return [
+            D.new_empty(*batch, K, 4, dtype=torch.int64),
+            D.new_empty(*batch, K, dtype=torch.bool),
+            D.new_empty(*batch, E, 2, dtype=torch.int64),
+            D.new_empty(*batch, E, dtype=torch.bool),
+        ]
+
+    h0 = dimension(D.shape[-1] - 1, 1)
+    if max_dim == 0:
+        return h0
+    return h0 + dimension(torch.library.get_ctx().new_dynamic_size(), 0)
+
+
+class Bars(NamedTuple):
+    """The bars of one homology dimension, padded to K a cloud, and its E classes that never die."""
+
+    bars: Tensor  # [..., K, 4] int64: birth edge, death edge; -1 where padded
+    mask: Tensor  # [..., K] bool
+    essential_edges: Tensor  # [..., E, 2] int64: birth edges
+    essential_mask: Tensor  # [..., E] bool
+
+
+def bars_by_dimension(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Bars]:
+    """`rips_bars`, its tensors put together by dimension."""
+    parts = rips_bars(D, max_dim, lengths)
+    return [Bars(*parts[k : k + 4]) for k in range(0, len(parts), 4)]
+
+
+def h0_critical_edges(D: Tensor) -> Tensor:
+    """The bars of H0, int64 [..., n - 1, 4]."""
+    return rips_bars(D, 0)[0]
+
+
+def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
+    """The bars of H0 and of H1, int64 [..., K, 4] each."""
+    h0, h1 = rips_bars(D, 1)[::4]
+    return h0, h1
 
 
 @custom_op("tsloss_fast::persistence_loss", mutates_args=(), device_types="cpu")
@@ -212,7 +238,7 @@ def persistence_loss(
 def eager_persistence_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
     """`persistence_loss` of an ordinary CPU tensor, without the operator around it."""
     results = _C.persistence_loss(
-        host_array(prompt), *options, HIGHEST_DIMENSION, with_gradient, torch.get_num_threads()
+        host_array(prompt), *options, with_gradient, torch.get_num_threads()
     )
     return _loss_outputs(prompt, results)
 
@@ -354,22 +380,6 @@ class _EagerLoss(torch.autograd.Function):
         return _loss_backward(ctx, grad)
 
 
-def is_transformed() -> bool:
-    """Whether torch.compile or torch.func is at work, which can follow operators alone."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-
-
-def is_plain(x: Tensor, device: str = "cpu") -> bool:
-    """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
-    is_ordinary = type(x) in (Tensor, torch.nn.Parameter)
-    return is_ordinary and x.device.type == device and not is_transformed()
-
-
-def wants_gradient(x: Tensor) -> bool:
-    """Whether what is computed from `x` belongs to an autograd graph."""
-    return x.requires_grad and torch.is_grad_enabled()
-
-
 Compute = Callable[..., tuple[Any, ...]]
 # What computes the loss of an ordinary tensor without the operator, on the CPU and on CUDA.
 _ON_CPU: dict[Any, Compute] = {
@@ -449,9 +459,10 @@ def measured_edges(x: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:
 
 
 def eager_diagrams(D: Tensor, max_dim: int) -> list[list[Tensor]]:
-    """The fields of each dimension's `PersistenceDiagram`, out of the graph of a plain ``D``."""
-    diagrams = _C.diagrams(host_array(D), max_dim, torch.get_num_threads())
-    return [[torch.from_numpy(field) for field in fields] for fields in diagrams]
+    """Births, deaths, birth edges, death edges and mask of each dimension of a plain ``D``."""
+    names = ("births", "deaths", "birth_edges", "death_edges", "mask")
+    found = _C.rips(host_array(D), max_dim, None, torch.get_num_threads())
+    return [[torch.from_numpy(getattr(diagram, name)) for name in names] for diagram in found]
 
 
 for _loss in (persistence_loss, surrogate_loss):
@@ -468,7 +479,7 @@ def _batched(op: Any) -> Any:
             for value, dim in zip(inputs, in_dims, strict=True)
         ]
         outputs = op(*moved)
-        return outputs, (0,) * len(outputs) if isinstance(outputs, tuple) else 0
+        return outputs, 0 if isinstance(outputs, Tensor) else type(outputs)([0] * len(outputs))
 
     return rule
 
@@ -485,8 +496,7 @@ _CUDA_KERNELS = {
     scatter_differences: cuda.scatter_differences,
     edge_lengths: cuda.edge_lengths,
     scatter_edges: cuda.scatter_edges,
-    h0_critical_edges: cuda.h0_critical_edges,
-    h1_critical_edges: cuda.h1_critical_edges,
+    rips_bars: cuda.rips_bars,
     loss_of_edges: cuda.loss_of_edges,
     surrogate_loss: cuda.surrogate_loss,
 }

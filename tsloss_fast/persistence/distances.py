@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from tsloss_fast._checks import check_choice, check_cloud, check_square, describe
+from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import host_array, require_finite, require_finite_points
 
@@ -60,9 +61,7 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     check_cloud(x)
     check_choice(metric, "metric", METRICS)
     points = metric_points(x, metric)
-    is_simple = ops.is_plain(points) and not ops.wants_gradient(points)
-    D = ops.eager_distances(points) if is_simple else ops.pairwise_distances(points)
-    return metric_lengths(D, metric)
+    return metric_lengths(eager.pairwise_distances(points), metric)
 
 
 def edge_lengths(x: Tensor, edges: Tensor, metric: str = "euclidean") -> Tensor:

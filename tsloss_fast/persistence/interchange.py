@@ -16,7 +16,7 @@ torch-topological                             `to_torch_topological`, `from_torc
 
 All of these give diameters, as we do, so no value changes. What comes from outside keeps its order,
 has no critical edges (-1, as in padding; `mask` tells them apart) unless the format knows them, and
-loses its essential H0 class, which a `PersistenceDiagram` leaves out. None of these packages is
+loses its essential H0 class, which is no bar of a `PersistenceDiagram`. None of these packages is
 imported before a function that needs it is called.
 """
 
