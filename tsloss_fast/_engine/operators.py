@@ -81,6 +81,14 @@ def eager_distances(x: Tensor) -> Tensor:
     return torch.from_numpy(D)
 
 
+def distances_out_of_graph(x: Tensor) -> Tensor:
+    """`pairwise_distances` of ``x``, out of its graph, by the shortest way to them."""
+    x = x.detach()
+    if is_plain(x):
+        return eager_distances(x)
+    return cuda.pairwise_distances(x) if is_plain(x, "cuda") else pairwise_distances(x)
+
+
 @pairwise_distances.register_fake
 def _(x: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], x.shape[-2])
@@ -285,12 +293,18 @@ def _loss_of_edges_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tens
 def _loss_of_edges_backward(
     ctx: Any, grad: Tensor, *unused: Tensor | None
 ) -> tuple[Tensor | None, ...]:
+    return _gradient_of_edges(ctx, grad, scatter_edges)
+
+
+def _gradient_of_edges(
+    ctx: Any, grad: Tensor, scatter: Callable[..., Tensor]
+) -> tuple[Tensor | None, ...]:
     _require_once()
     x, edges, weights, scales = ctx.saved_tensors
     # Multiplied at the end: the product of a scale and the factors of the edges may leave the
     # range of float32 for clouds that are tiny or huge.
     factors = (grad * scales).to(x.dtype)[..., None, None]
-    return scatter_edges(x, edges, weights) * factors, None, None, *([None] * ctx.options)
+    return scatter(x, edges, weights) * factors, None, None, *([None] * ctx.options)
 
 
 loss_of_edges.register_autograd(_loss_of_edges_backward, setup_context=_loss_of_edges_context)
@@ -428,7 +442,9 @@ class _EagerLossOfEdges(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        return _loss_of_edges_backward(ctx, grad)
+        return _gradient_of_edges(
+            ctx, grad, scatter_edges if is_transformed() else cuda.scatter_edges
+        )
 
 
 def exact_terms_on_edges(

@@ -68,7 +68,7 @@ class PersistenceLoss(H0H1Loss):
         self, prompt: Tensor, x: Tensor, options: tuple[float, ...]
     ) -> Callable[[], LossAndTerms]:
         """Send the distances of ``x`` to the host, which computes the critical edges."""
-        D = ops.pairwise_distances(x.detach())
+        D = ops.distances_out_of_graph(x)
         takes_mean = self.reduction == "mean"
         if ops.is_transformed():
             edges = critical_edges(*ops.h1_critical_edges(D))
@@ -87,7 +87,7 @@ class PersistenceLoss(H0H1Loss):
             )
 
     def _capturable_loss(self, x: Tensor) -> Tensor:
-        D = ops.pairwise_distances(x.detach())
+        D = ops.distances_out_of_graph(x)
         no_bars = torch.empty((*x.shape[:-2], 0, 4), dtype=torch.int64, device=x.device)
         edges = critical_edges(ops.h0_critical_edges(D), no_bars)
         options = (*self._weights(x), self.h1_power, self.scale == "mean")
