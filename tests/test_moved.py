@@ -1,7 +1,8 @@
 """Import paths from before the package had folders: all of them work, and name the same things.
 
 `public_names.json` was read off the flat package: its modules, each with the public names that it
-defined.
+defined. Of the kernels' modules it holds the launchers alone, which their documentation named; what
+else they define changes with the kernels.
 """
 
 import importlib

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsloss_fast._engine.kernels.h0.keys import NO_EDGE
 from tsloss_fast._engine.kernels.h0.small_elder import dying_vertices
+from tsloss_fast._engine.kernels.launching import launch
 
 # Larger clouds have too many vertices a thread; the keys below have room for 1024.
 MAX_POINTS = 256
@@ -147,13 +148,14 @@ def small_bars(D: Tensor) -> Tensor:
     bars = torch.empty(B, n - 1, WIDTH.value, dtype=torch.int64, device=D.device)
     with torch.cuda.device_of(D):
         options = tile_options(n)
-        _prim_kernel[(B,)](D, bars, n, **options, num_warps=options["WARPS"])
+        form = (D.device.index, D.data_ptr() % 16, n)
+        launch(_prim_kernel, form, B, (D, bars, n), options, options["WARPS"])
     return bars
 
 
 def tile_options(n: int) -> dict[str, int]:
     """The compile-time arguments of the kernel for n points."""
-    size = max(16, triton.next_power_of_2(n))
+    size = max(16, 1 << (n - 1).bit_length())
     warps = WARPS.get(size, 1)
     return {
         "SIZE": size,
