@@ -50,12 +50,11 @@ def distance_cases():
     found = {}
     for total, name, wide in widened():
         tile, share = direct.direct_options(total), direct.sum_options(total)
-        join = direct.store_options(total)
         pointers = {"x": name, "D": wide}
         halves = {"x": name, "partial": wide}
         found[f"direct-{name}"] = (direct._direct_kernel, pointers, tile, {})
         found[f"share-{name}"] = (direct._share_kernel, halves, share, {})
-        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, join, {})
+        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, tile, {})
     return found
 
 

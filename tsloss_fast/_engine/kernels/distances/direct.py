@@ -19,6 +19,7 @@ TILES = {
 }
 # A sum of squares is off by (5 + d / LANES) half units of rounding in the worst case, in float32 a
 # length by 1e-5 at d = 2560: 2 roundings of a difference, one for each fma, 3 to join the lanes.
+
 # Coordinates that one step of a sum takes: each thread reads 4 next to each other at once.
 BLOCK_D = 4 * 8
 # Steps whose loads are under way together.
@@ -61,8 +62,10 @@ def _quarters(a, HELD: tl.constexpr, APART: tl.constexpr, LANES: tl.constexpr):
 
 
 @triton.jit
-def _add_one(squares, a, b):
+def _add_one(squares, a, b, scale, SCALED: tl.constexpr):
     difference = a[:, None, :, None, :] - b[None, :, None, :, :]
+    if SCALED:
+        difference *= scale
     return tl.fma(difference, difference, squares)
 
 
@@ -71,16 +74,18 @@ def _add_step(
     squares,  # [HELD, HELD, APART, APART, LANES]
     a,  # [HELD, APART, 4 * LANES]
     b,  # [HELD, APART, 4 * LANES]
+    scale,
+    SCALED: tl.constexpr,
     HELD: tl.constexpr,
     APART: tl.constexpr,
     LANES: tl.constexpr,
 ):
     a0, a1, a2, a3 = _quarters(a.to(squares.dtype), HELD, APART, LANES)
     b0, b1, b2, b3 = _quarters(b.to(squares.dtype), HELD, APART, LANES)
-    squares = _add_one(squares, a0, b0)
-    squares = _add_one(squares, a1, b1)
-    squares = _add_one(squares, a2, b2)
-    return _add_one(squares, a3, b3)
+    squares = _add_one(squares, a0, b0, scale, SCALED)
+    squares = _add_one(squares, a1, b1, scale, SCALED)
+    squares = _add_one(squares, a2, b2, scale, SCALED)
+    return _add_one(squares, a3, b3, scale, SCALED)
 
 
 @triton.jit
@@ -88,12 +93,14 @@ def _sum_squares(
     x,  # [n, d]
     row,  # of the tile
     column,
+    scale,  # of the differences, if SCALED
     first,  # the coordinates first <= k < last are summed
     last,
     n,
     stride_n,
     stride_d,
     ACCUMULATOR: tl.constexpr,
+    SCALED: tl.constexpr,
     STAGES: tl.constexpr,
     BLOCK_N: tl.constexpr,
     HELD: tl.constexpr,
@@ -118,39 +125,14 @@ def _sum_squares(
     for start in tl.range(first, whole, BLOCK_D, num_stages=STAGES):
         k = (start + tl.arange(0, BLOCK_D)).to(tl.int64)[None, None, :]
         a, b = tl.load(rows + k * stride_d), tl.load(columns + k * stride_d)
-        squares = _add_step(squares, a, b, HELD, APART, LANES)
+        squares = _add_step(squares, a, b, scale, SCALED, HELD, APART, LANES)
     if whole < last:
         k = (whole + tl.arange(0, BLOCK_D)).to(tl.int64)[None, None, :]
         a = tl.load(rows + k * stride_d, mask=k < last, other=0)
         b = tl.load(columns + k * stride_d, mask=k < last, other=0)
-        squares = _add_step(squares, a, b, HELD, APART, LANES)
+        squares = _add_step(squares, a, b, scale, SCALED, HELD, APART, LANES)
     sums = tl.permute(tl.sum(squares, axis=4), (0, 2, 1, 3))
     return tl.reshape(sums, [BLOCK_N, BLOCK_N])
-
-
-@triton.jit
-def _sum_scaled_squares(
-    x,  # [n, d]
-    i,  # [BLOCK_N, 1]
-    j,  # [1, BLOCK_N]
-    scale,  # of the differences, in the dtype of the sum
-    n,
-    d,
-    stride_n,
-    stride_d,
-    BLOCK_N: tl.constexpr,
-):
-    """As `_sum_squares`, of scaled differences; slower, and short, since it is seldom needed."""
-    rows = x + tl.minimum(i, n - 1).to(tl.int64) * stride_n
-    columns = x + tl.minimum(j, n - 1).to(tl.int64) * stride_n
-    squares = tl.zeros([BLOCK_N, BLOCK_N], scale.dtype)
-    for _ in tl.range(0, d, loop_unroll_factor=4):
-        difference = tl.load(rows).to(scale.dtype) - tl.load(columns).to(scale.dtype)
-        difference *= scale
-        squares = tl.fma(difference, difference, squares)
-        rows += stride_d
-        columns += stride_d
-    return squares
 
 
 @triton.jit
@@ -171,10 +153,13 @@ def _store_lengths(
     stride_n,
     stride_d,
     ACCUMULATOR: tl.constexpr,
+    STAGES: tl.constexpr,
     SMALLEST: tl.constexpr,
     ENLARGE: tl.constexpr,
     REDUCE: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    HELD: tl.constexpr,
+    LANES: tl.constexpr,
 ):
     """Store the roots of a tile, of squares summed anew where they left the range."""
     i = (row * BLOCK_N + tl.arange(0, BLOCK_N))[:, None]
@@ -187,11 +172,15 @@ def _store_lengths(
     for reduced in range(2):
         wanted = above & tl.where(reduced == 1, large, small)
         if tl.max(wanted.to(tl.int32)) > 0:
-            # One factor for the whole tile: whatever it does not suit is thrown away.
+            # One factor for the whole tile: whatever it does not suit is thrown away. A quarter of
+            # the pairs a thread spares the registers that the lengths so far take.
             one = tl.full([], 1.0, ACCUMULATOR)
             scale = tl.where(reduced == 1, one * REDUCE, one * ENLARGE)
             inverse = tl.where(reduced == 1, one * (1 / REDUCE), one * (1 / ENLARGE))
-            anew = _sum_scaled_squares(x, i, j, scale, n, d, stride_n, stride_d, BLOCK_N)
+            anew = _sum_squares(
+                x, row, column, scale, 0, d, n, stride_n, stride_d, ACCUMULATOR, True, STAGES,
+                BLOCK_N, HELD // 2, LANES // 4,
+            )  # fmt: skip
             lengths = tl.where(wanted, _root(anew) * inverse, lengths)
 
     # Each pair is computed once and stored twice, so that D is symmetric to the bit.
@@ -224,11 +213,12 @@ def _direct_kernel(
     row, column = _tile_of(tl.program_id(0) % pairs, tiles)
     x += b * stride_b
     squares = _sum_squares(
-        x, row, column, 0, d, n, stride_n, stride_d, ACCUMULATOR, STAGES, BLOCK_N, HELD, LANES
+        x, row, column, 1.0, 0, d, n, stride_n, stride_d, ACCUMULATOR, False, STAGES, BLOCK_N, HELD,
+        LANES,
     )  # fmt: skip
     _store_lengths(
-        squares, x, D + b * n * n, row, column, n, d, stride_n, stride_d, ACCUMULATOR, SMALLEST,
-        ENLARGE, REDUCE, BLOCK_N,
+        squares, x, D + b * n * n, row, column, n, d, stride_n, stride_d, ACCUMULATOR, STAGES,
+        SMALLEST, ENLARGE, REDUCE, BLOCK_N, HELD, LANES,
     )  # fmt: skip
 
 
@@ -256,9 +246,9 @@ def _share_kernel(
     share = program // pairs  # counted over the batch
     first = share % shares * width
     squares = _sum_squares(
-        x + (share // shares).to(tl.int64) * stride_b, row, column, first,
-        tl.minimum(first + width, d), n, stride_n, stride_d, ACCUMULATOR, STAGES, BLOCK_N, HELD,
-        LANES,
+        x + (share // shares).to(tl.int64) * stride_b, row, column, 1.0, first,
+        tl.minimum(first + width, d), n, stride_n, stride_d, ACCUMULATOR, False, STAGES, BLOCK_N,
+        HELD, LANES,
     )  # fmt: skip
     at = tl.arange(0, BLOCK_N)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
     tl.store(partial + program.to(tl.int64) * BLOCK_N * BLOCK_N + at, squares)
@@ -276,10 +266,13 @@ def _join_kernel(
     stride_n,
     stride_d,
     ACCUMULATOR: tl.constexpr,
+    STAGES: tl.constexpr,
     SMALLEST: tl.constexpr,
     ENLARGE: tl.constexpr,
     REDUCE: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    HELD: tl.constexpr,
+    LANES: tl.constexpr,
 ):
     tiles = tl.cdiv(n, BLOCK_N)
     pairs = tiles * (tiles + 1) // 2
@@ -294,7 +287,7 @@ def _join_kernel(
         partial += pairs * BLOCK_N * BLOCK_N
     _store_lengths(
         squares, x + b * stride_b, D + b * n * n, row, column, n, d, stride_n, stride_d,
-        ACCUMULATOR, SMALLEST, ENLARGE, REDUCE, BLOCK_N,
+        ACCUMULATOR, STAGES, SMALLEST, ENLARGE, REDUCE, BLOCK_N, HELD, LANES,
     )  # fmt: skip
 
 
@@ -319,7 +312,7 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
     arguments = (x, partial, n, d, shares, width, *strides)
     launch(_share_kernel, form, B * pairs * shares, arguments, sum_options(D.dtype))
     arguments = (x, partial, D, n, d, shares, *strides)
-    launch(_join_kernel, form, B * pairs, arguments, store_options(D.dtype))
+    launch(_join_kernel, form, B * pairs, arguments, direct_options(D.dtype))
 
 
 def shares_of(pairs: int, d: int) -> tuple[int, int]:
@@ -335,17 +328,7 @@ def sum_options(dtype: torch.dtype) -> dict[str, object]:
     return {"ACCUMULATOR": accumulator, "STAGES": STAGES, **TILES[dtype]}
 
 
-def store_options(dtype: torch.dtype) -> dict[str, object]:
-    """The compile-time arguments of a kernel that stores lengths of this dtype."""
-    return {
-        "ACCUMULATOR": tl.float64 if dtype == torch.float64 else tl.float32,
-        "SMALLEST": SMALLEST[dtype],
-        "ENLARGE": ENLARGE[dtype],
-        "REDUCE": REDUCE[dtype],
-        "BLOCK_N": TILES[dtype]["BLOCK_N"],
-    }
-
-
 def direct_options(dtype: torch.dtype) -> dict[str, object]:
-    """The compile-time arguments of a kernel that does both."""
-    return sum_options(dtype) | store_options(dtype)
+    """The compile-time arguments of a kernel that stores lengths of this dtype."""
+    ranges = {"SMALLEST": SMALLEST[dtype], "ENLARGE": ENLARGE[dtype], "REDUCE": REDUCE[dtype]}
+    return sum_options(dtype) | ranges

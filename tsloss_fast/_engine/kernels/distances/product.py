@@ -213,12 +213,12 @@ def _anew_kernel(
         down, right = part // PARTS, part % PARTS
         if tl.load(doubtful + down * PARTS * tiles + right) != 0:
             squares = _sum_squares(
-                x, row * PARTS + down, column * PARTS + right, 0, d, n, stride_n, stride_d,
-                ACCUMULATOR, STAGES, BLOCK_N, HELD, LANES,
+                x, row * PARTS + down, column * PARTS + right, 1.0, 0, d, n, stride_n,
+                stride_d, ACCUMULATOR, False, STAGES, BLOCK_N, HELD, LANES,
             )  # fmt: skip
             _store_lengths(
                 squares, x, D, row * PARTS + down, column * PARTS + right, n, d, stride_n, stride_d,
-                ACCUMULATOR, SMALLEST, ENLARGE, REDUCE, BLOCK_N,
+                ACCUMULATOR, STAGES, SMALLEST, ENLARGE, REDUCE, BLOCK_N, HELD, LANES,
             )  # fmt: skip
 
 
