@@ -51,7 +51,7 @@ def h0() -> Iterator[Result]:
     launch = cuda.kernels().h0.h0_critical_edges
     for n in (2, 17, 33, 65, 129, 256, 300, 1100):
         D = torch.from_numpy(_C.distances(cloud(3, n, 5).numpy(), 1))
-        bars = torch.from_numpy(_C.h0(D.numpy(), 1))
+        bars = torch.from_numpy(_C.rips(D.numpy(), 0)[0].bars)
         yield f"H0, n = {n}", launch(D.cuda()), bars, 0.0
         if n == 17:
             found = elder.elder_bars(*large.boruvka_rounds(D.cuda()))

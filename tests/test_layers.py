@@ -75,7 +75,7 @@ def level(folder):
 def test_the_sources_are_found():
     names = {folder_of(path) for path in SOURCES}
     assert names - {"__init__", "reference"} == set().union(*LAYERS) - {"_C"}
-    assert "_engine.operators" in package_imports(PACKAGE / "losses" / "tsloss.py")
+    assert "_engine.operators" in package_imports(PACKAGE / "losses" / "surrogate_loss.py")
     assert "persistence.diagram.PersistenceDiagram" in package_imports(PACKAGE / "reference.py")
 
 

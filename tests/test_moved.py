@@ -109,6 +109,6 @@ def test_a_pickle_of_the_flat_package_loads():
 def test_a_patch_under_the_old_name_is_seen_under_the_new(monkeypatch):
     from tsloss_fast.losses import tsloss
 
-    monkeypatch.setattr("tsloss_fast.loss.check_cloud", lambda *_: pytest.fail("patched"))
+    monkeypatch.setattr("tsloss_fast.loss.check_choice", lambda *_: pytest.fail("patched"))
     with pytest.raises(pytest.fail.Exception, match="patched"):
-        tsloss.TSLoss()(torch.zeros(3, 2))
+        tsloss.TSLoss()

@@ -13,11 +13,35 @@ def first_nonfinite(a: Array) -> int: ...
 def first_matrix_fault(D: Array) -> tuple[str, int, int, int] | None: ...
 def distances(x: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_differences(x: Array, weights: Array, threads: int = 1, isa: str = "auto") -> Array: ...
-def h0(D: Array, threads: int = 1) -> Array: ...
-def h1(D: Array, threads: int = 1, isa: str = "auto") -> tuple[Array, Array]: ...
-def diagrams(
-    D: Array, max_dim: int, threads: int = 1, isa: str = "auto"
-) -> tuple[tuple[Array, ...], ...]: ...
+
+class Diagram:
+    """The bars of one homology dimension: of each cloud K bars and E classes that never die."""
+
+    @property
+    def bars(self) -> Array: ...  # [..., K, 4] int64
+    @property
+    def mask(self) -> Array: ...  # [..., K] bool
+    @property
+    def births(self) -> Array: ...  # [..., K]
+    @property
+    def deaths(self) -> Array: ...  # [..., K]
+    @property
+    def birth_edges(self) -> Array: ...  # [..., K, 2] int64
+    @property
+    def death_edges(self) -> Array: ...  # [..., K, 2] int64
+    @property
+    def essential_births(self) -> Array: ...  # [..., E]
+    @property
+    def essential_edges(self) -> Array: ...  # [..., E, 2] int64
+    @property
+    def essential_mask(self) -> Array: ...  # [..., E] bool
+
+def rips(
+    D: Array, max_dim: int, lengths: Array | None = None, threads: int = 1, isa: str = "auto"
+) -> tuple[Diagram, ...]: ...
+def rips_of_tensor(
+    memory: object, max_dim: int, threads: int = 1
+) -> tuple[Diagram, ...] | tuple[str, int, int, int] | None: ...
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(
     x: Array, edges: Array, weights: Array, threads: int = 1, isa: str = "auto"
@@ -28,7 +52,6 @@ def persistence_loss(
     h1_weight: float,
     h1_power: float,
     scale_by_mean: bool,
-    max_dim: int,
     with_grad: bool,
     threads: int = 1,
     isa: str = "auto",

@@ -5,6 +5,7 @@ from tsloss_fast.losses import TSLoss
 from tsloss_fast.persistence import (
     PersistenceDiagram,
     TopologySummary,
+    edge_lengths,
     interchange,
     lifetime_variance,
     pairwise_distances,
@@ -25,6 +26,7 @@ __all__ = [
     "TSLoss",
     "TopologyMonitor",
     "TopologySummary",
+    "edge_lengths",
     "interchange",
     "lifetime_variance",
     "pairwise_distances",

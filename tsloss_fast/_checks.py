@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,22 +63,60 @@ def _check_size(n: int, name: str, x: Tensor) -> None:
         raise ValueError(f"{name}: expected at most {MAX_POINTS} points, got {describe(x)}")
 
 
-def check_choice(value: object, name: str, allowed: Sequence[object]) -> None:
-    """Raise unless `value` is one of `allowed`."""
+def check_choice(value: Any, name: str, allowed: Sequence[object]) -> Any:
+    """Return `value`; raise unless it is one of `allowed`."""
+    for choice in allowed:
+        if value is choice:
+            return value
     # type() too, because True == 1 and 1.0 == 1.
     if not any(value == choice and type(value) is type(choice) for choice in allowed):
         choices = ", ".join(repr(choice) for choice in allowed)
         raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
+    return value
 
 
-def check_number(value: object, name: str, *, least: float, open_below: bool = False) -> float:
-    """Return `value` as a float; raise unless it is finite and at least (or above) `least`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+def check_number(
+    value: object,
+    name: str,
+    *,
+    least: float,
+    open_below: bool = False,
+    most: float = math.inf,
+    open_above: bool = False,
+) -> float:
+    """Return `value` as a float; raise unless it is finite and from `least` to `most`.
+
+    `open_below` leaves out `least` itself, and `open_above` leaves out `most`.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
-    if not math.isfinite(value) or value < least or (open_below and value == least):
-        bound = f"above {least:g}" if open_below else f"of at least {least:g}"
-        raise ValueError(f"{name}: expected a finite number {bound}, got {value!r}")
+    too_small = value <= least if open_below else value < least
+    too_large = value >= most if open_above else value > most
+    if not math.isfinite(value) or too_small or too_large:
+        bounds = f"{'>' if open_below else '>='} {least:g}"
+        if most < math.inf:
+            bounds += f" and {'<' if open_above else '<='} {most:g}"
+        raise ValueError(f"{name}: expected a finite number {bounds}, got {value!r}")
     return float(value)
+
+
+def check_whole(value: object, name: str, *, least: int, most: int | None = None) -> int:
+    """Return `value` as an int; raise unless it is a whole number from `least` to `most`.
+
+    Whole numbers are those of Python and of NumPy, and integer tensors of one element.
+    """
+    if type(value) is int:
+        number = value  # Or a symbol of torch.compile, which `index` would fix to its value.
+    else:
+        try:
+            number = operator.index(None if isinstance(value, bool) else value)  # type: ignore
+        except TypeError:
+            raise TypeError(f"{name}: expected an int, got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name}: expected at least {least}, got {number}")
+    if most is not None and number > most:
+        raise ValueError(f"{name}: expected at most {most}, got {number}")
+    return number
 
 
 def check_flag(value: object, name: str) -> bool:

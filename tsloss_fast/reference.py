@@ -337,12 +337,17 @@ def _diagram(
     births = torch.where(mask, clouds[cloud, edges[..., 0], edges[..., 1]], 0)
     if dim == 0:
         births = torch.zeros_like(deaths)
+    # H0's oldest class, born with vertex 0, never dies.
+    E = 1 if dim == 0 else 0
     return PersistenceDiagram(
         births=births.reshape(*batch, K),
         deaths=deaths.reshape(*batch, K),
         birth_edges=edges[..., :2].reshape(*batch, K, 2),
         death_edges=edges[..., 2:].reshape(*batch, K, 2),
         mask=mask.reshape(*batch, K),
+        essential_births=clouds.new_zeros(*batch, E),
+        essential_edges=edges.new_zeros(*batch, E, 2),
+        essential_mask=mask.new_ones(*batch, E),
     )
 
 

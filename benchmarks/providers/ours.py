@@ -86,17 +86,22 @@ class Engine(Provider):
 
         if max_dim == 0:
             return Call(
-                lambda: _C.h0(D, threads=self.threads),
-                lambda h0: [diagrams_of_edges(m, b[:, 1:]) for m, b in zip(D, h0, strict=True)],
+                lambda: _C.rips(D, 0, threads=self.threads),
+                lambda h0: [
+                    diagrams_of_edges(m, b) for m, b in zip(D, h0[0].death_edges, strict=True)
+                ],
             )
 
-        def read(result: tuple[np.ndarray, np.ndarray]) -> list[Diagrams]:
+        def read(result: tuple[_C.Diagram, ...]) -> list[Diagrams]:
+            h0, h1 = result
             return [
-                diagrams_of_edges(matrix, h0[:, 1:], h1[h1[:, 0] >= 0])
-                for matrix, h0, h1 in zip(D, *result, strict=True)
+                diagrams_of_edges(matrix, deaths, bars[mask])
+                for matrix, deaths, bars, mask in zip(
+                    D, h0.death_edges, h1.bars, h1.mask, strict=True
+                )
             ]
 
-        return Call(lambda: _C.h1(D, threads=self.threads), read)
+        return Call(lambda: _C.rips(D, 1, threads=self.threads), read)
 
 
 class FromPoints(Engine):

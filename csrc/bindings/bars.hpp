@@ -1,4 +1,4 @@
-// Bars as NumPy arrays: the encodings that the Python side knows, and no others.
+// Bars as the Python side reads them.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <initializer_list>
+#include <memory>
 #include <vector>
 
 #include "bindings/arguments.hpp"
@@ -23,97 +25,101 @@ inline std::size_t most_bars(const Bars& bars) {
   return K;
 }
 
-// Pads with -1 where a cloud has fewer than n - 1 bars: only a matrix that holds NaN does.
-inline py::array_t<Index> pack_h0(const Bars& bars, const Batch& batch) {
-  const std::size_t K = batch.h0_bars();
-  py::array_t<Index> packed(batch.with({K, 3}));
-  Index* out = packed.mutable_data();
-  for (const auto& cloud : bars) {
-    for (const rips::Bar& bar : cloud) {
-      *out++ = rips::first(bar.birth);
-      *out++ = rips::first(bar.death);
-      *out++ = rips::second(bar.death);
-    }
-    out = std::fill_n(out, 3 * (K - cloud.size()), Index{-1});
-  }
-  return packed;
-}
-
-// Pads to the longest cloud with -1.
-inline py::array_t<Index> pack_h1(const Bars& bars, const Batch& batch) {
-  const std::size_t K = most_bars(bars);
-  py::array_t<Index> packed(batch.with({K, 4}));
-  Index* out = packed.mutable_data();
-  for (const auto& cloud : bars) {
-    for (const rips::Bar& bar : cloud) {
-      *out++ = rips::first(bar.birth);
-      *out++ = rips::second(bar.birth);
-      *out++ = rips::first(bar.death);
-      *out++ = rips::second(bar.death);
-    }
-    out = std::fill_n(out, 4 * (K - cloud.size()), Index{-1});
-  }
-  return packed;
-}
-
-// The fields of a PersistenceDiagram, to which bars are appended cloud by cloud: births and deaths
-// [..., K], birth and death edges [..., K, 2], and the mask [..., K].
-template <class T>
-class DiagramArrays {
+// The bars of one homology dimension of a batch of clouds, padded to K a cloud, and beside them the
+// E classes of each that never die. All of it is one block of memory, and the arrays are views.
+//
+// A bar is its birth edge and its death edge, four vertices; the birth of a class of H0 is (v, v).
+// Padding is -1 for vertices, 0 for lengths and false in the masks.
+class Diagram {
  public:
-  DiagramArrays(const Batch& batch, std::size_t K)
-      : births_(batch.with({K})),
-        deaths_(batch.with({K})),
-        birth_edges_(batch.with({K, 2})),
-        death_edges_(batch.with({K, 2})),
-        mask_(batch.with({K})),
-        birth_(births_.mutable_data()),
-        death_(deaths_.mutable_data()),
-        birth_edge_(birth_edges_.mutable_data()),
-        death_edge_(death_edges_.mutable_data()),
-        is_bar_(mask_.mutable_data()) {}
+  template <class T>
+  Diagram(const Bars& bars, std::size_t K, std::size_t E, const T* D, const Batch& batch)
+      : batch_(batch), K_(K), E_(E), type_(py::dtype::of<T>()) {
+    const std::size_t B = batch.B;
+    const std::size_t vertices = B * (4 * K + 2 * E), lengths = B * (2 * K + E);
+    const std::size_t bytes = vertices * sizeof(Index) + lengths * sizeof(T) + B * (K + E);
+    memory_.reset(new Index[bytes / sizeof(Index) + 1]);
+    bars_ = memory_.get();
+    essential_edges_ = bars_ + B * 4 * K;
+    births_ = reinterpret_cast<char*>(essential_edges_ + B * 2 * E);
+    deaths_ = births_ + B * K * sizeof(T);
+    essential_births_ = deaths_ + B * K * sizeof(T);
+    mask_ = reinterpret_cast<bool*>(essential_births_ + B * E * sizeof(T));
+    essential_mask_ = mask_ + B * K;
 
-  void append(T birth, T death, Index i, Index j, Index k, Index l, bool is_bar = true) {
-    *birth_++ = birth;
-    *death_++ = death;
-    *birth_edge_++ = i;
-    *birth_edge_++ = j;
-    *death_edge_++ = k;
-    *death_edge_++ = l;
-    *is_bar_++ = is_bar;
+    for (std::size_t b = 0; b < B; ++b) write(bars[b], b, D + b * batch.n * batch.n);
+    // An essential class is H0's oldest, born with vertex 0.
+    std::fill_n(essential_edges_, B * 2 * E, Index{0});
+    std::fill_n(reinterpret_cast<T*>(essential_births_), B * E, T{0});
+    std::fill_n(essential_mask_, B * E, true);
   }
 
-  void pad(std::size_t count) {
-    while (count-- > 0) append(0, 0, -1, -1, -1, -1, false);
+  // `self` is the Python object of this diagram, which the arrays keep alive.
+  py::array bars(py::handle self) const { return view<Index>(self, bars_, {K_, 4}); }
+  py::array mask(py::handle self) const { return view<bool>(self, mask_, {K_}); }
+  py::array births(py::handle self) const { return lengths(self, births_, K_); }
+  py::array deaths(py::handle self) const { return lengths(self, deaths_, K_); }
+  py::array birth_edges(py::handle self) const { return edges(self, bars_); }
+  py::array death_edges(py::handle self) const { return edges(self, bars_ + 2); }
+  py::array essential_births(py::handle self) const { return lengths(self, essential_births_, E_); }
+  py::array essential_edges(py::handle self) const {
+    return view<Index>(self, essential_edges_, {E_, 2});
   }
-
-  py::tuple arrays() const {
-    return py::make_tuple(births_, deaths_, birth_edges_, death_edges_, mask_);
+  py::array essential_mask(py::handle self) const {
+    return view<bool>(self, essential_mask_, {E_});
   }
 
  private:
-  py::array_t<T> births_, deaths_;
-  py::array_t<Index> birth_edges_, death_edges_;
-  py::array_t<bool> mask_;
-  T *birth_, *death_;
-  Index *birth_edge_, *death_edge_;
-  bool* is_bar_;
-};
-
-// The diagrams of a batch, padded to K bars each; a vertex (v, v) has length 0.
-template <class T>
-py::tuple diagram_arrays(const Bars& bars, std::size_t K, const T* D, const Batch& batch) {
-  DiagramArrays<T> diagram(batch, K);
-  for (std::size_t b = 0; b < batch.B; ++b, D += batch.n * batch.n) {
-    for (const rips::Bar& bar : bars[b]) {
+  template <class T>
+  void write(const std::vector<rips::Bar>& cloud, std::size_t b, const T* D) {
+    Index* vertices = bars_ + b * 4 * K_;
+    T* births = reinterpret_cast<T*>(births_) + b * K_;
+    T* deaths = reinterpret_cast<T*>(deaths_) + b * K_;
+    for (const rips::Bar& bar : cloud) {
       const rips::Vertex i = rips::first(bar.birth), j = rips::second(bar.birth);
       const rips::Vertex k = rips::first(bar.death), l = rips::second(bar.death);
-      const T birth = i == j ? T{0} : D[i * batch.n + j];
-      diagram.append(birth, D[k * batch.n + l], i, j, k, l);
+      *vertices++ = i;
+      *vertices++ = j;
+      *vertices++ = k;
+      *vertices++ = l;
+      *births++ = i == j ? T{0} : D[i * batch_.n + j];  // a vertex has length 0
+      *deaths++ = D[k * batch_.n + l];
     }
-    diagram.pad(K - bars[b].size());
+    const std::size_t count = cloud.size(), padding = K_ - count;
+    std::fill_n(vertices, 4 * padding, Index{-1});
+    std::fill_n(births, padding, T{0});
+    std::fill_n(deaths, padding, T{0});
+    std::fill_n(mask_ + b * K_, count, true);
+    std::fill_n(mask_ + b * K_ + count, padding, false);
   }
-  return diagram.arrays();
-}
+
+  template <class T>
+  py::array view(py::handle self, const T* data,
+                 std::initializer_list<std::size_t> trailing) const {
+    return py::array(py::dtype::of<T>(), batch_.with(trailing), data, self);
+  }
+
+  py::array lengths(py::handle self, const char* data, std::size_t count) const {
+    return py::array(type_, batch_.with({count}), data, self);
+  }
+
+  // Two of the four vertices of each bar.
+  py::array edges(py::handle self, const Index* data) const {
+    const Shape shape = batch_.with({K_, 2});
+    Shape strides(shape.size());
+    strides.back() = sizeof(Index);
+    py::ssize_t step = 4 * sizeof(Index);
+    for (std::size_t k = shape.size() - 1; k-- > 0; step *= shape[k]) strides[k] = step;
+    return py::array(py::dtype::of<Index>(), shape, strides, data, self);
+  }
+
+  Batch batch_;
+  std::size_t K_, E_;
+  py::dtype type_;
+  std::unique_ptr<Index[]> memory_;
+  Index *bars_, *essential_edges_;
+  char *births_, *deaths_, *essential_births_;
+  bool *mask_, *essential_mask_;
+};
 
 }  // namespace tsl::bindings

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <optional>
 
 #include "bindings/arguments.hpp"
 #include "geometry/finite.hpp"
@@ -50,21 +51,36 @@ bool is_distance_matrix(const T* matrix, std::size_t n) {
   return !faulty;
 }
 
-// The first entry that no distance matrix has: (fault, b, i, j), or None.
+// An entry [i, j] of matrix b of a batch, with what is wrong about it.
+struct MatrixFault {
+  const char* what;
+  std::size_t b, i, j;
+};
+
+// The first entry that no distance matrix has.
+template <class T>
+std::optional<MatrixFault> find_matrix_fault(const T* matrix, const Batch& batch) {
+  const std::size_t n = batch.n;
+  for (std::size_t b = 0; b < batch.B; ++b, matrix += n * n) {
+    if (is_distance_matrix(matrix, n)) continue;
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = i; j < n; ++j)
+        if (const char* what = entry_fault(matrix[i * n + j], matrix[j * n + i], i == j))
+          return MatrixFault{what, b, i, j};
+  }
+  return std::nullopt;
+}
+
+// (what, b, i, j), or None.
+inline py::object as_python(const std::optional<MatrixFault>& fault) {
+  if (!fault) return py::none();
+  return py::make_tuple(fault->what, fault->b, fault->i, fault->j);
+}
+
 inline py::object first_matrix_fault(const py::array& D) {
   const Batch batch = check_batch(D, "D", true);
-  return with_float_type(D, "D", [&](auto zero) -> py::object {
-    using T = decltype(zero);
-    const std::size_t n = batch.n;
-    const T* matrix = data<T>(D);
-    for (std::size_t b = 0; b < batch.B; ++b, matrix += n * n) {
-      if (is_distance_matrix(matrix, n)) continue;
-      for (std::size_t i = 0; i < n; ++i)
-        for (std::size_t j = i; j < n; ++j)
-          if (const char* fault = entry_fault(matrix[i * n + j], matrix[j * n + i], i == j))
-            return py::make_tuple(fault, b, i, j);
-    }
-    return py::none();
+  return with_float_type(D, "D", [&](auto zero) {
+    return as_python(find_matrix_fault(data<decltype(zero)>(D), batch));
   });
 }
 

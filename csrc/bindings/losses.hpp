@@ -54,12 +54,11 @@ py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Options& o
 }
 
 inline py::tuple persistence_loss(const py::array& x, double h0_weight, double h1_weight,
-                                  double h1_power, bool scale_by_mean, int max_dim, bool with_grad,
+                                  double h1_power, bool scale_by_mean, bool with_grad,
                                   std::size_t threads, const std::string& isa_text) {
   const Batch batch = check_batch(x, "x", false);
   const Isa isa = parse_isa(isa_text);
-  const losses::PersistenceOptions options{
-      {h0_weight, h1_weight, scale_by_mean}, h1_power, max_dim};
+  const losses::PersistenceOptions options{{h0_weight, h1_weight, scale_by_mean}, h1_power};
   return with_float_type(x, "x", [&](auto zero) {
     using T = decltype(zero);
     return loss_of_batch<losses::PersistenceLoss<T>, T>(x, batch, options, with_grad, threads, isa);
@@ -87,8 +86,8 @@ inline py::tuple surrogate_loss(const py::array& x, double h0_weight, double h1_
 
 inline void define_losses(py::module_& m) {
   m.def("persistence_loss", &persistence_loss, py::arg("x"), py::arg("h0_weight"),
-        py::arg("h1_weight"), py::arg("h1_power"), py::arg("scale_by_mean"), py::arg("max_dim"),
-        py::arg("with_grad"), py::arg("threads") = 1, py::arg("isa") = "auto");
+        py::arg("h1_weight"), py::arg("h1_power"), py::arg("scale_by_mean"), py::arg("with_grad"),
+        py::arg("threads") = 1, py::arg("isa") = "auto");
   m.def("surrogate_loss", &surrogate_loss, py::arg("x"), py::arg("h0_weight"), py::arg("h1_weight"),
         py::arg("tau"), py::arg("alpha"), py::arg("lambda_repel"), py::arg("lambda_attract"),
         py::arg("scale_by_mean"), py::arg("self_pairs"), py::arg("detach_scales"),

@@ -1,14 +1,20 @@
-// H0 and H1 of distance matrices.
+// Diagrams of distance matrices.
 #pragma once
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <optional>
 #include <string>
-#include <utility>
+#include <vector>
 
 #include "bindings/arguments.hpp"
 #include "bindings/bars.hpp"
+#include "bindings/checks.hpp"
+#include "bindings/dlpack.hpp"
 #include "bindings/workers.hpp"
 #include "platform/isa.hpp"
 #include "platform/kept.hpp"
@@ -17,72 +23,158 @@
 
 namespace tsl::bindings {
 
+// Matrices [B, n, n], of which those of clouds with fewer than n points are filled to lengths[b]
+// rows and columns only; without lengths all are full.
 template <class T>
-Bars bars_of_h0(const T* D, const Batch& batch, std::size_t threads) {
-  Bars bars(batch.B);
-  for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, [&] {
-    auto engine = kept_engine<rips::H0<T>>(batch.n);
-    return [&, engine](std::size_t b) {
-      engine->compute(D + b * batch.n * batch.n, batch.n, bars[b]);
-    };
-  });
+class Matrices {
+ public:
+  Matrices(const T* D, const Batch& batch, const Index* lengths)
+      : D_(D), n_(batch.n), lengths_(lengths) {}
+
+  std::size_t points(std::size_t b) const {
+    return lengths_ ? static_cast<std::size_t>(lengths_[b]) : n_;
+  }
+
+  // The [points, points] matrix of cloud b; `corner` holds it where it has to be cut out.
+  const T* of(std::size_t b, std::vector<T>& corner) const {
+    const T* const matrix = D_ + b * n_ * n_;
+    const std::size_t m = points(b);
+    if (m == n_) return matrix;
+    corner.resize(m * m);
+    for (std::size_t i = 0; i < m; ++i) std::copy_n(matrix + i * n_, m, corner.data() + i * m);
+    return corner.data();
+  }
+
+ private:
+  const T* D_;
+  std::size_t n_;
+  const Index* lengths_;
+};
+
+// The bars of H0, and of H1 where max_dim is 1.
+template <class T>
+std::vector<Bars> bars_of(const T* D, const Batch& batch, int max_dim, const Index* lengths,
+                          std::size_t threads, Isa isa) {
+  const Matrices<T> matrices(D, batch, lengths);
+  std::vector<Bars> bars(max_dim == 0 ? 1 : 2, Bars(batch.B));
+  if (max_dim == 0) {
+    for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, [&] {
+      auto engine = kept_engine<rips::H0<T>>(batch.n);
+      return [&, engine, corner = std::vector<T>()](std::size_t b) mutable {
+        engine->compute(matrices.of(b, corner), matrices.points(b), bars[0][b]);
+      };
+    });
+  } else {
+    for_each_cloud_without_gil(batch, Nanoseconds(batch).h1(), threads, [&] {
+      auto engine = kept_engine<rips::H1<T>>(batch.n);
+      return [&, engine, corner = std::vector<T>()](std::size_t b) mutable {
+        engine->compute(matrices.of(b, corner), matrices.points(b), isa, bars[0][b], bars[1][b]);
+      };
+    });
+  }
   return bars;
 }
 
 template <class T>
-std::pair<Bars, Bars> bars_of_h1(const T* D, const Batch& batch, std::size_t threads, Isa isa) {
-  Bars h0(batch.B);
-  Bars h1(batch.B);
-  for_each_cloud_without_gil(batch, Nanoseconds(batch).h1(), threads, [&] {
-    auto engine = kept_engine<rips::H1<T>>(batch.n);
-    return [&, engine](std::size_t b) {
-      engine->compute(D + b * batch.n * batch.n, batch.n, isa, h0[b], h1[b]);
-    };
-  });
-  return {std::move(h0), std::move(h1)};
+py::tuple diagrams_of(const T* D, const Batch& batch, int max_dim, const Index* lengths,
+                      std::size_t threads, Isa isa) {
+  const std::vector<Bars> bars = bars_of(D, batch, max_dim, lengths, threads, isa);
+  const auto diagram = [&](std::size_t dim, std::size_t K, std::size_t E) {
+    return std::make_unique<Diagram>(bars[dim], K, E, D, batch);
+  };
+  auto h0 = diagram(0, batch.h0_bars(), batch.n > 0 ? 1 : 0);
+  if (max_dim == 0) return py::make_tuple(std::move(h0));
+  return py::make_tuple(std::move(h0), diagram(1, most_bars(bars[1]), 0));
 }
 
-inline py::array_t<Index> h0(const py::array& D, std::size_t threads) {
-  const Batch batch = check_batch(D, "D", true);
-  return with_float_type(D, "D", [&](auto zero) {
-    using T = decltype(zero);
-    return pack_h0(bars_of_h0(data<T>(D), batch, threads), batch);
-  });
+// The numbers of points, int64 [...], or null where every cloud has n.
+inline const Index* check_lengths(const py::object& given, const Batch& batch) {
+  if (given.is_none()) return nullptr;
+  const auto lengths = given.cast<py::array>();
+  require_contiguous(lengths, "lengths", 0);
+  require(holds<Index>(lengths) && fits(lengths, batch, {}), "lengths", "int64 [...], one a cloud",
+          lengths);
+  const Index* const points = data<Index>(lengths);
+  for (std::size_t b = 0; b < batch.B; ++b)
+    if (points[b] < 1 || points[b] > static_cast<Index>(batch.n))
+      throw py::value_error("lengths: expected from 1 to " + std::to_string(batch.n) +
+                            " points, got " + std::to_string(points[b]));
+  return points;
 }
 
-inline py::tuple h1(const py::array& D, std::size_t threads, const std::string& isa_text) {
+inline int check_max_dim(int max_dim) {
+  if (max_dim == 0 || max_dim == 1) return max_dim;
+  throw py::value_error("max_dim: expected 0 or 1, got " + std::to_string(max_dim));
+}
+
+// The diagrams of dimensions 0 to max_dim. Values are not checked.
+inline py::tuple rips(const py::array& D, int max_dim, const py::object& lengths,
+                      std::size_t threads, const std::string& isa_text) {
   const Batch batch = check_batch(D, "D", true);
+  check_max_dim(max_dim);
+  const Index* const points = check_lengths(lengths, batch);
   const Isa isa = parse_isa(isa_text);
   return with_float_type(D, "D", [&](auto zero) {
-    using T = decltype(zero);
-    const auto [h0_bars, h1_bars] = bars_of_h1(data<T>(D), batch, threads, isa);
-    return py::make_tuple(pack_h0(h0_bars, batch), pack_h1(h1_bars, batch));
+    return diagrams_of(data<decltype(zero)>(D), batch, max_dim, points, threads, isa);
   });
 }
 
-// The diagrams of H0, and of H1 where max_dim is 1, as the fields of a PersistenceDiagram.
-inline py::tuple diagrams(const py::array& D, int max_dim, std::size_t threads,
-                          const std::string& isa_text) {
-  const Batch batch = check_batch(D, "D", true);
-  const Isa isa = parse_isa(isa_text);
-  return with_float_type(D, "D", [&](auto zero) -> py::tuple {
-    using T = decltype(zero);
-    const T* in = data<T>(D);
-    const std::size_t K = batch.h0_bars();
-    if (max_dim == 0)
-      return py::make_tuple(diagram_arrays(bars_of_h0(in, batch, threads), K, in, batch));
-    const auto [h0_bars, h1_bars] = bars_of_h1(in, batch, threads, isa);
-    return py::make_tuple(diagram_arrays(h0_bars, K, in, batch),
-                          diagram_arrays(h1_bars, most_bars(h1_bars), in, batch));
-  });
+// The tensor's matrices [..., n, n], n > 0, if the engine can read them where they are.
+inline std::optional<Batch> readable_matrices(const DLTensor& D) {
+  const bool is_float =
+      D.code == DLTensor::kFloat && D.lanes == 1 && (D.bits == 32 || D.bits == 64);
+  if (D.device_type != DLTensor::kCpu || !is_float || D.ndim < 2 || !D.contiguous())
+    return std::nullopt;
+  const std::int64_t n = D.shape[D.ndim - 1];
+  if (n != D.shape[D.ndim - 2] || n == 0 || n > static_cast<std::int64_t>(rips::kMaxPoints))
+    return std::nullopt;
+  const auto size = static_cast<std::size_t>(n);
+  Batch batch{Shape(D.shape, D.shape + D.ndim - 2), 1, size, size};
+  for (const py::ssize_t count : batch.lead) batch.B *= static_cast<std::size_t>(count);
+  return batch;
+}
+
+// The diagrams of a tensor that may be anything, given as a DLPack capsule: checked and computed in
+// one call, which for small clouds takes less time than to look at the tensor from Python.
+//
+// Returns the diagrams; or what first_matrix_fault says, where an entry is at fault; or None, where
+// this is no contiguous float32 or float64 [..., n, n] on the CPU.
+inline py::object rips_of_tensor(const py::capsule& memory, int max_dim, std::size_t threads) {
+  const DLTensor& D = tensor_of(memory);
+  check_max_dim(max_dim);
+  const std::optional<Batch> batch = readable_matrices(D);
+  if (!batch) return py::none();
+  const auto checked = [&](auto zero) -> py::object {
+    const auto* const entries = D.entries<decltype(zero)>();
+    const std::optional<MatrixFault> fault = find_matrix_fault(entries, *batch);
+    if (fault) return as_python(fault);
+    return diagrams_of(entries, *batch, max_dim, nullptr, threads, best_isa());
+  };
+  return D.bits == 32 ? checked(float{}) : checked(double{});
+}
+
+template <auto Field>
+void define_field(py::class_<Diagram>& diagram, const char* name) {
+  diagram.def_property_readonly(
+      name, [](const py::object& self) { return (self.cast<const Diagram&>().*Field)(self); });
 }
 
 inline void define_rips(py::module_& m) {
   m.attr("max_points") = rips::kMaxPoints;
-  m.def("h0", &h0, py::arg("D"), py::arg("threads") = 1);
-  m.def("h1", &h1, py::arg("D"), py::arg("threads") = 1, py::arg("isa") = "auto");
-  m.def("diagrams", &diagrams, py::arg("D"), py::arg("max_dim"), py::arg("threads") = 1,
-        py::arg("isa") = "auto");
+  py::class_<Diagram> diagram(m, "Diagram");
+  define_field<&Diagram::bars>(diagram, "bars");
+  define_field<&Diagram::mask>(diagram, "mask");
+  define_field<&Diagram::births>(diagram, "births");
+  define_field<&Diagram::deaths>(diagram, "deaths");
+  define_field<&Diagram::birth_edges>(diagram, "birth_edges");
+  define_field<&Diagram::death_edges>(diagram, "death_edges");
+  define_field<&Diagram::essential_births>(diagram, "essential_births");
+  define_field<&Diagram::essential_edges>(diagram, "essential_edges");
+  define_field<&Diagram::essential_mask>(diagram, "essential_mask");
+  m.def("rips", &rips, py::arg("D"), py::arg("max_dim"), py::arg("lengths") = py::none(),
+        py::arg("threads") = 1, py::arg("isa") = "auto");
+  m.def("rips_of_tensor", &rips_of_tensor, py::arg("memory"), py::arg("max_dim"),
+        py::arg("threads") = 1);
 }
 
 }  // namespace tsl::bindings

@@ -70,11 +70,7 @@ LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T
     return {};
   }
   scale_ = options.weights.scale_by_mean ? inverse_mean(D_.data(), n) : 1;
-  h1_bars_.clear();
-  if (options.max_dim == 0)
-    h0_.compute(D_.data(), n, h0_bars_);
-  else
-    h1_.compute(D_.data(), n, isa, h0_bars_, h1_bars_);
+  h1_.compute(D_.data(), n, isa, h0_bars_, h1_bars_);
   const LossTerms terms{h0_term(), h1_term(options.h1_power)};
   if (grad_x) {
     scatter_.clear();

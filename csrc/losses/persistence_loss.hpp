@@ -7,7 +7,6 @@
 #include "losses/losses.hpp"
 #include "platform/isa.hpp"
 #include "rips/bar.hpp"
-#include "rips/h0.hpp"
 #include "rips/h1.hpp"
 
 namespace tsl::losses {
@@ -15,7 +14,6 @@ namespace tsl::losses {
 struct PersistenceOptions {
   LossWeights weights;
   double h1_power = 2;
-  int max_dim = 1;
 };
 
 // L_H0 = variance of the finite H0 lifetimes; L_H1 = (1/n) sum of H1 lifetimes to the power.
@@ -33,7 +31,6 @@ class PersistenceLoss {
   void add_gradients(const PersistenceOptions& options);
   void add_edge(rips::Edge e, double gradient);
 
-  rips::H0<T> h0_;
   rips::H1<T> h1_;
   geometry::EdgeScatter<T> scatter_;
   std::size_t n_ = 0;

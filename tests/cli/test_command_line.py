@@ -82,7 +82,10 @@ def test_tune_then_resume_without_repeating_the_settings(capsys, model, data, tm
         ([], "data: expected a JSONL file, got none"),
         (["--data", "DATA", "--lr", "-1"], "lr: expected a finite number > 0"),
         (["--data", "DATA", "--n-tokens", "0"], "n_tokens: expected at least 1, got 0"),
-        (["--data", "DATA", "--loss", "tda"], "loss: expected one of ce, tsloss, surrogate, l2"),
+        (
+            ["--data", "DATA", "--loss", "tda"],
+            "loss: expected one of 'ce', 'tsloss', 'surrogate', 'l2'",
+        ),
         (["--data", "DATA", "--n-tokens", "two"], "argument --n-tokens: invalid int value: 'two'"),
         (["--data", "DATA", "--model", "./none"], "model: no such folder: ./none"),
         (

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch.utils.dlpack import to_dlpack
 
 from tsloss_fast import _C
 from tsloss_fast._checks import MAX_POINTS
@@ -34,6 +35,11 @@ def cloud(shape, dtype=np.float32, seed=0):
 def tied_matrix(n):
     points = np.random.default_rng(n).integers(0, 3, (1, n, 3)).astype(np.float32)
     return _C.distances(points)
+
+
+def bars(D, max_dim=1, **options):
+    """The bars [..., K, 4] of each dimension."""
+    return [diagram.bars for diagram in _C.rips(D, max_dim, **options)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -196,12 +202,12 @@ def surrogate_in_float64(x, h0_weight, h1_weight, tau, alpha, lambda_repel, lamb
 @pytest.mark.parametrize("n", [1, 2, 3, 16, 17, 63, 64, 65, 127, 128, 129, 257, 513, 1030])
 def test_h1_is_the_same_on_every_instruction_set(isa, n, tied):
     D = tied_matrix(n) if tied else _C.distances(cloud((1, n, 5)))
-    h0, h1 = _C.h1(D, isa=isa)
-    plain_h0, plain_h1 = _C.h1(D, isa="plain")
+    h0, h1 = bars(D, isa=isa)
+    plain_h0, plain_h1 = bars(D, isa="plain")
     np.testing.assert_array_equal(h0, plain_h0)
     np.testing.assert_array_equal(h1, plain_h1)
-    np.testing.assert_array_equal(h0, _C.h0(D))
-    assert h0.shape == (1, n - 1, 3)
+    np.testing.assert_array_equal(h0, bars(D, max_dim=0)[0])
+    assert h0.shape == (1, n - 1, 4)
 
 
 SPACINGS = {
@@ -224,7 +230,7 @@ def test_edges_depend_on_the_order_of_the_lengths_alone(isa, n, spacing):
     spaced = np.zeros((1, n, n), np.float32)
     spaced[0, i, j] = spaced[0, j, i] = SPACINGS[spacing](rank)
     assert len(np.unique(spaced)) == len(i) + 1
-    for got, expected in zip(_C.h1(spaced, isa=isa), _C.h1(D[None], isa="plain"), strict=True):
+    for got, expected in zip(bars(spaced, isa=isa), bars(D[None], isa="plain"), strict=True):
         np.testing.assert_array_equal(got, expected)
 
 
@@ -235,20 +241,16 @@ def test_a_matrix_that_nobody_checked_gives_vertices_or_padding(isa, n, value):
     D = np.full((2, n, n), value, np.float32)
     D[1] = _C.distances(cloud((1, n, 3)))
     D[1, 0, 1:] = D[1, 1:, 0] = value
-    rows = [_C.h0(D), *_C.h1(D, isa=isa)]
-    rows += [field for fields in _C.diagrams(D, 1, isa=isa) for field in fields[2:4]]
-    for edges in rows:
-        assert ((edges >= -1) & (edges < n)).all()
+    for diagram in (*_C.rips(D, 0, isa=isa), *_C.rips(D, 1, isa=isa)):
+        assert ((diagram.bars >= -1) & (diagram.bars < n)).all()
+        np.testing.assert_array_equal(diagram.mask, diagram.bars[..., 0] >= 0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(3, 40), (2, 2, 17), (1, 1), (0, 9), (70,)], ids=shape_id)
-def test_diagrams_are_the_critical_edges_with_their_lengths(isa, shape, dtype):
+def test_diagrams_are_bars_with_their_lengths(isa, shape, dtype):
     D = _C.distances(cloud((*shape, 4), dtype))
     lead, n = shape[:-1], shape[-1]
-    h0, h1 = _C.h1(D, isa=isa)
-    assert h0.shape == (*lead, n - 1, 3)
-    assert h1.shape[:-2] == lead
     # Padding -1 reads the last entry, which is 0.
     padded = np.pad(D, [(0, 0)] * len(lead) + [(0, 1)] * 2)
 
@@ -256,20 +258,119 @@ def test_diagrams_are_the_critical_edges_with_their_lengths(isa, shape, dtype):
         at = np.indices(edges.shape[:-1])[:-1]
         return padded[(*at, edges[..., 0], edges[..., 1])]
 
-    both = _C.diagrams(D, 1, isa=isa)
-    (only,) = _C.diagrams(D, 0, isa=isa)
-    for births, deaths, birth_edges, death_edges, mask in (both[0], only):
-        np.testing.assert_array_equal(birth_edges, h0[..., [0, 0]])
-        np.testing.assert_array_equal(death_edges, h0[..., 1:])
-        np.testing.assert_array_equal(deaths, of(death_edges))
-        assert (births == 0).all()
-        assert mask.all()
-    births, deaths, birth_edges, death_edges, mask = both[1]
-    np.testing.assert_array_equal(np.concatenate([birth_edges, death_edges], -1), h1)
-    np.testing.assert_array_equal(births, of(birth_edges))
-    np.testing.assert_array_equal(deaths, of(death_edges))
-    np.testing.assert_array_equal(mask, h1[..., 0] >= 0)
-    assert births.dtype == deaths.dtype == dtype
+    (only,), (h0, h1) = _C.rips(D, 0, isa=isa), _C.rips(D, 1, isa=isa)
+    for diagram, K, E in ((only, n - 1, 1), (h0, n - 1, 1), (h1, h1.bars.shape[-2], 0)):
+        assert diagram.bars.shape == (*lead, K, 4)
+        assert diagram.bars.dtype == np.int64
+        np.testing.assert_array_equal(diagram.birth_edges, diagram.bars[..., :2])
+        np.testing.assert_array_equal(diagram.death_edges, diagram.bars[..., 2:])
+        np.testing.assert_array_equal(diagram.births, of(diagram.birth_edges))
+        np.testing.assert_array_equal(diagram.deaths, of(diagram.death_edges))
+        np.testing.assert_array_equal(diagram.mask, diagram.bars[..., 0] >= 0)
+        for lengths in (diagram.births, diagram.deaths, diagram.essential_births):
+            assert lengths.dtype == dtype
+        np.testing.assert_array_equal(diagram.essential_births, np.zeros((*lead, E)))
+        np.testing.assert_array_equal(diagram.essential_edges, np.zeros((*lead, E, 2)))
+        np.testing.assert_array_equal(diagram.essential_mask, np.ones((*lead, E), bool))
+    np.testing.assert_array_equal(only.bars, h0.bars)
+    np.testing.assert_array_equal(h0.birth_edges[..., 0], h0.birth_edges[..., 1])
+    assert h0.mask.all()
+
+
+def test_arrays_of_a_diagram_outlive_it():
+    D = _C.distances(cloud((3, 40, 4)))
+    kept = _C.rips(D, 1)[1].bars
+    copy = kept.copy()
+    for _ in range(50):
+        _C.rips(D, 1)
+    np.testing.assert_array_equal(kept, copy)
+
+
+@pytest.mark.parametrize("max_dim", [0, 1])
+def test_clouds_of_unequal_size_are_the_first_rows_of_their_matrices(isa, max_dim):
+    D = _C.distances(cloud((4, 30, 3)))
+    lengths = np.array([30, 1, 17, 29])
+    found = _C.rips(D, max_dim, lengths, isa=isa)
+    for b, m in enumerate(lengths):
+        alone = _C.rips(np.ascontiguousarray(D[b, :m, :m]), max_dim, isa=isa)
+        for dgm, expected in zip(found, alone, strict=True):
+            K = expected.bars.shape[0]
+            np.testing.assert_array_equal(dgm.bars[b, :K], expected.bars)
+            np.testing.assert_array_equal(dgm.births[b, :K], expected.births)
+            np.testing.assert_array_equal(dgm.deaths[b, :K], expected.deaths)
+            np.testing.assert_array_equal(dgm.mask[b], np.arange(dgm.mask.shape[1]) < K)
+            assert (dgm.bars[b, K:] == -1).all()
+            assert (dgm.deaths[b, K:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (np.array([3, 6]), "lengths: expected from 1 to 5 points, got 6"),
+        (np.array([0, 5]), "lengths: expected from 1 to 5 points, got 0"),
+        (np.array([5]), r"lengths: expected int64 \[...\], one a cloud, got int64 \[1\]"),
+        (np.array([5.0, 5.0]), r"lengths: expected int64 \[...\], one a cloud, got float64 \[2\]"),
+    ],
+)
+def test_lengths_that_do_not_fit(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        _C.rips(_C.distances(cloud((2, 5, 3))), 1, lengths)
+
+
+def capsule(values):
+    return to_dlpack(torch.as_tensor(values))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(3, 40), (2, 2, 17), (1, 1), (0, 9), (70,)], ids=shape_id)
+def test_a_tensor_gives_what_its_array_gives(shape, dtype):
+    D = _C.distances(cloud((*shape, 4), dtype))
+    for max_dim in (0, 1):
+        for got, expected in zip(
+            _C.rips_of_tensor(capsule(D), max_dim), _C.rips(D, max_dim), strict=True
+        ):
+            np.testing.assert_array_equal(got.bars, expected.bars)
+            np.testing.assert_array_equal(got.deaths, expected.deaths)
+            assert got.births.dtype == dtype
+
+
+def test_a_tensor_may_begin_anywhere_in_its_memory():
+    D = torch.from_numpy(_C.distances(cloud((4, 12, 3))))
+    got = _C.rips_of_tensor(to_dlpack(D[2]), 1)[1]
+    np.testing.assert_array_equal(got.bars, _C.rips(D[2].numpy(), 1)[1].bars)
+
+
+@pytest.mark.parametrize(
+    "D",
+    [
+        torch.zeros(4, 4, dtype=torch.float16),
+        torch.zeros(4, 4, dtype=torch.int64),
+        torch.zeros(4, 4, dtype=torch.complex64),
+        torch.zeros(4, 5),
+        torch.zeros(0, 0),
+        torch.zeros(4),
+        torch.zeros(()),
+        torch.zeros(4, 8)[:, ::2],
+        torch.zeros(3, 5, 4)[:, :4],
+    ],
+    ids=lambda D: f"{D.dtype} {tuple(D.shape)} {D.stride()}",
+)
+def test_tensors_that_are_no_matrices_of_the_engine_give_none(D):
+    assert _C.rips_of_tensor(to_dlpack(D), 1) is None
+
+
+def test_the_first_fault_of_a_tensor_is_named():
+    D = np.zeros((2, 3, 3))
+    D[1, 0, 2] = 1
+    fault = _C.rips_of_tensor(capsule(D), 1)
+    assert fault == ("asymmetric", 1, 0, 2) == _C.first_matrix_fault(D)
+
+
+def test_a_used_capsule_is_refused():
+    memory = to_dlpack(torch.zeros(3, 3))
+    torch.utils.dlpack.from_dlpack(memory)
+    with pytest.raises(ValueError, match="PyCapsule_GetPointer"):
+        _C.rips_of_tensor(memory, 1)
 
 
 @pytest.mark.parametrize("n", [7, 65, 150])
@@ -280,8 +381,8 @@ def test_word_counts_agree_on_a_cloud_and_its_padding_by_far_points(n):
         far = 1e3 + np.arange(extra)
         gaps = np.abs(far[:, None] - far[None]) * 1e3
         wide = np.block([[D, np.tile(far, (n, 1))], [np.tile(far[:, None], (1, n)), gaps]])
-        _, h1 = _C.h1(np.ascontiguousarray(wide[None]))
-        np.testing.assert_array_equal(h1[0], _C.h1(D[None])[1][0])
+        _, h1 = bars(np.ascontiguousarray(wide[None]))
+        np.testing.assert_array_equal(h1[0], bars(D[None])[1][0])
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5, 100])
@@ -290,9 +391,9 @@ def test_threads_change_nothing(threads):
     x = cloud((24, 120, 60))
     D = _C.distances(x, threads=threads)
     np.testing.assert_array_equal(D, _C.distances(x))
-    for got, expected in zip(_C.h1(D, threads=threads), _C.h1(D), strict=True):
+    for got, expected in zip(bars(D, threads=threads), bars(D), strict=True):
         np.testing.assert_array_equal(got, expected)
-    options = (1.0, 1.0, 2.0, False, 1, True)
+    options = (1.0, 1.0, 2.0, False, True)
     for got, expected in zip(
         _C.persistence_loss(x, *options, threads=threads),
         _C.persistence_loss(x, *options),
@@ -305,12 +406,12 @@ def test_threads_change_nothing(threads):
 def test_calls_from_several_python_threads_do_not_mix(batch):
     """A batch of 6 asks for helpers, which all callers share."""
     matrices = [_C.distances(cloud((batch, 120, 6), seed=seed)) for seed in range(4)]
-    expected = [_C.h1(D)[1] for D in matrices]
+    expected = [bars(D)[1] for D in matrices]
     wrong = []
 
     def repeat(k):
         for _ in range(30):
-            if not np.array_equal(_C.h1(matrices[k], threads=3)[1], expected[k]):
+            if not np.array_equal(bars(matrices[k], threads=3)[1], expected[k]):
                 wrong.append(k)
 
     workers = [threading.Thread(target=repeat, args=(k,)) for k in range(4)]
@@ -327,13 +428,13 @@ import numpy as np
 from tsloss_fast import _C
 
 D = _C.distances(np.random.default_rng(0).standard_normal((6, 120, 6)))
-expected = _C.h1(D, threads=3)[1]
+expected = _C.rips(D, 1, threads=3)[1].bars
 child = os.fork()
 if child == 0:
-    is_equal = np.array_equal(_C.h1(D, threads=3)[1], expected)
+    is_equal = np.array_equal(_C.rips(D, 1, threads=3)[1].bars, expected)
     os._exit(0 if is_equal and len(os.listdir("/proc/self/task")) == 3 else 1)
 assert os.waitpid(child, 0)[1] == 0
-assert np.array_equal(_C.h1(D, threads=3)[1], expected)
+assert np.array_equal(_C.rips(D, 1, threads=3)[1].bars, expected)
 """
 
 
@@ -355,8 +456,8 @@ def test_unknown_instruction_set_is_named(isa_name):
         (lambda x: _C.distances(x[0, 0]), ValueError, "x: expected a contiguous array of rank 2"),
         (lambda x: _C.distances(x[:, ::2]), ValueError, "x: expected a contiguous array"),
         (lambda x: _C.distances(x.astype(np.int32)), TypeError, "x: expected float32 or float64"),
-        (lambda x: _C.h1(x), ValueError, "D: expected square matrices"),
-        (lambda x: _C.h0(x), ValueError, "D: expected square matrices"),
+        (lambda x: _C.rips(x, 1), ValueError, "D: expected square matrices"),
+        (lambda x: _C.rips(x, 0), ValueError, "D: expected square matrices"),
         (
             lambda x: _C.edge_lengths(x, np.array([[[0, 4]]])),
             ValueError,

@@ -12,7 +12,7 @@ from devices import DEVICE, moved
 from tsloss_fast import _C, TSLoss, pairwise_distances, rips_persistence
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine import operators as ops
-from tsloss_fast._engine.host_h1 import PendingBars
+from tsloss_fast._engine.host_h1 import bar_tensors, start_bars
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
@@ -204,21 +204,20 @@ def test_without_triton_the_error_says_what_to_install(monkeypatch):
     cuda.kernels.cache_clear()
 
 
-class TestPendingBars:
+class TestStartBars:
     def test_bars_are_those_of_the_engine(self):
         D = torch.stack([matrix("ties", 21, seed, torch.float32) for seed in range(3)])
-        h0, h1 = _C.h1(D.numpy())
-        pending = PendingBars(moved(D), moved(D), "x")
+        expected = bar_tensors(_C.rips(D.numpy(), 1))
+        pending = start_bars(moved(D), moved(D), "x")
         for _ in range(2):
-            found = pending.result()
-            assert torch.equal(found[0].cpu(), torch.from_numpy(h0))
-            assert torch.equal(found[1].cpu(), torch.from_numpy(h1))
+            for got, part in zip(pending.result(), expected, strict=True):
+                assert torch.equal(got.cpu(), part)
 
     def test_an_error_of_the_thread_reaches_the_caller(self):
         D = matrix("ranks", 5, 0, torch.float32)
         D[1, 2] = torch.inf
         with pytest.raises(ValueError, match=r"x: expected finite values, got x.1, 2. = inf"):
-            PendingBars(moved(D), moved(D), "x").result()
+            start_bars(moved(D), moved(D), "x").result()
 
 
 def test_python_may_end_while_h1_is_computed():
@@ -234,7 +233,7 @@ def test_python_may_end_while_h1_is_computed():
         host_h1._copy_to_host = lambda D: (D.on_host, copied)
         host_h1._wait_for = lambda copied, device: None
         on_device = types.SimpleNamespace(device=torch.device("cuda"), on_host=D)
-        pending = host_h1.PendingBars(on_device, on_device, "x")
+        pending = host_h1.start_bars(on_device, on_device, "x")
         raise RuntimeError("the model failed")
     """
     done = subprocess.run(
@@ -351,6 +350,6 @@ class TestOnTheDevice:
         x = torch.randn(5000, 32, device="cuda")
         D = pairwise_distances(x)
         (h0,) = rips_persistence(D, max_dim=0, metric="precomputed")
-        expected = torch.from_numpy(_C.h0(D.cpu().numpy()[None]))[0]
-        assert torch.equal(h0.death_edges.cpu(), expected[:, 1:])
-        assert torch.equal(h0.birth_edges[:, 0].cpu(), expected[:, 0])
+        (expected,) = _C.rips(D.cpu().numpy(), 0)
+        assert torch.equal(h0.death_edges.cpu(), torch.from_numpy(expected.death_edges))
+        assert torch.equal(h0.birth_edges.cpu(), torch.from_numpy(expected.birth_edges))

@@ -39,7 +39,7 @@ def critical(x):
     return critical_edges(*ops.h1_critical_edges(tsl.pairwise_distances(x).detach()))
 
 
-PERSISTENCE = (0.7, 1.3, 2.0, False, 1)
+PERSISTENCE = (0.7, 1.3, 2.0, False)
 SURROGATE = (0.7, 1.3, 1.0, 2.0, 0.5, 1.5, False, False, False)
 
 
@@ -64,13 +64,21 @@ def samples(dtype=torch.float64):
             (x, vertex_pairs(), weights(2, 11, dtype=dtype)),
             (one, vertex_pairs()[0], weights(11, dtype=dtype)),
         ],
-        "h0_critical_edges": [(D,), (D[0],), (D[:, :1, :1].contiguous(),)],
-        "h1_critical_edges": [(D,), (D[0],), (D[:, :1, :1].contiguous(),)],
+        "rips_bars": [
+            (D, 0),
+            (D[0], 0),
+            (D[:, :1, :1].contiguous(), 0),
+            (D, 1),
+            (D[0], 1),
+            (D[:, :1, :1].contiguous(), 1),
+            (D, 0, torch.tensor([9, 1, 4])),
+            (D, 1, torch.tensor([9, 1, 4])),
+        ],
         "persistence_loss": [
             (x, *PERSISTENCE),
             (one, *PERSISTENCE),
-            (x, 0.7, 1.3, 1.5, True, 1),
-            (x, 0.7, 1.3, 1.0, False, 0),
+            (x, 0.7, 1.3, 1.5, True),
+            (x, 0.7, 1.3, 1.0, False),
         ],
         "loss_of_edges": [
             (x, tsl.pairwise_distances(x).detach(), critical(x), 0.7, 1.3, 2.0, False),
@@ -105,7 +113,7 @@ def test_opcheck(name, index, dtype):
 
 @pytest.mark.parametrize(
     ("name", "index"),
-    [case for case in CASES if "critical" not in case[0] and "loss" not in case[0]],
+    [case for case in CASES if "bars" not in case[0] and "loss" not in case[0]],
     ids=str,
 )
 def test_gradcheck_first_and_second(name, index):
@@ -139,13 +147,36 @@ def test_gradcheck_losses(index):
             assert gradcheck(lambda *args, name=name: named(name)(*args)[0], args)
 
 
-@pytest.mark.parametrize("name", ["h0_critical_edges", "h1_critical_edges"])
-def test_combinatorial_operators_have_no_gradient(name):
-    D = matrix("ranks", 8).requires_grad_()
-    result = named(name)(D)
-    for edges in result if isinstance(result, tuple) else (result,):
-        assert edges.dtype == torch.int64
-        assert not edges.requires_grad
+@pytest.mark.parametrize("max_dim", [0, 1])
+def test_bars_are_those_of_the_compiled_module_without_a_gradient(max_dim):
+    D = torch.stack([matrix("ranks", 8, seed) for seed in range(3)]).requires_grad_()
+    found = ops.bars_by_dimension(D, max_dim)
+    for got, expected in zip(found, _C.rips(D.detach().numpy(), max_dim), strict=True):
+        for name, part in got._asdict().items():
+            assert torch.equal(part, torch.from_numpy(getattr(expected, name)))
+            assert not part.requires_grad
+
+
+def test_bars_of_clouds_that_vmap_takes_one_by_one():
+    D = torch.stack([matrix("ties", 9, seed) for seed in range(3)])
+    lengths = torch.tensor([9, 4, 7])
+    for max_dim in (0, 1):
+        both = torch.func.vmap(lambda D, m, k=max_dim: ops.rips_bars(D, k, m))(D, lengths)
+        for got, expected in zip(both, ops.rips_bars(D, max_dim, lengths), strict=True):
+            assert torch.equal(got, expected)
+
+
+def test_older_names_give_the_bars_alone():
+    D = matrix("ties", 9)
+    h0, h1 = ops.bars_by_dimension(D, 1)
+    assert torch.equal(ops.h0_critical_edges(D), h0.bars)
+    for got, expected in zip(ops.h1_critical_edges(D), (h0.bars, h1.bars), strict=True):
+        assert torch.equal(got, expected)
+    diagrams = tsl.rips_persistence(D, 1, "precomputed")
+    for got, dgm in zip(ops.eager_diagrams(D, 1), diagrams, strict=True):
+        fields = (dgm.births, dgm.deaths, dgm.birth_edges, dgm.death_edges, dgm.mask)
+        for field, expected in zip(got, fields, strict=True):
+            assert torch.equal(field, expected)
 
 
 def test_edge_lengths_are_entries_of_the_distances():
@@ -209,7 +240,7 @@ def test_vmap_is_the_batch(name, index):
                 for k, value in enumerate(stacked)
             )
         )
-        found, expected = (r if isinstance(r, tuple) else (r,) for r in (found, expected))
+        found, expected = ((r,) if isinstance(r, torch.Tensor) else r for r in (found, expected))
         assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
 
 

@@ -52,9 +52,10 @@ def distance_cases():
         tile, share = direct.direct_options(total), direct.sum_options(total)
         pointers = {"x": name, "D": wide}
         halves = {"x": name, "partial": wide}
-        found[f"direct-{name}"] = (direct._direct_kernel, pointers, tile, {})
-        found[f"share-{name}"] = (direct._share_kernel, halves, share, {})
-        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, tile, {})
+        warps = {"num_warps": direct.WARPS[total]}
+        found[f"direct-{name}"] = (direct._direct_kernel, pointers, tile, warps)
+        found[f"share-{name}"] = (direct._share_kernel, halves, share, warps)
+        found[f"join-{name}"] = (direct._join_kernel, pointers | halves, tile, warps)
     return found
 
 

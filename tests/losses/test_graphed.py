@@ -101,7 +101,7 @@ def test_an_option_without_a_graph_is_refused_later_too(captures):
             {},
             parameter(),
             ValueError,
-            "mode: expected .surrogate., or .pers.* beta_h1=0",
+            "beta_h1: expected 0 for a graph of the exact loss.*got 1",
         ),
         ({"reduction": "none"}, parameter(), ValueError, "reduction: expected .mean. for a graph"),
         ({}, None, TypeError, "prompt: expected a torch.Tensor"),
@@ -116,6 +116,6 @@ def test_an_option_without_a_graph_is_refused_later_too(captures):
     ],
 )
 def test_what_has_no_graph_is_refused(options, prompt, error, message):
-    mode = "persistence" if message.startswith("mode") else "surrogate"
+    mode = "persistence" if message.startswith("beta_h1") else "surrogate"
     with pytest.raises(error, match=message):
         TSLoss(mode, **options).graphed(prompt)

@@ -1,11 +1,11 @@
-"""StartedLoss: which modules begin early, what they give, and the seconds that they take."""
+"""start_loss: which modules begin early, what they give, and the seconds that they take."""
 
 import pytest
 import torch
 
 import tsloss_fast as tsl
-from tsloss_fast.losses import started as started_loss
-from tsloss_fast.losses.started import StartedLoss
+from tsloss_fast._engine import pending as pending_module
+from tsloss_fast.losses.started import can_start, start_loss
 
 
 class Starting(torch.nn.Module):
@@ -49,7 +49,7 @@ class Plain(Starting):
 )
 def test_what_can_start_starts_at_once(kind, early, late):
     module, prompt = kind(), torch.ones(3, 2, requires_grad=True)
-    started = StartedLoss(module, prompt)
+    started = start_loss(module, prompt)
     assert module.called == early
     loss, terms = started.result()
     assert module.called == early + late
@@ -60,8 +60,8 @@ def test_what_can_start_starts_at_once(kind, early, late):
 @pytest.mark.parametrize("mode", ["persistence", "surrogate"])
 def test_of_tsloss_is_that_of_its_call(mode):
     ts_loss, prompt = tsl.TSLoss(mode), torch.randn(9, 4, requires_grad=True)
-    assert started_loss.can_start(ts_loss)
-    loss, terms = StartedLoss(ts_loss, prompt).result()
+    assert can_start(ts_loss)
+    loss, terms = start_loss(ts_loss, prompt).result()
     expected, expected_terms = ts_loss(prompt, return_terms=True)
     assert torch.equal(loss, expected)
     assert terms == expected_terms
@@ -82,10 +82,10 @@ def test_of_tsloss_is_that_of_its_call(mode):
 def test_hooks_are_not_passed_by(register):
     module, calls = tsl.TSLoss(), []
     handle = register(module, lambda *_: calls.append(1))
-    StartedLoss(module, torch.randn(5, 2, requires_grad=True)).result()[0].backward()
+    start_loss(module, torch.randn(5, 2, requires_grad=True)).result()[0].backward()
     assert calls == [1]
     handle.remove()
-    StartedLoss(module, torch.randn(5, 2)).result()
+    start_loss(module, torch.randn(5, 2)).result()
     assert calls == [1]
 
 
@@ -96,18 +96,18 @@ def test_a_subclass_that_overrides_forward_alone_is_called():
             return (2 * loss, terms) if return_terms else 2 * loss
 
     prompt = torch.randn(9, 4)
-    assert StartedLoss(Twice(), prompt).result()[0] == 2 * tsl.TSLoss()(prompt)
+    assert start_loss(Twice(), prompt).result()[0] == 2 * tsl.TSLoss()(prompt)
 
 
 def test_a_compiled_module_is_called():
-    assert not started_loss.can_start(torch.compile(tsl.TSLoss(), backend="eager"))
+    assert not can_start(torch.compile(tsl.TSLoss(), backend="eager"))
 
 
 def test_a_start_that_is_no_method_is_none():
     class Scheduled(Plain):
         start = 100
 
-    assert StartedLoss(Scheduled(), torch.ones(3, 2)).result()[0].item() == 12
+    assert start_loss(Scheduled(), torch.ones(3, 2)).result()[0].item() == 12
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_another_result_is_refused(returned, error, got):
             return returned
 
     with pytest.raises(error, match=f"ts_loss: .*{got}"):
-        StartedLoss(Other(), torch.ones(3, 2)).result()
+        start_loss(Other(), torch.ones(3, 2)).result()
 
 
 @pytest.mark.parametrize(("kind", "expected"), [(Starting, (1.0, 2.0)), (Plain, (0.0, 1.0))])
@@ -138,8 +138,8 @@ def test_seconds_are_those_of_start_and_result(kind, expected, monkeypatch):
         def perf_counter(self):
             return self.now
 
-    monkeypatch.setattr(started_loss, "time", clock := Clock())
-    started = StartedLoss(kind(clock), torch.ones(3, 2))
+    monkeypatch.setattr(pending_module, "time", clock := Clock())
+    started = start_loss(kind(clock), torch.ones(3, 2))
     before = started.seconds
     clock.now += 1000.0  # the model's forward pass
     started.result()

@@ -369,7 +369,7 @@ def test_the_engine_forms_a_gradient_only_where_one_is_asked_for(tsl, mode, monk
 def test_eager_mode_gives_the_bits_of_the_operator(tsl, mode, shape):
     """Eager mode calls the engine without the operator, which traced code takes."""
     options = {
-        "persistence": (1.0, 1.0, 2.0, False, 1),
+        "persistence": (1.0, 1.0, 2.0, False),
         "surrogate": (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False),
     }[mode]
     x = torch.randn(shape, requires_grad=True)

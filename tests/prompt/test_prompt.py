@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_lm import DIM, WORDS, tiny_model
 
-from tsloss_fast.losses.tsloss import PendingTSLoss, TSLoss
+from tsloss_fast.losses.tsloss import TSLoss
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.prompt.balance import GradientBalance
 from tsloss_fast.tuning.objectives import LOSSES, make_objective
@@ -92,7 +92,7 @@ class TestSoftPrompt:
         ("kwargs", "error", "words"),
         [
             ({"n_tokens": 0}, ValueError, "n_tokens: expected at least 1, got 0"),
-            ({"n_tokens": 2.0}, TypeError, "n_tokens: expected an int, got float"),
+            ({"n_tokens": 2.0}, TypeError, "n_tokens: expected an int, got 2.0"),
             ({"dim": -1}, ValueError, "dim: expected at least 1, got -1"),
             ({"init": "zeros"}, ValueError, "init: expected one of"),
             ({"std": float("nan")}, ValueError, "std: expected a finite number >= 0, got nan"),
@@ -188,13 +188,16 @@ class TestForward:
     def test_tsloss_starts_before_the_model_and_is_taken_after_it(self, monkeypatch):
         lm, events = prompted(ts_loss=TSLoss()), []
         lm.model.register_forward_hook(lambda *_: events.append("model"))
-        start, result = TSLoss.start, PendingTSLoss.result
 
         def told(name, call):
             return lambda *args, **kwargs: events.append(name) or call(*args, **kwargs)
 
+        def start(self, prompt, began=TSLoss.start):
+            pending = began(self, prompt)
+            pending.result = told("result", pending.result)
+            return pending
+
         monkeypatch.setattr(TSLoss, "start", told("start", start))
-        monkeypatch.setattr(PendingTSLoss, "result", told("result", result))
         ids, mask = text()
         lm(ids, mask, ids)
         assert events == ["start", "model", "result"]
@@ -418,7 +421,7 @@ class TestBalance:
         [
             (0.0, ValueError, "balance: expected a finite number > 0, got 0.0"),
             (float("nan"), ValueError, "balance: expected a finite number > 0, got nan"),
-            ("1", TypeError, "balance: expected a number, got str"),
+            ("1", TypeError, "balance: expected a number, got '1'"),
         ],
     )
     def test_wrong_ratio(self, balance, error, words):

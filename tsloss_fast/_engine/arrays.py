@@ -29,6 +29,7 @@ __all__ = [
     "batch_of",
     "clouds",
     "host_array",
+    "matrix_error",
     "require_distance_matrix",
     "require_finite",
     "require_finite_points",
@@ -50,7 +51,9 @@ def clouds(x: Tensor, trailing: int = 2) -> Tensor:
 def host_array(x: Tensor) -> Any:
     """The contiguous NumPy array that the compiled module reads, the memory of a CPU tensor."""
     # Not .numpy(), which forbids for good that the tensor's storage is resized, as FSDP does.
-    return np.from_dlpack(_Memory(x.detach().contiguous().cpu()))
+    if not (x.is_cpu and x.is_contiguous()):
+        x = x.detach().contiguous().cpu()
+    return np.from_dlpack(_Memory(x))
 
 
 class _Memory:
@@ -96,14 +99,18 @@ def require_finite_points(x: Tensor, name: str = "x") -> None:
 
 def require_distance_matrix(D: Tensor) -> None:
     """Raise a ValueError that names the first entry of ``D`` [..., n, n] that is at fault."""
-    entries = host_array(D)
-    fault = _C.first_matrix_fault(entries)
-    if fault is None:
-        return
+    fault = _C.first_matrix_fault(host_array(D))
+    if fault is not None:
+        raise matrix_error(D, fault)
+
+
+def matrix_error(D: Tensor, fault: tuple[str, int, int, int]) -> ValueError:
+    """The error that names an entry of ``D`` [..., n, n]: what is wrong, and b, i, j of it."""
     what, b, i, j = fault
+    entries = host_array(D)
     entries = entries.reshape(-1, *entries.shape[-2:])
     lead = "".join(f"{int(k)}, " for k in torch.unravel_index(torch.tensor(b), batch_of(D)))
-    raise ValueError(
+    return ValueError(
         f"x: expected a symmetric, finite, non-negative matrix with zero diagonal, got one that is "
         f"{what}: x[{lead}{i}, {j}] = {entries[b, i, j]}, x[{lead}{j}, {i}] = {entries[b, j, i]}"
     )

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 from types import ModuleType
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
-from tsloss_fast._engine.host_h1 import PendingBars
+from tsloss_fast._engine.host_h1 import start_bars
 from tsloss_fast._engine.scaling import scales_of, unit_of
 
 
@@ -62,15 +64,32 @@ def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
 
 
+def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+    """See `operators.rips_bars`; for H1 it waits for the copy of ``D`` to the host."""
+    if lengths is not None:
+        raise NotImplementedError("lengths: CUDA takes clouds of n points each, got lengths")
+    if max_dim == 1:
+        return start_bars(D, D, "x").result()
+    bars = h0_critical_edges(D)
+    batch = batch_of(D)
+    return [
+        bars,
+        bars.new_ones(bars.shape[:-1], dtype=torch.bool),
+        bars.new_zeros((*batch, 1, 2)),
+        bars.new_ones((*batch, 1), dtype=torch.bool),
+    ]
+
+
 def h0_critical_edges(D: Tensor) -> Tensor:
-    """See `operators.h0_critical_edges`."""
+    """The bars of H0, int64 [..., n - 1, 4]."""
     bars = kernels().h0.h0_critical_edges(clouds(D))
     return bars.reshape(*batch_of(D), *bars.shape[1:])
 
 
 def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
-    """See `operators.h1_critical_edges`; waits for the copy of ``D`` to the host."""
-    return PendingBars(D, D, "x").result()
+    """The bars of H0 and of H1, int64 [..., K, 4] each."""
+    h0, h1 = rips_bars(D, 1)[::4]
+    return h0, h1
 
 
 def loss_of_edges(
@@ -93,35 +112,32 @@ def loss_of_edges(
     return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
 
 
-def surrogate_loss(
-    prompt: Tensor,
-    h0_weight: float,
-    h1_weight: float,
-    tau: float,
-    alpha: float,
-    lambda_repel: float,
-    lambda_attract: float,
-    scale_by_mean: bool,
-    self_pairs: bool,
-    detach_scales: bool,
-    with_slope: bool = True,
+def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, ...]:
+    """See `operators.surrogate_loss`."""
+    return eager_surrogate_loss(prompt, True, *options)
+
+
+def eager_surrogate_loss(
+    prompt: Tensor, with_gradient: bool, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """See `operators.surrogate_loss`; the slope is None where it is not asked for."""
+    """`surrogate_loss`; the gradient is None where it is not asked for."""
+    *numbers, scale_by_mean, self_pairs, detach_scales = options
     launch = kernels()
     x = clouds(prompt)
     D = launch.distances.launch.unchecked_distances(x)
-    # Weights of differences go as the square of the scale, which leaves the range of float32 for
-    # clouds that are tiny or huge.
+    # The factors of the differences go as the square of the scale, which leaves the range of
+    # float32 for clouds that are tiny or huge.
     unit = unit_of(D) if scale_by_mean else None  # [B, 1, 1]
     if unit is not None:
         x, D = x / unit, D / unit
-    numbers = (h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract)
     flags = {
         "SCALE_BY_MEAN": scale_by_mean, "SELF_PAIRS": self_pairs, "DETACH_SCALES": detach_scales,
     }  # fmt: skip
-    batch = batch_of(prompt)
-    loss, h0, h1, weights = launch.surrogate.launch.unchecked_slopes(D, batch, numbers, flags)
-    if not with_slope:
+    loss, h0, h1, factors = launch.surrogate.launch.unchecked_slopes(
+        D, batch_of(prompt), tuple(numbers), flags
+    )
+    if not with_gradient:
         return loss, h0, h1, None
-    slope = launch.scatter.differences.unchecked_scatter_differences(x, weights)
-    return loss, h0, h1, (slope if unit is None else slope / unit).reshape(prompt.shape)
+    gradient = launch.scatter.differences.unchecked_scatter_differences(x, factors)
+    gradient = gradient if unit is None else gradient / unit
+    return loss, h0, h1, gradient.reshape(prompt.shape)

@@ -7,65 +7,81 @@ and the calling thread go on.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Thread
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tsloss_fast._engine.arrays import _C, host_array, require_finite
+from tsloss_fast._engine.pending import Pending
 
 
-class PendingBars:
-    """The bars of H0 and H1 of ``D`` [..., n, n], from the moment that their computation starts.
+def start_bars(D: Tensor, points: Tensor, name: str) -> Pending[list[Tensor]]:
+    """Begin to compute the bars of H0 and H1 of ``D`` [..., n, n].
 
     `points` [..., n, d], from which ``D`` was computed, and their `name` are for the error if a
     distance is not finite; for a matrix given by the user they are the matrix.
+
+    The result is the bars as `operators.rips_bars` gives them, on the device of ``D``. It waits for
+    the host's thread and for nothing else, and raises a ValueError if a distance is NaN or
+    infinite.
     """
 
-    def __init__(self, D: Tensor, points: Tensor, name: str) -> None:
-        self._D, self._points, self._name = D, points, name
-        self._bars: Future[tuple[Tensor, Tensor]] = Future()
-        threads = torch.get_num_threads()
-        if D.device.type == "cuda":
-            on_host, copied = _copy_to_host(D)
-            # Not a daemon, which Python would stop amid the engine's C++ at exit, and so abort.
-            Thread(target=self._compute, args=(on_host, copied, threads), name="h1").start()
-        else:
-            self._compute(D, None, threads)
+    def begin() -> Callable[[], list[Tensor]]:
+        bars = _bars_on_host(D, points, name)
+        return lambda: [_to_device(part, D.device) for part in bars.result()]
 
-    def _compute(self, D: Tensor, copied: torch.cuda.Event | None, threads: int) -> None:
+    return Pending(begin)
+
+
+# The name of a class that `Pending` replaced, for those who import it; it is called the same way.
+PendingBars = start_bars
+
+
+def start_critical_edges(D: Tensor, points: Tensor, name: str) -> Pending[Tensor]:
+    """As `start_bars`; the result is the `critical_edges` of the bars, sent by one copy."""
+
+    def begin() -> Callable[[], Tensor]:
+        bars = _bars_on_host(D, points, name)
+        return lambda: _to_device(critical_edges(*bars.result()[::4]), D.device)
+
+    return Pending(begin)
+
+
+def _bars_on_host(D: Tensor, points: Tensor, name: str) -> Future[list[Tensor]]:
+    bars: Future[list[Tensor]] = Future()
+    threads = torch.get_num_threads()
+
+    def compute(on_host: Tensor, copied: torch.cuda.Event | None) -> None:
         try:
             if copied is not None:
-                _wait_for(copied, self._D.device)
-            matrices = host_array(D)
-            require_finite(matrices, self._points, self._name)
-            h0, h1 = _C.h1(matrices, threads)
-            self._bars.set_result((torch.from_numpy(h0), torch.from_numpy(h1)))
+                _wait_for(copied, D.device)
+            matrices = host_array(on_host)
+            require_finite(matrices, points, name)
+            bars.set_result(bar_tensors(_C.rips(matrices, 1, None, threads)))
         except BaseException as error:
-            self._bars.set_exception(error)
+            bars.set_exception(error)
 
-    def result(self) -> tuple[Tensor, Tensor]:
-        """The edges as `operators.h1_critical_edges` gives them, on the device of ``D``.
+    if D.device.type == "cuda":
+        # Not a daemon, which Python would stop amid the engine's C++ at exit, and so abort.
+        Thread(target=compute, args=_copy_to_host(D), name="h1").start()
+    else:
+        compute(D, None)
+    return bars
 
-        Waits for the host's thread, and for nothing else.
 
-        Raises
-        ------
-        ValueError
-            A distance is NaN or infinite.
-        """
-        h0, h1 = self._bars.result()
-        return _to_device(h0, self._D.device), _to_device(h1, self._D.device)
-
-    def critical_edges(self) -> Tensor:
-        """`critical_edges` of the bars on the device of ``D``, by one copy; waits as `result`."""
-        return _to_device(critical_edges(*self._bars.result()), self._D.device)
+def bar_tensors(diagrams: Sequence[Any]) -> list[Tensor]:
+    """The engine's diagrams as tensors, four a dimension: see `operators.rips_bars`."""
+    fields = ("bars", "mask", "essential_edges", "essential_mask")
+    return [torch.from_numpy(getattr(diagram, name)) for diagram in diagrams for name in fields]
 
 
 def critical_edges(h0: Tensor, h1: Tensor) -> Tensor:
     """The edges [..., n - 1 + 2 K, 2] of bars: deaths of H0, births of H1, deaths of H1."""
-    return torch.cat((h0[..., 1:], h1[..., :2], h1[..., 2:]), dim=-2)
+    return torch.cat((h0[..., 2:], h1[..., :2], h1[..., 2:]), dim=-2)
 
 
 def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
@@ -95,7 +111,7 @@ def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
         copied.synchronize()
 
 
-def _to_device(edges: Tensor, device: torch.device) -> Tensor:
+def _to_device(part: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
-        return edges
-    return edges.pin_memory().to(device, non_blocking=True)
+        return part
+    return part.pin_memory().to(device, non_blocking=True)

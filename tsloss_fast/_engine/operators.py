@@ -10,14 +10,17 @@ points on the critical edges, so gradients are exact for the chosen pairing and 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine.arrays import _C, batch_of, host_array, require_finite
+from tsloss_fast._engine.host_h1 import bar_tensors
 from tsloss_fast._engine.persistence_terms import persistence_terms
+from tsloss_fast._engine.plain import is_plain, is_transformed, wants_gradient
 from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
@@ -76,6 +79,14 @@ def eager_distances(x: Tensor) -> Tensor:
     D = _C.distances(host_array(x), torch.get_num_threads())
     require_finite(D, x, "x")
     return torch.from_numpy(D)
+
+
+def distances_out_of_graph(x: Tensor) -> Tensor:
+    """`pairwise_distances` of ``x``, out of its graph, by the shortest way to them."""
+    x = x.detach()
+    if is_plain(x):
+        return eager_distances(x)
+    return cuda.pairwise_distances(x) if is_plain(x, "cuda") else pairwise_distances(x)
 
 
 @pairwise_distances.register_fake
@@ -169,51 +180,74 @@ def _edge_lengths_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
 edge_lengths.register_autograd(_edge_lengths_backward, setup_context=_edge_lengths_context)
 
 
-@custom_op("tsloss_fast::h0_critical_edges", mutates_args=(), device_types="cpu")
-def h0_critical_edges(D: Tensor) -> Tensor:
-    """The bars of H0 in filtration order, int64 [..., n-1, 3]: the dying vertex v, and (i, j)."""
-    return torch.from_numpy(_C.h0(host_array(D), torch.get_num_threads()))
+@custom_op("tsloss_fast::rips_bars", mutates_args=(), device_types="cpu")
+def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+    """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
-
-@h0_critical_edges.register_fake
-def _(D: Tensor) -> Tensor:
-    return D.new_empty(*batch_of(D), D.shape[-1] - 1, 3, dtype=torch.int64)
-
-
-@custom_op("tsloss_fast::h1_critical_edges", mutates_args=(), device_types="cpu")
-def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
-    """The bars of H0 as above, and those of H1, int64 [..., K, 4]: birth (i, j), death (i, j).
-
-    H1 is ordered by death, then birth; zero-length bars are left out; -1 pads to the longest.
+    H0 has n - 1 bars in filtration order, and its oldest class never dies. H1 is ordered by death,
+    then birth; zero-length bars are left out. ``lengths`` [...], int64, are the clouds' numbers of
+    points, where not all have n: the first rows and columns of their matrices.
     """
-    h0, h1 = _C.h1(host_array(D), torch.get_num_threads())
-    return torch.from_numpy(h0), torch.from_numpy(h1)
+    points = None if lengths is None else host_array(lengths)
+    return bar_tensors(_C.rips(host_array(D), max_dim, points, torch.get_num_threads()))
 
 
-@h1_critical_edges.register_fake
-def _(D: Tensor) -> tuple[Tensor, Tensor]:
-    bars = torch.library.get_ctx().new_dynamic_size()
-    h1 = D.new_empty(*batch_of(D), bars, 4, dtype=torch.int64)
-    return D.new_empty(*batch_of(D), D.shape[-1] - 1, 3, dtype=torch.int64), h1
+@rips_bars.register_fake
+def _(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+    def dimension(K: Any, E: int) -> list[Tensor]:
+        batch = batch_of(D)
+        return [
+            D.new_empty(*batch, K, 4, dtype=torch.int64),
+            D.new_empty(*batch, K, dtype=torch.bool),
+            D.new_empty(*batch, E, 2, dtype=torch.int64),
+            D.new_empty(*batch, E, dtype=torch.bool),
+        ]
+
+    h0 = dimension(D.shape[-1] - 1, 1)
+    if max_dim == 0:
+        return h0
+    return h0 + dimension(torch.library.get_ctx().new_dynamic_size(), 0)
+
+
+class Bars(NamedTuple):
+    """The bars of one homology dimension, padded to K a cloud, and its E classes that never die."""
+
+    bars: Tensor  # [..., K, 4] int64: birth edge, death edge; -1 where padded
+    mask: Tensor  # [..., K] bool
+    essential_edges: Tensor  # [..., E, 2] int64: birth edges
+    essential_mask: Tensor  # [..., E] bool
+
+
+def bars_by_dimension(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Bars]:
+    """`rips_bars`, its tensors put together by dimension."""
+    parts = rips_bars(D, max_dim, lengths)
+    return [Bars(*parts[k : k + 4]) for k in range(0, len(parts), 4)]
+
+
+def h0_critical_edges(D: Tensor) -> Tensor:
+    """The bars of H0, int64 [..., n - 1, 4]."""
+    return rips_bars(D, 0)[0]
+
+
+def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
+    """The bars of H0 and of H1, int64 [..., K, 4] each."""
+    h0, h1 = rips_bars(D, 1)[::4]
+    return h0, h1
 
 
 @custom_op("tsloss_fast::persistence_loss", mutates_args=(), device_types="cpu")
 def persistence_loss(
-    prompt: Tensor,
-    h0_weight: float,
-    h1_weight: float,
-    h1_power: float,
-    scale_by_mean: bool,
-    max_dim: int,
+    prompt: Tensor, h0_weight: float, h1_weight: float, h1_power: float, scale_by_mean: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """TSLoss from the exact diagrams: (loss, L_H0, L_H1) [...] and the loss's slope [..., n, d].
+    """The exact loss: (loss, L_H0, L_H1) [...] and the loss's gradient [..., n, d]."""
+    return eager_persistence_loss(prompt, True, h0_weight, h1_weight, h1_power, scale_by_mean)
 
-    With ``max_dim=0`` H1 is not computed and its term is 0.
-    """
+
+def eager_persistence_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
+    """`persistence_loss` of an ordinary CPU tensor, without the operator around it."""
     results = _C.persistence_loss(
-        host_array(prompt), h0_weight, h1_weight, h1_power, scale_by_mean, max_dim, True,
-        torch.get_num_threads(),
-    )  # fmt: skip
+        host_array(prompt), *options, with_gradient, torch.get_num_threads()
+    )
     return _loss_outputs(prompt, results)
 
 
@@ -230,8 +264,8 @@ def loss_of_edges(
     """`persistence_loss` once its critical edges are known: (loss, L_H0, L_H1) [...].
 
     ``D`` [..., n, n] are the distances of ``x``, and ``edges`` [..., n - 1 + 2 K, 2] the deaths of
-    H0, the births of H1 and its deaths, -1 where padded. Also returns the weights of the edges
-    [..., n - 1 + 2 K] and the scales [...] of which the gradient is made.
+    H0, the births of H1 and its deaths, -1 where padded. Also returns what the gradient is made of:
+    the factors [..., n - 1 + 2 K] of the edges, for `scatter_edges`, and the scales [...].
     """
     lengths = _C.edge_lengths(host_array(x), host_array(edges), torch.get_num_threads())
     scales = scales_of(D, scale_by_mean)
@@ -259,68 +293,74 @@ def _loss_of_edges_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tens
 def _loss_of_edges_backward(
     ctx: Any, grad: Tensor, *unused: Tensor | None
 ) -> tuple[Tensor | None, ...]:
+    return _gradient_of_edges(ctx, grad, scatter_edges)
+
+
+def _gradient_of_edges(
+    ctx: Any, grad: Tensor, scatter: Callable[..., Tensor]
+) -> tuple[Tensor | None, ...]:
     _require_once()
     x, edges, weights, scales = ctx.saved_tensors
-    # Multiplied at the end: weights would leave the range of float32 for clouds that are tiny or
-    # huge.
+    # Multiplied at the end: the product of a scale and the factors of the edges may leave the
+    # range of float32 for clouds that are tiny or huge.
     factors = (grad * scales).to(x.dtype)[..., None, None]
-    return scatter_edges(x, edges, weights) * factors, None, None, *([None] * ctx.options)
+    return scatter(x, edges, weights) * factors, None, None, *([None] * ctx.options)
 
 
 loss_of_edges.register_autograd(_loss_of_edges_backward, setup_context=_loss_of_edges_context)
 
 
-@custom_op("tsloss_fast::surrogate_loss", mutates_args=(), device_types="cpu")
-def surrogate_loss(
-    prompt: Tensor,
-    h0_weight: float,
-    h1_weight: float,
-    tau: float,
-    alpha: float,
-    lambda_repel: float,
-    lambda_attract: float,
-    scale_by_mean: bool,
-    self_pairs: bool,
-    detach_scales: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """TSLoss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's slope."""
+@custom_op(
+    "tsloss_fast::surrogate_loss",
+    mutates_args=(),
+    device_types="cpu",
+    schema="(Tensor prompt, float h0_weight, float h1_weight, float tau, float alpha, "
+    "float lambda_repel, float lambda_attract, bool scale_by_mean, bool self_pairs, "
+    "bool detach_scales) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The loss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's gradient."""
+    return eager_surrogate_loss(prompt, True, *options)
+
+
+def eager_surrogate_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
+    """`surrogate_loss` of an ordinary CPU tensor, without the operator around it."""
     results = _C.surrogate_loss(
-        host_array(prompt), h0_weight, h1_weight, tau, alpha, lambda_repel, lambda_attract,
-        scale_by_mean, self_pairs, detach_scales, True, torch.get_num_threads(),
-    )  # fmt: skip
+        host_array(prompt), *options, with_gradient, torch.get_num_threads()
+    )
     return _loss_outputs(prompt, results)
 
 
 def _loss_outputs(
     prompt: Tensor, results: tuple[Any, ...]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    losses, h0, h1, slope = results
+    losses, h0, h1, gradient = results
     require_finite(losses, prompt, "prompt")
     return (
         torch.from_numpy(losses),
         torch.from_numpy(h0),
         torch.from_numpy(h1),
-        None if slope is None else torch.from_numpy(slope),
+        None if gradient is None else torch.from_numpy(gradient),
     )
 
 
 def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    slope = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return (*(x.new_empty(batch_of(x)) for _ in range(3)), slope)  # type: ignore[return-value]
+    gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
+    return (*(x.new_empty(batch_of(x)) for _ in range(3)), gradient)  # type: ignore[return-value]
 
 
 def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, h0, h1, slope = output
-    ctx.mark_non_differentiable(h0, h1, slope)
-    ctx.save_for_backward(slope)
+    _, h0, h1, gradient = output
+    ctx.mark_non_differentiable(h0, h1, gradient)
+    ctx.save_for_backward(gradient)
     ctx.options = len(inputs) - 1
 
 
 def _loss_backward(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tensor | None, ...]:
     _require_once()
-    (slope,) = ctx.saved_tensors
+    (gradient,) = ctx.saved_tensors
     factors = grad[..., None, None] if grad.ndim else grad
-    return factors * slope, *([None] * ctx.options)
+    return factors * gradient, *([None] * ctx.options)
 
 
 def _require_once() -> None:
@@ -338,60 +378,52 @@ class _EagerLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, prompt: Tensor, results: tuple[Tensor, Tensor]) -> Tensor:
-        loss, slope = results
-        ctx.save_for_backward(slope)
+        loss, gradient = results
+        ctx.save_for_backward(gradient)
         ctx.options = 1
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # A loss is mostly a summand, and then its slope is the gradient: no need to copy it. Who
-        # changes it in place is noticed by the next backward. A device would have to be waited for.
+        # In a sum of losses the factor is 1, so the saved gradient is returned as it is, without
+        # a copy. If a caller changes it in place, autograd refuses a second backward. On a device
+        # the factor is not looked at, for that would wait.
         on_host = grad.device.type == "cpu"
         if on_host and grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
             return ctx.saved_tensors[0], None
         return _loss_backward(ctx, grad)
 
 
-def is_transformed() -> bool:
-    """Whether torch.compile or torch.func is at work, which can follow operators alone."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-
-
-def is_plain(x: Tensor, device: str = "cpu") -> bool:
-    """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
-    is_ordinary = type(x) in (Tensor, torch.nn.Parameter)
-    return is_ordinary and x.device.type == device and not is_transformed()
-
-
-def wants_gradient(x: Tensor) -> bool:
-    """Whether what is computed from `x` belongs to an autograd graph."""
-    return x.requires_grad and torch.is_grad_enabled()
+Compute = Callable[..., tuple[Any, ...]]
+# What computes the loss of an ordinary tensor without the operator, on the CPU and on CUDA.
+_ON_CPU: dict[Any, Compute] = {
+    persistence_loss: eager_persistence_loss,
+    surrogate_loss: eager_surrogate_loss,
+}
+_ON_CUDA: dict[Any, Compute] = {surrogate_loss: cuda.eager_surrogate_loss}
 
 
 def loss_terms(
-    mode: str, sums: bool, prompt: Tensor, *options: Any
+    operator: Any, sums: bool, prompt: Tensor, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, L_H0, L_H1) of `persistence_loss` or `surrogate_loss`, by the shortest way to it.
+    """(loss, L_H0, L_H1) of an operator such as `persistence_loss`, by the shortest way to it.
 
     The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
     computed.
     """
-    with_grad = wants_gradient(prompt)
     if is_plain(prompt):
-        kernel = _C.persistence_loss if mode == "persistence" else _C.surrogate_loss
-        arrays = kernel(host_array(prompt), *options, with_grad, torch.get_num_threads())
-        loss, h0, h1, slope = _loss_outputs(prompt, arrays)
-    elif mode == "surrogate" and is_plain(prompt, "cuda"):
-        loss, h0, h1, slope = cuda.surrogate_loss(prompt, *options, with_grad)
+        compute = _ON_CPU[operator]
+    elif operator in _ON_CUDA and is_plain(prompt, "cuda"):
+        compute = _ON_CUDA[operator]
     else:
-        operator = persistence_loss if mode == "persistence" else surrogate_loss
         loss, h0, h1, _ = operator(prompt, *options)
         return loss.sum() if sums else loss, h0, h1
+    with_gradient = wants_gradient(prompt)
+    loss, h0, h1, gradient = compute(prompt, with_gradient, *options)
     if sums and loss.ndim:
         loss = loss.sum()
-    if with_grad:
-        loss = _EagerLoss.apply(prompt, (loss, slope))
+    if with_gradient:
+        loss = _EagerLoss.apply(prompt, (loss, gradient))
     return loss, h0, h1
 
 
@@ -410,7 +442,9 @@ class _EagerLossOfEdges(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        return _loss_of_edges_backward(ctx, grad)
+        return _gradient_of_edges(
+            ctx, grad, scatter_edges if is_transformed() else cuda.scatter_edges
+        )
 
 
 def exact_terms_on_edges(
@@ -441,9 +475,10 @@ def measured_edges(x: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:
 
 
 def eager_diagrams(D: Tensor, max_dim: int) -> list[list[Tensor]]:
-    """The fields of each dimension's `PersistenceDiagram`, out of the graph of a plain ``D``."""
-    diagrams = _C.diagrams(host_array(D), max_dim, torch.get_num_threads())
-    return [[torch.from_numpy(field) for field in fields] for fields in diagrams]
+    """Births, deaths, birth edges, death edges and mask of each dimension of a plain ``D``."""
+    names = ("births", "deaths", "birth_edges", "death_edges", "mask")
+    found = _C.rips(host_array(D), max_dim, None, torch.get_num_threads())
+    return [[torch.from_numpy(getattr(diagram, name)) for name in names] for diagram in found]
 
 
 for _loss in (persistence_loss, surrogate_loss):
@@ -460,7 +495,7 @@ def _batched(op: Any) -> Any:
             for value, dim in zip(inputs, in_dims, strict=True)
         ]
         outputs = op(*moved)
-        return outputs, (0,) * len(outputs) if isinstance(outputs, tuple) else 0
+        return outputs, 0 if isinstance(outputs, Tensor) else type(outputs)([0] * len(outputs))
 
     return rule
 
@@ -477,8 +512,7 @@ _CUDA_KERNELS = {
     scatter_differences: cuda.scatter_differences,
     edge_lengths: cuda.edge_lengths,
     scatter_edges: cuda.scatter_edges,
-    h0_critical_edges: cuda.h0_critical_edges,
-    h1_critical_edges: cuda.h1_critical_edges,
+    rips_bars: cuda.rips_bars,
     loss_of_edges: cuda.loss_of_edges,
     surrogate_loss: cuda.surrogate_loss,
 }

@@ -128,4 +128,7 @@ def _cloud(dgm: PersistenceDiagram, b: int) -> PersistenceDiagram:
         birth_edges=dgm.birth_edges[b][mask],
         death_edges=dgm.death_edges[b][mask],
         mask=mask[mask],
+        essential_births=dgm.essential_births[b],
+        essential_edges=dgm.essential_edges[b],
+        essential_mask=dgm.essential_mask[b],
     )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from tsloss_fast import reference
-from tsloss_fast._checks import MAX_POINTS
+from tsloss_fast._checks import MAX_POINTS, check_whole
 from tsloss_fast._timing import Spread, repeats_for, sample, show_seconds, spread
 from tsloss_fast.losses.tsloss import TSLoss
 from tsloss_fast.persistence.rips import rips_persistence
@@ -81,8 +81,7 @@ def bench(sizes: Sequence[int], dim: int, seed: int = 0) -> Iterator[Row]:
     for n in sizes:
         if not 2 <= n <= MAX_POINTS:
             raise ValueError(f"sizes: expected 2 to {MAX_POINTS} points, got {n}")
-    if dim < 1:
-        raise ValueError(f"dim: expected at least 1, got {dim}")
+    dim = check_whole(dim, "dim", least=1)
     for n in sizes:
         generator = torch.Generator().manual_seed(seed)
         clouds = [0.02 * torch.randn(n, dim, generator=generator) for _ in range(CLOUDS)]

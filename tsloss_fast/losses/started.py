@@ -1,19 +1,21 @@
-"""StartedLoss: TSLoss begun before the model's forward pass, and taken after it."""
+"""Any loss module of a prompt, begun before the model's forward pass and taken after it."""
 
 from __future__ import annotations
 
-import time
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
+from tsloss_fast._engine.pending import Pending
+from tsloss_fast.losses.base import LossAndTerms
 
-class StartedLoss:
-    """A module's loss of a prompt, from its start to its `result`.
+
+def start_loss(ts_loss: nn.Module, prompt: Tensor) -> Pending[LossAndTerms]:
+    """Begin to compute a module's loss of a prompt.
 
     A module with `start`, as `TSLoss` has it, begins here, so that what it does elsewhere hides
-    behind what is launched before `result`. Any other module is called in `result`.
+    behind what is launched before the result is taken. Any other module is called then.
 
     Parameters
     ----------
@@ -22,30 +24,24 @@ class StartedLoss:
         ``ts_loss.start(prompt).result(return_terms=True)``, if it has `start`.
     prompt : Tensor, shape [n, d] or [B, n, d]
 
-    Attributes
-    ----------
-    seconds : float
-        Seconds that the host has spent in `start` and `result`.
+    Returns
+    -------
+    Pending
+        ``result()`` gives the loss, a scalar, and its terms. It raises a TypeError or a ValueError
+        if the module gives anything else.
     """
 
-    def __init__(self, ts_loss: nn.Module, prompt: Tensor) -> None:
-        began = time.perf_counter()
-        call = ts_loss.start(prompt).result if can_start(ts_loss) else partial(ts_loss, prompt)
-        self._call = partial(call, return_terms=True)
-        self.seconds = time.perf_counter() - began
+    def begin() -> Callable[[], LossAndTerms]:
+        if can_start(ts_loss):
+            started = ts_loss.start(prompt)
+            return lambda: _checked(started.result(return_terms=True))
+        return lambda: _checked(ts_loss(prompt, return_terms=True))
 
-    def result(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, a scalar, and its terms.
+    return Pending(begin)
 
-        Raises
-        ------
-        TypeError, ValueError
-            If the module gives anything else.
-        """
-        began = time.perf_counter()
-        loss, terms = _checked(self._call())
-        self.seconds += time.perf_counter() - began
-        return loss, terms
+
+# The name of a class that `Pending` replaced, for those who import it; it is called the same way.
+StartedLoss = start_loss
 
 
 def can_start(ts_loss: nn.Module) -> bool:
@@ -64,7 +60,7 @@ def can_start(ts_loss: nn.Module) -> bool:
     return False
 
 
-def _checked(returned: Any) -> tuple[Tensor, dict[str, Tensor]]:
+def _checked(returned: Any) -> LossAndTerms:
     kinds = [type(part) for part in returned] if isinstance(returned, tuple) else []
     if len(kinds) != 2 or not (issubclass(kinds[0], Tensor) and issubclass(kinds[1], dict)):
         names = ", ".join(kind.__name__ for kind in kinds)

@@ -1,8 +1,9 @@
 """Distances, diagrams of the Rips filtration, and what is read off them."""
 
+from tsloss_fast._engine.eager import Lengths
 from tsloss_fast.persistence.diagram import PersistenceDiagram
-from tsloss_fast.persistence.distances import pairwise_distances
-from tsloss_fast.persistence.rips import MEASURED, Lengths, rips_persistence
+from tsloss_fast.persistence.distances import edge_lengths, pairwise_distances
+from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import (
     TopologySummary,
     lifetime_variance,
@@ -11,11 +12,15 @@ from tsloss_fast.persistence.summaries import (
     total_persistence,
 )
 
+# A name of older releases, which nothing uses: the fields of H0 and H1 that are lengths of edges.
+MEASURED = ((0, 1), (1, 0), (1, 1))
+
 __all__ = [
     "MEASURED",
     "Lengths",
     "PersistenceDiagram",
     "TopologySummary",
+    "edge_lengths",
     "lifetime_variance",
     "pairwise_distances",
     "persistence_entropy",

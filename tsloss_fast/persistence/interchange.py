@@ -16,7 +16,7 @@ torch-topological                             `to_torch_topological`, `from_torc
 
 All of these give diameters, as we do, so no value changes. What comes from outside keeps its order,
 has no critical edges (-1, as in padding; `mask` tells them apart) unless the format knows them, and
-loses its essential H0 class, which a `PersistenceDiagram` leaves out. None of these packages is
+loses its essential H0 class, which is no bar of a `PersistenceDiagram`. None of these packages is
 imported before a function that needs it is called.
 """
 
@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tsloss_fast._checks import check_whole
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 Diagrams = Sequence[PersistenceDiagram]
@@ -75,8 +76,7 @@ def from_gudhi(
     >>> h0.pairs, h1.pairs
     (tensor([[0., 1.]], dtype=torch.float64), tensor([[1.0000, 1.5000]], dtype=torch.float64))
     """
-    if max_dim < 0:
-        raise ValueError(f"max_dim: expected at least 0, got {max_dim}")
+    max_dim = check_whole(max_dim, "max_dim", least=0)
     bars: list[list[tuple[float, float]]] = [[] for _ in range(max_dim + 1)]
     for entry in persistence:
         dim, pair = _gudhi_bar(entry)

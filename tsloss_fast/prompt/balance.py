@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
+
+from tsloss_fast._checks import check_number
 
 
 class GradientBalance(nn.Module):
@@ -49,14 +49,8 @@ class GradientBalance(nn.Module):
 
     def __init__(self, ratio: float, momentum: float = 0.9) -> None:
         super().__init__()
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)):
-            raise TypeError(f"balance: expected a number, got {type(ratio).__name__}")
-        if not (math.isfinite(ratio) and ratio > 0):
-            raise ValueError(f"balance: expected a finite number > 0, got {ratio}")
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
-        self.ratio = float(ratio)
-        self.momentum = float(momentum)
+        self.ratio = check_number(ratio, "balance", least=0, open_below=True)
+        self.momentum = check_number(momentum, "momentum", least=0, most=1, open_above=True)
         self.register_buffer("average_ce", torch.zeros(()))
         self.register_buffer("average_ts", torch.zeros(()))
 

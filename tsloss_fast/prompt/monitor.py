@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import operator
 import os
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast._checks import check_choice, check_number
+from tsloss_fast._checks import check_choice, check_number, check_whole
 from tsloss_fast.persistence.distances import METRICS
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import summarise_diagrams
@@ -122,12 +121,9 @@ class TopologyMonitor:
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
-        if isinstance(every, bool) or not isinstance(every, int):
-            raise TypeError(f"every: expected an int, got {type(every).__name__}")
-        if every < 1:
-            raise ValueError(f"every: expected at least 1, got {every}")
-        if budget is not None and check_number(budget, "budget", least=0, open_below=True) > 1:
-            raise ValueError(f"budget: expected at most 1, the whole time, got {budget}")
+        every = check_whole(every, "every", least=1)
+        if budget is not None:
+            budget = check_number(budget, "budget", least=0, open_below=True, most=1)
         check_choice(metric, "metric", METRICS)
         is_path = isinstance(tensorboard, (str, Path))
         if not (tensorboard is None or is_path or hasattr(tensorboard, "add_scalar")):
@@ -182,7 +178,7 @@ class TopologyMonitor:
             The record, if one was written.
         """
         started = time.perf_counter()
-        step, epoch = _checked_step(step), _checked_epoch(epoch)
+        step, epoch = check_whole(step, "step", least=0), _checked_epoch(epoch)
         if self._started is None:
             self._started = started
         # Asked again, for the process group may have been made since.
@@ -314,16 +310,6 @@ def _ignore(*args: Any, **kwargs: Any) -> None:
     pass
 
 
-def _checked_step(step: Any) -> int:
-    try:
-        number = operator.index(None if isinstance(step, bool) else step)
-    except TypeError:
-        raise TypeError(f"step: expected an int, got {type(step).__name__}") from None
-    if number < 0:
-        raise ValueError(f"step: expected at least 0, got {number}")
-    return number
-
-
 def _checked_epoch(epoch: Any) -> float | None:
     if epoch is None:
         return None
@@ -357,7 +343,7 @@ def _summary_writer(folder: str | Path) -> Any:
 def _rows_of(source: Any) -> Tensor:
     """The prompt that `source` is or holds, detached, on the CPU."""
     if isinstance(source, Tensor):
-        _check_whole(source)
+        _require_unsharded(source)
         return source.detach().cpu()
     if isinstance(source, SoftPrompt):
         return _rows_of(source.weight)
@@ -380,7 +366,7 @@ def _rows_of_peft(model: Any) -> Tensor:
 
     encoder = model.prompt_encoder[checked_adapter(model)]
     for parameter in encoder.parameters():
-        _check_whole(parameter)
+        _require_unsharded(parameter)
     was_training = encoder.training
     encoder.eval()
     try:
@@ -390,7 +376,7 @@ def _rows_of_peft(model: Any) -> Tensor:
         encoder.train(was_training)
 
 
-def _check_whole(rows: Tensor) -> None:
+def _require_unsharded(rows: Tensor) -> None:
     """Raise for a shard: to read it this process, alone in recording, would wait for the others."""
     if (
         hasattr(rows, "full_tensor")  # a DTensor, of FSDP2

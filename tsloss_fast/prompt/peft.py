@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast.losses.started import StartedLoss
+from tsloss_fast._engine.pending import Pending
+from tsloss_fast.losses.base import LossAndTerms
+from tsloss_fast.losses.started import start_loss
 
 try:
     from peft import PeftModel, PeftType, TaskType
@@ -245,7 +247,7 @@ class PeftTSLoss:
         current = self._passes.get(threading.get_ident())
         if current is not None and current.started is None:
             # [1 or B, n, width]: the virtual tokens of each sequence, which are the same.
-            current.started = StartedLoss(self.ts_loss, _clouds(output[0], self._config))
+            current.started = start_loss(self.ts_loss, _clouds(output[0], self._config))
 
     @torch.compiler.disable
     def _after_forward(
@@ -275,7 +277,7 @@ class PeftTSLoss:
         model = self._model
         return model.active_adapter == self.adapter and model.has_active_enabled_adapter
 
-    def _result(self, started: StartedLoss) -> Tensor:
+    def _result(self, started: Pending[LossAndTerms]) -> Tensor:
         ts, terms = started.result()
         self.loss, self.terms, self.seconds = ts.detach(), terms, started.seconds
         return ts
@@ -287,7 +289,7 @@ class _Pass:
 
     labels: Tensor
     items: Tensor | int | None
-    started: StartedLoss | None = None
+    started: Pending[LossAndTerms] | None = None
 
 
 _NO_LABELS = (

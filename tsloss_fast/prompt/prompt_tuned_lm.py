@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice
-from tsloss_fast.losses.started import StartedLoss
+from tsloss_fast._engine.pending import Pending
+from tsloss_fast.losses.base import LossAndTerms
+from tsloss_fast.losses.started import start_loss
 from tsloss_fast.prompt.balance import GradientBalance
 from tsloss_fast.prompt.soft_prompt import SoftPrompt
 
@@ -147,7 +149,7 @@ class PromptTunedLM(nn.Module):
         # TSLoss comes before the model, so that work it starts elsewhere hides behind the model.
         started = None
         if labels is not None and self.ts_loss is not None:
-            started = StartedLoss(self.ts_loss, self.soft_prompt.weight)
+            started = start_loss(self.ts_loss, self.soft_prompt.weight)
         prompt = self.soft_prompt(len(input_ids))  # [B, n, d]
         order = self._right_padded_order(attention_mask) if has_padding else None  # [B, T]
         if order is not None:
@@ -239,7 +241,7 @@ class PromptTunedLM(nn.Module):
         )
 
     def _ts_loss(
-        self, started: StartedLoss | None
+        self, started: Pending[LossAndTerms] | None
     ) -> tuple[Tensor | None, dict[str, Tensor], Tensor | None]:
         """TSLoss before balancing, its terms, and the norm of its gradient if that is wanted."""
         if started is None:

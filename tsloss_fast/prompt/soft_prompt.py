@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from tsloss_fast._checks import check_number, check_whole
 
 INITS = ("normal", "vocab", "text")
 
@@ -67,8 +68,8 @@ class SoftPrompt(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        _check_positive_int("n_tokens", n_tokens)
-        _check_positive_int("dim", dim)
+        n_tokens = check_whole(n_tokens, "n_tokens", least=1)
+        dim = check_whole(dim, "dim", least=1)
         if isinstance(init, Tensor):
             rows = _rows_from_tensor(init, n_tokens, dim)
         elif init == "normal":
@@ -95,18 +96,11 @@ class SoftPrompt(nn.Module):
 
     def forward(self, batch_size: int) -> Tensor:
         """The prompt once for every sequence, shape [B, n, d]; a view, not a copy."""
-        _check_positive_int("batch_size", batch_size)
+        batch_size = check_whole(batch_size, "batch_size", least=1)
         return self.weight.expand(batch_size, -1, -1)
 
     def extra_repr(self) -> str:
         return f"n_tokens={self.n_tokens}, dim={self.dim}"
-
-
-def _check_positive_int(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"{name}: expected at least 1, got {value}")
 
 
 def _checked_table(embedding: Tensor | None, dim: int, init: str) -> Tensor:
@@ -130,8 +124,7 @@ def _rows_from_tensor(init: Tensor, n_tokens: int, dim: int) -> Tensor:
 def _rows_from_normal(
     n_tokens: int, dim: int, std: float, generator: torch.Generator | None
 ) -> Tensor:
-    if not (math.isfinite(std) and std >= 0):
-        raise ValueError(f"std: expected a finite number >= 0, got {std}")
+    std = check_number(std, "std", least=0)
     return std * torch.randn(n_tokens, dim, generator=generator)  # [n, d]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from tsloss_fast._checks import check_choice, check_number, check_whole
 from tsloss_fast.prompt import INITS
 from tsloss_fast.tuning.data import TEMPLATES
 from tsloss_fast.tuning.models import DEFAULT_MODEL
@@ -77,22 +77,29 @@ class TuneConfig:
 
     def __post_init__(self) -> None:
         for name in ("n_tokens", "epochs", "batch_size", "eval_batch_size", "max_length"):
-            _check_int(name, getattr(self, name), low=1)
-        _check_int("save_every", self.save_every, low=1)
+            self._check(check_whole, name, least=1)
+        self._check(check_whole, "save_every", least=1)
         for name in ("eval_every", "seed"):
-            _check_int(name, getattr(self, name), low=0)
+            self._check(check_whole, name, least=0)
         for name in ("max_new_tokens", "threads"):
             if getattr(self, name) is not None:
-                _check_int(name, getattr(self, name), low=1)
-        _check_choice("init", self.init, INITS)
-        _check_choice("loss", self.loss, LOSSES)
-        _check_choice("template", self.template, TEMPLATES)
+                self._check(check_whole, name, least=1)
+        for name, allowed in (("init", INITS), ("loss", LOSSES), ("template", TEMPLATES)):
+            self._check(check_choice, name, allowed=tuple(allowed))
         # AdamW divides the rate by 1 - 0.9 in its first step, which must stay within float32.
-        _check_number("lr", self.lr, above=0, below=3.4e37)
+        self._check(check_number, "lr", least=0, open_below=True, most=3.4e37, open_above=True)
         for name in ("weight_decay", "lambda_ts", "init_std"):
-            _check_number(name, getattr(self, name), low=0)
-        _check_number("warmup", self.warmup, low=0, below=1)
+            self._check(check_number, name, least=0)
+        self._check(check_number, "warmup", least=0, most=1, open_above=True)
         self._check_combinations()
+
+    def _check(self, check: Callable[..., Any], name: str, **bounds: Any) -> None:
+        """Keep a setting as `check` returns it, a plain number or a text, which JSON can hold."""
+        try:
+            # The fields are frozen for everyone else.
+            object.__setattr__(self, name, check(getattr(self, name), name, **bounds))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from None
 
     def _check_combinations(self) -> None:
         if (self.init == "text") != (self.init_text is not None):
@@ -103,13 +110,14 @@ class TuneConfig:
         if self.init_text is not None and not self.init_text.strip():
             raise ConfigError(f"init_text: expected at least one word, got {self.init_text!r}")
         if self.balance is not None:
-            _check_number("balance", self.balance, above=0)
+            self._check(check_number, "balance", least=0, open_below=True)
             if self.loss == "ce":
                 raise ConfigError("balance: expected none with loss 'ce', nothing to balance")
             if self.lambda_ts == 0:
                 raise ConfigError("balance: expected lambda_ts > 0 with it, got 0")
         if self.holdout is not None:
-            _check_number("holdout", self.holdout, above=0, below=1)
+            between = {"open_below": True, "most": 1, "open_above": True}
+            self._check(check_number, "holdout", least=0, **between)
             if self.eval_data is not None:
                 raise ConfigError("holdout: expected none beside eval_data, got both")
         if self.eval_every and self.eval_data is None and self.holdout is None:
@@ -132,40 +140,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in config_names()
         if name not in FREE_TO_CHANGE and old.get(name) != new[name]
     ]
-
-
-def _check_int(name: str, value: Any, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name}: expected an int, got {value!r}")
-    if value < low:
-        raise ConfigError(f"{name}: expected at least {low}, got {value}")
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
-
-
-def _check_number(
-    name: str,
-    value: Any,
-    *,
-    low: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-) -> None:
-    bounds = [
-        text
-        for text, bound in ((f">= {low}", low), (f"> {above}", above), (f"< {below}", below))
-        if bound is not None
-    ]
-    expected = f"{name}: expected a finite number {' and '.join(bounds)}, got {value!r}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ConfigError(expected)
-    outside = (
-        (low is not None and value < low)
-        or (above is not None and value <= above)
-        or (below is not None and value >= below)
-    )
-    if outside:
-        raise ConfigError(expected)

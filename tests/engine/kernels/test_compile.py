@@ -136,7 +136,7 @@ def test_the_product_rounds_to_tf32_and_sums_its_steps_outside_the_tensor_cores(
     """The bound on its error rests on both."""
     for (name, *_), row in binaries.items():
         if name == "product":
-            assert "tensor<128x128xf32>" in row["ttir"]
+            assert "tensor<64x64xf32>" in row["ttir"]
             dots = re.findall(
                 r"(%\w+) = tt\.dot %\w+, %\w+, (%\w+), inputPrecision = (\w+)", row["ttir"]
             )
@@ -146,8 +146,8 @@ def test_the_product_rounds_to_tf32_and_sums_its_steps_outside_the_tensor_cores(
             assert (second, third) == (small, smaller)
             assert {precision for *_, precision in dots} == {"tf32"}
             # Rounded to nearest by integers: half a unit added, 13 bits masked off.
-            assert "dense<4096> : tensor<128x16xi32>" in row["ttir"]
-            assert "dense<-8192> : tensor<128x16xi32>" in row["ttir"]
+            assert "dense<4096> : tensor<64x16xi32>" in row["ttir"]
+            assert "dense<-8192> : tensor<64x16xi32>" in row["ttir"]
 
 
 def unrolled(ttir):

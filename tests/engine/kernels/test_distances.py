@@ -155,7 +155,7 @@ def test_coordinates_are_shared_out_where_tiles_are_few(n, d, dtype, monkeypatch
 
 @pytest.mark.parametrize(
     ("n", "d", "shares"),
-    [(100, 2048, (16, 128)), (128, 4096, (16, 256)), (20, 2064, (13, 160)), (512, 5120, (3, 1728)),
+    [(100, 2048, (16, 128)), (128, 4096, (13, 320)), (20, 2064, (13, 160)), (300, 5120, (2, 2560)),
      (1000, 768, (1, 768))],
 )  # fmt: skip
 def test_shares_follow_from_one_cloud_alone(n, d, shares):

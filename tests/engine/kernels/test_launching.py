@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("triton", reason="the kernels need Triton")
 
 from tsloss_fast._engine.kernels import launching as module
-from tsloss_fast._engine.kernels.launching import launch
+from tsloss_fast._engine.kernels.launching import kinds, launch
 
 
 class Kernel:
@@ -104,3 +104,9 @@ def test_the_interpreter_is_asked_every_time():
     for _ in range(2):
         launch(kernel, "form", 1, ("x", 1), {"FIRST": 1, "SECOND": 2})
     assert len(kernel.compiled) == 2
+
+
+def test_kinds_tell_apart_what_triton_compiles_for():
+    plain, divisible = (False, False), (True, False)
+    assert kinds(1, 7, 9, 16, 32) == (1, plain, plain, divisible, divisible)
+    assert kinds(2**31) != kinds(2**30)

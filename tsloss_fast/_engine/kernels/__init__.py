@@ -7,7 +7,7 @@ have not been run or measured on a GPU.
 ======================  ===================================  =====================================
 module                  launcher                             limits
 ======================  ===================================  =====================================
-`distances`             `pairwise_distances(x)`              direct up to n = 512, then by products
+`distances`             `pairwise_distances(x)`              direct up to n = 1024, then by products
 `edge_lengths`          `edge_lengths(x, edges)`             none
 `h0`                    `h0_critical_edges(D)`               n <= 65,535; 46,340 in float64
 `scatter`               `scatter_edges(x, edges, weights)`   none; sorts where n * K is large

@@ -14,6 +14,7 @@ from tsloss_fast._engine.kernels.checks import (
     check_same_device,
 )
 from tsloss_fast._engine.kernels.distances.direct import ENLARGE, REDUCE, SMALLEST
+from tsloss_fast._engine.kernels.launching import kinds, launch
 
 # Coordinates that one step of a sum takes.
 BLOCK_D = 512
@@ -129,11 +130,12 @@ def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     lengths = torch.empty(B, K, dtype=dtype, device=x.device)
     if B * K:
-        strides = (*x.stride(), *edges.stride())
+        integers = (n, d, K, *x.stride(), *edges.stride())
+        alignment = x.data_ptr() % 16, edges.data_ptr() % 16
+        form = (x.device.index, x.dtype, alignment, kinds(*integers))
         with torch.cuda.device_of(x):
-            _edge_lengths_kernel[(B * K,)](
-                x, edges, lengths, n, d, K, *strides, **edge_options(dtype)
-            )
+            arguments = (x, edges, lengths, *integers)
+            launch(_edge_lengths_kernel, form, B * K, arguments, edge_options(dtype))
     return lengths
 
 

@@ -17,6 +17,14 @@ def ceiling(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def kinds(*numbers: int) -> tuple[Hashable, ...]:
+    """Of each integer what Triton compiles for: being 1, being divisible by 16, and its width.
+
+    For forms of kernels whose integers change from call to call, as the number of bars does.
+    """
+    return tuple(1 if k == 1 else (k % 16 == 0, k >= 2**31) for k in numbers)
+
+
 def launch(
     kernel: Any,
     form: Hashable,

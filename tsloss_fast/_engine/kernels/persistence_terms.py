@@ -14,6 +14,7 @@ from tsloss_fast._engine.kernels.checks import (
     check_same_device,
     check_tensor,
 )
+from tsloss_fast._engine.kernels.launching import kinds, launch
 
 # Edges that one step of a sum takes.
 BLOCK = 1024
@@ -168,10 +169,10 @@ def persistence_terms(
     weights = torch.empty(B, edges, dtype=lengths.dtype, device=lengths.device)
     if B:
         with torch.cuda.device_of(lengths):
-            _persistence_terms_kernel[(B,)](
-                lengths, scales, loss, h0, h1, weights, n, K,
-                h0_weight, h1_weight, h1_power, **power_options(h1_power),
-            )  # fmt: skip
+            form = (lengths.device.index, lengths.dtype, lengths.data_ptr() % 16, kinds(n, K))
+            numbers = (n, K, h0_weight, h1_weight, h1_power)
+            arguments = (lengths, scales, loss, h0, h1, weights, *numbers)
+            launch(_persistence_terms_kernel, form, B, arguments, power_options(h1_power))
     return loss, h0, h1, weights
 
 

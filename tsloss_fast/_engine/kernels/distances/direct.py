@@ -12,11 +12,13 @@ from tsloss_fast._engine.kernels.launching import ceiling, launch
 
 # A tile is BLOCK_N x BLOCK_N pairs. Each thread keeps HELD x HELD of them in registers, for one of
 # every LANES coordinates, so that a coordinate of a pair costs a subtraction and an fma, and
-# nothing crosses lanes until all coordinates are summed. 4 warps hold a tile, as Triton's default.
+# nothing crosses lanes until all coordinates are summed.
 TILES = {
-    torch.float32: {"BLOCK_N": 32, "HELD": 8, "LANES": 8},
+    torch.float32: {"BLOCK_N": 16, "HELD": 8, "LANES": 8},
     torch.float64: {"BLOCK_N": 16, "HELD": 4, "LANES": 8},
 }
+# What holds a tile so: (BLOCK_N / HELD)^2 * LANES threads.
+WARPS = {torch.float32: 1, torch.float64: 4}
 # A sum of squares is off by (5 + d / LANES) half units of rounding in the worst case, in float32 a
 # length by 1e-5 at d = 2560: 2 roundings of a difference, one for each fma, 3 to join the lanes.
 
@@ -305,14 +307,15 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
     check_programs(B * pairs * shares, x, "x")
     strides = x.stride()
     form = (x.device.index, x.dtype, x.data_ptr() % 16, n, d, strides)
+    options, warps = direct_options(D.dtype), WARPS[D.dtype]
     if shares == 1:
-        launch(_direct_kernel, form, B * pairs, (x, D, n, d, *strides), direct_options(D.dtype))
+        launch(_direct_kernel, form, B * pairs, (x, D, n, d, *strides), options, warps)
         return
     partial = torch.empty((B, shares, pairs, block, block), dtype=D.dtype, device=D.device)
     arguments = (x, partial, n, d, shares, width, *strides)
-    launch(_share_kernel, form, B * pairs * shares, arguments, sum_options(D.dtype))
+    launch(_share_kernel, form, B * pairs * shares, arguments, sum_options(D.dtype), warps)
     arguments = (x, partial, D, n, d, shares, *strides)
-    launch(_join_kernel, form, B * pairs, arguments, direct_options(D.dtype))
+    launch(_join_kernel, form, B * pairs, arguments, options, warps)
 
 
 def shares_of(pairs: int, d: int) -> tuple[int, int]:

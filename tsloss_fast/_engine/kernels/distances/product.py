@@ -15,19 +15,19 @@ from torch import Tensor
 
 from tsloss_fast._engine.kernels.checks import check_programs
 from tsloss_fast._engine.kernels.distances.direct import (
-    TILES,
     _store_lengths,
     _sum_squares,
     _tile_of,
     direct_options,
 )
 
-# Rows of a tile of the product and of a part of it that is summed anew, coordinates that one step
-# takes, warps and stages.
-TILE = 128
+# Rows of a tile of the product, coordinates that one step takes, warps and stages.
+TILE = 64
 BLOCK_K = 16
-BLOCK_N = TILES[torch.float32]["BLOCK_N"]
-LAUNCH = {"num_warps": 8, "num_stages": 3}
+LAUNCH = {"num_warps": 4, "num_stages": 3}
+# A part of it that is summed anew, as `direct.TILES` are, by 4 warps.
+ANEW_TILE = {"BLOCK_N": 32, "HELD": 8, "LANES": 8}
+BLOCK_N = ANEW_TILE["BLOCK_N"]
 # Coordinates of a row that one step of the centring takes.
 BLOCK_ROW = 1024
 # Rows that the mean is taken of at most: any row near the middle of the cloud serves as well.
@@ -259,4 +259,4 @@ def product_options() -> dict[str, object]:
 
 def anew_options() -> dict[str, object]:
     """The compile-time arguments of the kernel that sums doubtful tiles anew."""
-    return {"TILE": TILE, **direct_options(torch.float32)}
+    return {"TILE": TILE, **direct_options(torch.float32), **ANEW_TILE}

@@ -60,7 +60,7 @@ def _deaths_kernel(
 
 
 def elder_bars(labels: Tensor, heights: Tensor, components: Tensor) -> Tensor:
-    """The bars [B, n - 1, 3] of H0 from what `boruvka_rounds` returns.
+    """The bars [B, n - 1, 4] of H0 from what `boruvka_rounds` returns.
 
     A vertex dies when its component first meets an older one, so on the smallest, over all older
     vertices u, of the last edge on the tree's path from v to u. Where the components of v and u
@@ -82,7 +82,8 @@ def elder_bars(labels: Tensor, heights: Tensor, components: Tensor) -> Tensor:
     # Vertex 0 never dies, so that its key is the last.
     edges, v = torch.sort(deaths, dim=-1)
     pair = edges[:, :-1] & PAIR.value
-    return torch.stack((v[:, :-1], pair // n, pair % n), dim=-1)
+    v = v[:, :-1]
+    return torch.stack((v, v, pair // n, pair % n), dim=-1)
 
 
 def tile_options(n: int) -> dict[str, int]:

@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast._engine.kernels.h0.keys import NO_EDGE, PAIR
+from tsloss_fast._engine.kernels.launching import ceiling, launch
 
 # Rows of D, and entries of each, that a program reads at a time.
 ROWS = 4
@@ -208,7 +209,12 @@ def boruvka_rounds(D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     options = tile_options(n)
     rows, cols = options["ROWS"], options["COLS"]
     block, rounds = options["BLOCK"], options["ROUNDS"]
-    programs = triton.cdiv(n, rows)
+    programs = ceiling(n, rows)
+    strides = D.stride()
+    # All else that the kernels get is made here, and so as much aligned in every call.
+    form = (D.device.index, D.data_ptr() % 16, n, strides)
+    seek = {"ROWS": rows, "COLS": cols}
+    hook = {"BLOCK": block, "ROUNDS": rounds}
     labels = [torch.arange(n, dtype=torch.int32, device=D.device).expand(B, n).contiguous()]
     heights = [torch.zeros(B, n, dtype=torch.int64, device=D.device)]
     components = [torch.full((B,), n, dtype=torch.int32, device=D.device)]
@@ -219,21 +225,11 @@ def boruvka_rounds(D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     with torch.cuda.device_of(D):
         for _ in range(rounds):
             before = labels[-1], components[-1]
-            _nearest_kernel[(B * programs,)](
-                D, *before, nearest, shortest, n, programs, *D.stride(), rows, cols
-            )
+            arguments = (D, *before, nearest, shortest, n, programs, *strides)
+            launch(_nearest_kernel, form, B * programs, arguments, seek)
             after = [torch.empty_like(x) for x in (*before, heights[-1])]
-            _hook_kernel[(B,)](
-                shortest,
-                *before,
-                heights[-1],
-                parents,
-                *after,
-                n,
-                block,
-                rounds,
-                num_warps=hook_warps(block),
-            )
+            arguments = (shortest, *before, heights[-1], parents, *after, n)
+            launch(_hook_kernel, form, B, arguments, hook, hook_warps(block))
             for found, x in zip((labels, components, heights), after, strict=True):
                 found.append(x)
     return torch.stack(labels[1:]), torch.stack(heights[1:]), torch.stack(components[:-1])

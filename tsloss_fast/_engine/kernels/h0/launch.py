@@ -33,9 +33,10 @@ def h0_critical_edges(D: Tensor) -> Tensor:
 
     Returns
     -------
-    Tensor [B, n - 1, 3]
-        int64: the dying vertex v, and the edge (i, j), i < j, that ends its component. v is the
-        larger of the smallest vertices of the two components that the edge joins. No gradient.
+    Tensor [B, n - 1, 4]
+        int64: the birth edge (v, v) of the dying vertex v, and the edge (i, j), i < j, that ends
+        its component. v is the larger of the smallest vertices of the two components that the edge
+        joins. No gradient.
 
     Raises
     ------
@@ -63,8 +64,8 @@ def h0_critical_edges(D: Tensor) -> Tensor:
     >>> import torch
     >>> from tsloss_fast._engine.kernels.h0 import h0_critical_edges
     >>> h0_critical_edges(torch.tensor([[[0.0, 3.0, 2.0], [3.0, 0.0, 1.0], [2.0, 1.0, 0.0]]]))
-    tensor([[[2, 1, 2],
-             [1, 0, 2]]])
+    tensor([[[2, 2, 1, 2],
+             [1, 1, 0, 2]]])
     """
     check_tensor(D, "D", "distance matrices [B, n, n]", 3, (torch.float32, torch.float64))
     B, n, m = D.shape
@@ -76,7 +77,7 @@ def h0_critical_edges(D: Tensor) -> Tensor:
     check_device(D, "D", small._prim_kernel)
     check_programs(B if n <= small.MAX_POINTS else B * triton.cdiv(n, large.ROWS), D, "D")
     if B == 0 or n == 1:
-        return torch.empty(B, n - 1, 3, dtype=torch.int64, device=D.device)
+        return torch.empty(B, n - 1, 4, dtype=torch.int64, device=D.device)
     lengths = length_ranks(D) if D.dtype == torch.float64 else D
     if n <= small.MAX_POINTS:
         return small.small_bars(lengths)

@@ -15,10 +15,10 @@ from tsloss_fast._engine.kernels.launching import launch
 MAX_POINTS = 256
 
 # By the size of a kernel; all others take one warp, whose minima cross no barrier.
-WARPS = {256: 2}
+WARPS = {256: 4}
 
-# The numbers of a bar: the dying vertex as often as there is room, then the edge (i, j).
-WIDTH = tl.constexpr(3)
+# The numbers of a bar: its birth edge (v, v), and its death edge (i, j).
+WIDTH = tl.constexpr(4)
 
 # Loads of a thread that `_read_ahead` has under way at a time.
 LOADS = 32
@@ -142,7 +142,7 @@ def _prim_kernel(
 
 
 def small_bars(D: Tensor) -> Tensor:
-    """The bars [B, n - 1, 3] of H0 for float32 `D` [B, n, n], n from 2 to `MAX_POINTS`."""
+    """The bars [B, n - 1, 4] of H0 for float32 `D` [B, n, n], n from 2 to `MAX_POINTS`."""
     B, n, _ = D.shape
     D = D.contiguous()
     bars = torch.empty(B, n - 1, WIDTH.value, dtype=torch.int64, device=D.device)

@@ -15,6 +15,7 @@ from tsloss_fast._engine.kernels.checks import (
     check_same_device,
     check_tensor,
 )
+from tsloss_fast._engine.kernels.launching import ceiling, kinds, launch
 
 # Edges that one step takes, and coordinates of a program.
 BLOCK_K = 32
@@ -202,20 +203,21 @@ def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     check_device(x, "x", _scatter_kernel)
     check_same_device(edges, "edges", x, "x")
     check_same_device(weights, "weights", x, "x")
-    programs = B * n * triton.cdiv(d, BLOCK_D)
+    programs = B * n * ceiling(d, BLOCK_D)
     check_programs(programs, x, "x")
     out = torch.empty(B, n, d, dtype=dtype, device=x.device)
     if programs:
-        strides = (*x.stride(), *edges.stride(), *weights.stride())
+        integers = (n, d, K, *x.stride(), *edges.stride(), *weights.stride())
+        alignment = tuple(given.data_ptr() % 16 for given in (x, edges, weights))
+        form = (x.device.index, x.dtype, alignment, kinds(*integers))
         blocks = {"BLOCK_K": BLOCK_K, "BLOCK_D": BLOCK_D}
         with torch.cuda.device_of(x):
             if n * K <= MAX_UNSORTED:
-                _scatter_kernel[(programs,)](x, edges, weights, out, n, d, K, *strides, **blocks)
+                arguments = (x, edges, weights, out, *integers)
+                launch(_scatter_kernel, form, programs, arguments, blocks)
             else:
-                ends = _sorted_ends(edges, n)
-                _scatter_sorted_kernel[(programs,)](
-                    x, edges, weights, *ends, out, n, d, K, *strides, **blocks
-                )
+                arguments = (x, edges, weights, *_sorted_ends(edges, n), out, *integers)
+                launch(_scatter_sorted_kernel, form, programs, arguments, blocks)
     return out
 
 

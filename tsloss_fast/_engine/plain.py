@@ -1,0 +1,33 @@
+"""Which tensors the compiled module may read where they are, past the operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_ORDINARY = (Tensor, nn.Parameter)
+
+
+def is_transformed() -> bool:
+    """Whether torch.compile or torch.func is at work, which can follow operators alone."""
+    if torch.compiler.is_compiling():
+        return True
+    # torch has no public question for this. A release without it is taken to be transforming:
+    # the operators are right for every tensor.
+    is_active = getattr(torch._C, "_are_functorch_transforms_active", None)
+    return True if is_active is None else is_active()
+
+
+def is_plain(x: Any, device: str = "cpu") -> bool:
+    """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
+    if is_transformed() or type(x) not in _ORDINARY:
+        return False
+    # `is_cpu` takes a fifth of the time.
+    return x.is_cpu if device == "cpu" else x.device.type == device
+
+
+def wants_gradient(x: Tensor) -> bool:
+    """Whether what is computed from `x` belongs to an autograd graph."""
+    return x.requires_grad and torch.is_grad_enabled()

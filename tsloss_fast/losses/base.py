@@ -1,0 +1,275 @@
+"""What all losses on a cloud share: weights, scale, batches, reduction, and `start`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, overload
+
+from torch import Tensor, nn
+
+from tsloss_fast._checks import check_choice, check_cloud, check_number, describe
+from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.arrays import require_finite_points
+from tsloss_fast._engine.pending import Pending
+from tsloss_fast._engine.scaling import scales_of
+from tsloss_fast.losses.graphed import GraphedTSLoss
+
+# A loss and its terms: the loss reduced, the terms one number a cloud, unweighted and detached.
+LossAndTerms = tuple[Tensor, dict[str, Tensor]]
+
+
+class TopologicalLoss(nn.Module):
+    r"""A loss on the topology of clouds; a subclass gives its formula in `terms`.
+
+    .. math:: L = \lambda_{ts} \sum_k \beta_k L_k
+
+    over the terms by their names. The weight :math:`\beta_k` of a term ``"h1"`` is the attribute
+    ``beta_h1``; a term without such an attribute has weight 1.
+
+    Parameters
+    ----------
+    lambda_ts : float, >= 0
+        Weight of the loss, an attribute that may be set between steps.
+    scale : {None, "mean"}
+        ``"mean"`` divides all distances by their detached mean over the n^2 pairs first, so that
+        the loss does not depend on the scale of the points.
+    reduction : {"mean", "none"}
+        Over the clouds of a batch.
+
+    Notes
+    -----
+    A loss is differentiable as often as its terms are. float16 and bfloat16 points reach `terms`
+    as float32.
+
+    Examples
+    --------
+    The number and the length of loops, pulled towards one loop of lifetime 1:
+
+    >>> import torch, tsloss_fast as tsl
+    >>> class OneLoop(tsl.losses.TopologicalLoss):
+    ...     def terms(self, x):
+    ...         _, h1 = tsl.rips_persistence(x)
+    ...         return {"h1": (tsl.total_persistence(h1, p=1) - 1).square()}
+    >>> square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    >>> OneLoop()(square)  # its loop lives for sqrt(2) - 1
+    tensor(0.3431)
+    """
+
+    # The attributes that `repr` shows, in this order; a subclass puts its own between them.
+    SHOWN: ClassVar[tuple[str, ...]] = ("lambda_ts", "scale", "reduction")
+
+    def __init__(
+        self, lambda_ts: float = 1.0, scale: str | None = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__()
+        self.scale = check_choice(scale, "scale", (None, "mean"))
+        self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
+        self.lambda_ts = check_number(lambda_ts, "lambda_ts", least=0)
+
+    def terms(self, x: Tensor) -> dict[str, Tensor]:
+        """The terms of the loss of each cloud, by their names: what a subclass defines.
+
+        Parameters
+        ----------
+        x : Tensor, shape [..., n, d]
+            Finite points on the CPU, float32 or float64, divided by their mean distance if `scale`
+            says so. On CUDA nothing has looked at their values.
+
+        Returns
+        -------
+        dict of str to Tensor, shape [...]
+            One number a cloud, unweighted, in the graph of `x`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no terms")
+
+    @overload
+    def forward(self, prompt: Tensor, return_terms: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, prompt: Tensor, return_terms: Literal[True]) -> LossAndTerms: ...
+
+    def forward(self, prompt: Tensor, return_terms: bool = False) -> Tensor | LossAndTerms:
+        """Compute the loss of one cloud or a batch of them.
+
+        Parameters
+        ----------
+        prompt : Tensor, shape [n, d] or [B, n, d]
+            float16, bfloat16, float32 or float64, on the CPU or on CUDA.
+        return_terms : bool
+            Whether to return a dictionary of the terms too, such as ``{"h0": L_H0, "h1": L_H1}``:
+            unweighted, detached, reduced as the loss is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `pairwise_distances` does; NaN and infinity never give a number. On CUDA they give
+            an error where H1 is computed on the host, and a NaN where nothing waits for the device
+            to look.
+        """
+        return self._reduced(self._begin_checked(prompt)(), return_terms)
+
+    def start(self, prompt: Tensor) -> Pending[Any]:
+        """Begin to compute the loss, which `Pending.result` then returns.
+
+        Of CUDA prompts in `TSLoss` under ``mode="persistence"``, the distances go to the host on a
+        stream of their own and H1 is computed there, while the caller goes on: what is launched
+        between start and result, such as the forward pass of the model, hides it. In every other
+        case the loss is computed here, and nothing is left to wait for. Arguments and errors are
+        those of `forward`; that a CUDA prompt holds NaN shows in the result.
+
+        Examples
+        --------
+        >>> import torch, tsloss_fast as tsl
+        >>> pending = tsl.TSLoss().start(torch.tensor([[0.0], [1.0], [3.0]]))
+        >>> pending.result()  # after the model's forward
+        tensor(0.2500)
+        """
+
+        def begin() -> Callable[..., Tensor | LossAndTerms]:
+            compute = self._begin_checked(prompt)
+            return lambda return_terms=False: self._reduced(compute(), return_terms)
+
+        return Pending(begin)
+
+    def graphed(self, prompt: Tensor) -> GraphedTSLoss:
+        """Capture forward and backward for one prompt in a CUDA graph, so that a step is a replay.
+
+        For prompts in a loop of their own, where launching takes longer than computing. Each call
+        of the result computes the loss of the values that ``prompt`` then has, adds its gradient to
+        ``prompt.grad`` as ``loss.backward()`` would, and returns the loss without a graph.
+
+        Parameters
+        ----------
+        prompt : Tensor, shape [n, d] or [B, n, d]
+            A leaf on CUDA that requires a gradient. The graph reads its memory: change it in place,
+            as optimizers do. Once it lies elsewhere, or an attribute of the loss has changed, the
+            next call captures anew, which takes milliseconds.
+
+        Returns
+        -------
+        GraphedTSLoss
+            ``graphed()`` gives the loss in memory of the graph, which the next call overwrites.
+            ``prompt.grad`` is memory of its own. The graph keeps the memory of one forward and
+            backward for as long as it lives.
+
+        Raises
+        ------
+        ValueError
+            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if H1, which
+            the host computes, belongs to the loss: with ``mode="persistence"`` only
+            ``beta_h1=0`` has a graph.
+
+        Examples
+        --------
+        >>> import torch, tsloss_fast as tsl
+        >>> def train(prompt, optimizer, steps):
+        ...     ts_loss = tsl.TSLoss("surrogate").graphed(prompt)
+        ...     for _ in range(steps):
+        ...         optimizer.zero_grad()
+        ...         loss = ts_loss()
+        ...         optimizer.step()
+        ...     return loss.clone()
+        """
+        self._require_capturable()
+        check_cloud(prompt, "prompt")
+        return GraphedTSLoss(self._capturable, self._options, prompt)
+
+    def _capturable(self, prompt: Tensor) -> Tensor:
+        """The loss by what a CUDA graph can capture."""
+        self._require_capturable()
+        return self._capturable_loss(ops.at_least_float32(prompt))
+
+    def _require_capturable(self) -> None:
+        if self.reduction != "mean":
+            raise ValueError(
+                f'reduction: expected "mean" for a graph of the loss, got {self.reduction!r}'
+            )
+
+    def _capturable_loss(self, x: Tensor) -> Tensor:
+        loss, _ = self._begin(x, x)()
+        return loss
+
+    def _options(self) -> tuple[object, ...]:
+        """The attributes on which the loss depends beside the prompt."""
+        values = vars(self).items()
+        return tuple(v for name, v in values if not name.startswith("_") and name != "training")
+
+    def _begin_checked(self, prompt: Tensor) -> Callable[[], LossAndTerms]:
+        check_cloud(prompt, "prompt")
+        if prompt.numel() == 0 and self.reduction == "mean":
+            raise ValueError(
+                f"prompt: expected at least one cloud to take the mean of, got {describe(prompt)}"
+            )
+        return self._begin(prompt, ops.at_least_float32(prompt))
+
+    def _reduced(self, results: LossAndTerms, return_terms: bool) -> Tensor | LossAndTerms:
+        loss, terms = results
+        if not return_terms:
+            return loss
+        if self.reduction == "mean":
+            terms = {name: term.mean() for name, term in terms.items()}
+        return loss, terms
+
+    def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+        """Begin the loss of checked points; ``x`` is ``prompt`` in float32 or float64.
+
+        A subclass overrides this instead of `terms` where the engine computes the loss and its
+        gradient at once, or where another thread or device works until the result is asked for.
+        """
+        if x.device.type == "cpu" and not ops.is_transformed():
+            require_finite_points(x, "prompt")
+        terms = self.terms(_divided_by_mean(x) if self.scale == "mean" else x)
+        loss = x.new_zeros(x.shape[:-2])
+        for name, term in terms.items():
+            if term.shape != loss.shape:
+                raise ValueError(
+                    f"terms: expected one number a cloud, shape {list(loss.shape)}, got "
+                    f"{name!r} of shape {list(term.shape)}"
+                )
+            loss = loss + getattr(self, f"beta_{name}", 1.0) * term
+        loss = self.lambda_ts * (loss.mean() if self.reduction == "mean" else loss)
+        detached = {name: term.detach() for name, term in terms.items()}
+        return lambda: (loss, detached)
+
+    def extra_repr(self) -> str:
+        """Name the options."""
+        return show(self, self.SHOWN)
+
+
+class H0H1Loss(TopologicalLoss):
+    """A loss of two terms, L_H0 and L_H1, that the engine computes with their gradient at once."""
+
+    SHOWN = ("lambda_ts", "beta_h0", "beta_h1", "scale", "reduction")
+
+    def __init__(
+        self,
+        lambda_ts: float = 1.0,
+        beta_h0: float = 1.0,
+        beta_h1: float = 1.0,
+        scale: str | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(lambda_ts, scale, reduction)
+        self.beta_h0 = check_number(beta_h0, "beta_h0", least=0)
+        self.beta_h1 = check_number(beta_h1, "beta_h1", least=0)
+
+    def _weights(self, x: Tensor) -> tuple[float, float]:
+        """The weights of L_H0 and L_H1 in the loss of each cloud.
+
+        For a mean over B clouds they are divided by B, and the losses are summed: to divide the sum
+        instead would cost a pass over the gradient.
+        """
+        B = x.shape[:-2].numel() if self.reduction == "mean" else 1
+        each = self.lambda_ts / B
+        return each * self.beta_h0, each * self.beta_h1
+
+
+def show(module: nn.Module, names: Sequence[str]) -> str:
+    """Attributes with their values, as `repr` shows them."""
+    return ", ".join(f"{name}={getattr(module, name)!r}" for name in names)
+
+
+def _divided_by_mean(x: Tensor) -> Tensor:
+    """Points [..., n, d] divided by the mean of their distances, which has no gradient."""
+    scales = scales_of(ops.pairwise_distances(x.detach()), by_mean=True)  # [...]
+    return x * scales.to(x.dtype)[..., None, None]

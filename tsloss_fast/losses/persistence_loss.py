@@ -1,0 +1,102 @@
+"""PersistenceLoss: the variance of the H0 lifetimes, and the lifetimes of the H1 bars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from tsloss_fast._checks import check_number
+from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.host_h1 import critical_edges, start_critical_edges
+from tsloss_fast.losses.base import H0H1Loss, LossAndTerms
+
+
+class PersistenceLoss(H0H1Loss):
+    r"""A loss from the exact Vietoris-Rips diagrams: `TSLoss` with ``mode="persistence"``.
+
+    .. math::
+        L_{H0} = \frac{1}{n-1} \sum_i (l_i - \bar l)^2, \qquad
+        L_{H1} = \frac{1}{n} \sum_k (death_k - birth_k)^p
+
+    over the n - 1 finite H0 lifetimes (zero-length bars count) and the H1 bars.
+
+    Parameters
+    ----------
+    lambda_ts, beta_h0, beta_h1 : float, >= 0
+        Weights: the loss is lambda_ts (beta_h0 L_H0 + beta_h1 L_H1).
+    h1_power : float, >= 1
+        The power p.
+    scale : {None, "mean"}
+        ``"mean"`` divides the distances by their detached mean over all n^2 entries first.
+    reduction : {"mean", "none"}
+        Over the clouds of a batch.
+
+    Examples
+    --------
+    >>> import torch, tsloss_fast as tsl
+    >>> tsl.losses.PersistenceLoss()(torch.tensor([[0.0], [1.0], [3.0]]))
+    tensor(0.2500)
+    """
+
+    SHOWN = ("lambda_ts", "beta_h0", "beta_h1", "h1_power", "scale", "reduction")
+
+    def __init__(
+        self,
+        lambda_ts: float = 1.0,
+        beta_h0: float = 1.0,
+        beta_h1: float = 1.0,
+        h1_power: float = 2.0,
+        scale: str | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(lambda_ts, beta_h0, beta_h1, scale, reduction)
+        self._set_persistence_options(h1_power)
+
+    def _set_persistence_options(self, h1_power: float) -> None:
+        self.h1_power = check_number(h1_power, "h1_power", least=1)
+
+    def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+        options = (*self._weights(x), self.h1_power, self.scale == "mean")
+        if not ops.fuses_persistence_loss(x):
+            return self._begin_on_host(prompt, x, options)
+        loss, h0, h1 = ops.loss_terms(ops.persistence_loss, self.reduction == "mean", x, *options)
+        return lambda: (loss, {"h0": h0, "h1": h1})
+
+    def _begin_on_host(
+        self, prompt: Tensor, x: Tensor, options: tuple[float, ...]
+    ) -> Callable[[], LossAndTerms]:
+        """Send the distances of ``x`` to the host, which computes the critical edges."""
+        D = ops.distances_out_of_graph(x)
+        takes_mean = self.reduction == "mean"
+        if ops.is_transformed():
+            edges = critical_edges(*ops.h1_critical_edges(D))
+            results = _on_edges(x, D, edges, options, takes_mean)
+            return lambda: results
+        pending = start_critical_edges(D, prompt, "prompt")
+        return lambda: _on_edges(x, D, pending.result(), options, takes_mean)
+
+    def _require_capturable(self) -> None:
+        super()._require_capturable()
+        if self.beta_h1 != 0:
+            raise ValueError(
+                "beta_h1: expected 0 for a graph of the exact loss: H1 is computed on the host, "
+                "which no CUDA graph holds (the surrogate loss has one, with H1), "
+                f"got {self.beta_h1:g}"
+            )
+
+    def _capturable_loss(self, x: Tensor) -> Tensor:
+        D = ops.distances_out_of_graph(x)
+        no_bars = torch.empty((*x.shape[:-2], 0, 4), dtype=torch.int64, device=x.device)
+        edges = critical_edges(ops.h0_critical_edges(D), no_bars)
+        options = (*self._weights(x), self.h1_power, self.scale == "mean")
+        loss, _ = _on_edges(x, D, edges, options, self.reduction == "mean")
+        return loss
+
+
+def _on_edges(
+    x: Tensor, D: Tensor, edges: Tensor, options: tuple[float, ...], takes_mean: bool
+) -> LossAndTerms:
+    loss, h0, h1 = ops.exact_terms_on_edges(x, D, edges, *options)
+    return loss.sum() if takes_mean and loss.ndim else loss, {"h0": h0, "h1": h1}
