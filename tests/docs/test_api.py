@@ -117,11 +117,10 @@ def test_every_name_of_the_docs_and_examples_is_on_the_page():
     assert missing == []
 
 
-def test_every_public_name_of_the_package_is_on_the_page():
-    import tsloss_fast
-
+@pytest.mark.parametrize("package", ["tsloss_fast", "tsloss_fast.losses"])
+def test_every_public_name_of_a_package_is_on_the_page(package):
     listed = {canonical(name) for name in entries()}
-    names = [f"tsloss_fast.{name}" for name in tsloss_fast.__all__ if name != "__version__"]
+    names = [f"{package}.{name}" for name in importlib.import_module(package).__all__]
     names = [name for name in names if not inspect.ismodule(resolve(name)[0])]
     assert [name for name in names if canonical(name) not in listed] == []
 
