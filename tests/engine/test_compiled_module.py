@@ -503,8 +503,9 @@ def test_first_nonfinite_finds_the_first(at, value, dtype):
 @pytest.mark.parametrize(
     ("entry", "value", "fault"),
     [
-        ((0, 1), np.nan, "not finite"),
-        ((1, 0), np.inf, "not finite"),
+        ((0, 1), np.nan, "not a number"),
+        ((1, 0), np.inf, "asymmetric"),
+        ((3, 3), np.inf, "non-zero on the diagonal"),
         ((2, 2), 1.0, "non-zero on the diagonal"),
         ((1, 2), 7.0, "asymmetric"),
     ],

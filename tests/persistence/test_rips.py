@@ -10,6 +10,7 @@ from oracles import assert_same, assert_valid, edges, gudhi_intervals, select, v
 from tsloss_fast import _C, reference
 from tsloss_fast._engine import eager
 from tsloss_fast.persistence import distances
+from tsloss_fast.persistence.diagram import FIELDS
 
 METRICS = [*distances.METRICS, "precomputed"]
 
@@ -184,13 +185,9 @@ def test_a_batch_is_the_loop_over_its_clouds(impl, batch, metric):
     for dim, dgm in enumerate(dgms):
         assert_valid(dgm, dim, 14)
         assert dgm.mask.shape[:-1] == batch
-        K = dgm.mask.shape[-1]
+        lead = len(batch)
         flat = type(dgm)(
-            births=dgm.births.reshape(B, K),
-            deaths=dgm.deaths.reshape(B, K),
-            birth_edges=dgm.birth_edges.reshape(B, K, 2),
-            death_edges=dgm.death_edges.reshape(B, K, 2),
-            mask=dgm.mask.reshape(B, K),
+            *(getattr(dgm, name).reshape(B, *getattr(dgm, name).shape[lead:]) for name in FIELDS)
         )
         for index, single in enumerate(singles):
             assert_same(select(flat, index), single[dim])
@@ -428,5 +425,8 @@ def test_the_device_tells_a_distance_matrix_as_the_engine_does(fault):
     elif fault != "none":
         entry = {"asymmetric": 0.5, "negative": -1.0, "nan": torch.nan, "diagonal": 2.0}[fault]
         D[1, 4, 4 if fault == "diagonal" else 2] = entry
-    expected = [_C.first_matrix_fault(one[None].numpy()) is None for one in D]
-    assert eager.is_distance_matrix(D).tolist() == expected == [True, fault == "none"]
+    for missing_edges in (False, True):
+        right = fault == "none" or (fault == "infinite" and missing_edges)
+        assert eager.is_distance_matrix(D, missing_edges).tolist() == [True, right]
+    is_right = _C.first_matrix_fault(D[1:].numpy()) is None
+    assert is_right == (fault in ("none", "infinite"))

@@ -111,6 +111,15 @@ def matrix_error(D: Tensor, fault: tuple[str, int, int, int]) -> ValueError:
     entries = entries.reshape(-1, *entries.shape[-2:])
     lead = "".join(f"{int(k)}, " for k in torch.unravel_index(torch.tensor(b), batch_of(D)))
     return ValueError(
-        f"x: expected a symmetric, finite, non-negative matrix with zero diagonal, got one that is "
-        f"{what}: x[{lead}{i}, {j}] = {entries[b, i, j]}, x[{lead}{j}, {i}] = {entries[b, j, i]}"
+        f"x: expected a symmetric, non-negative matrix with zero diagonal, up to rounding, got one "
+        f"that is {what}: x[{lead}{i}, {j}] = {entries[b, i, j]}, "
+        f"x[{lead}{j}, {i}] = {entries[b, j, i]}{_REMEDIES.get(what, '')}"
     )
+
+
+_REMEDIES = {
+    "asymmetric": ". If that is meant, pass (D + D.mT) / 2",
+    "non-zero on the diagonal": ". If these are distances, set it to 0: D.fill_diagonal_(0)",
+    "negative": ". If that is rounding, pass D.clamp(min=0)",
+    "not a number": ". Say that there is no edge by infinity",
+}

@@ -64,19 +64,53 @@ def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
 
 
-def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
-    """See `operators.rips_bars`; for H1 it waits for the copy of ``D`` to the host."""
+def rips_bars(
+    D: Tensor,
+    max_dim: int,
+    lengths: Tensor | None = None,
+    max_edge_length: float | None = None,
+) -> list[Tensor]:
+    """See `operators.rips_bars`; for H1 it waits for the copy of ``D`` to the host.
+
+    H0 is padded to n classes that never die where edges may be missing.
+    """
     if lengths is not None:
         raise NotImplementedError("lengths: CUDA takes clouds of n points each, got lengths")
     if max_dim == 1:
-        return start_bars(D, D, "x").result()
+        return start_bars(D, D, "x", max_edge_length).result()
     bars = h0_critical_edges(D)
     batch = batch_of(D)
+    if max_edge_length is not None:
+        return _forest_of(bars, D, max_edge_length)
     return [
         bars,
         bars.new_ones(bars.shape[:-1], dtype=torch.bool),
         bars.new_zeros((*batch, 1, 2)),
         bars.new_ones((*batch, 1), dtype=torch.bool),
+    ]
+
+
+def _forest_of(bars: Tensor, D: Tensor, max_edge_length: float) -> list[Tensor]:
+    """`rips_bars` of H0 from the bars [..., n - 1, 4] of all edges, infinite ones among them.
+
+    The tree of all edges holds a spanning tree of each component of those that are not absent, and
+    bars are in the order of their deaths: those that stay come first. A class whose death is absent
+    never dies.
+    """
+    n = D.shape[-1]
+    at = bars[..., 2] * n + bars[..., 3]  # [..., n - 1]
+    deaths = D.flatten(-2).gather(-1, at)
+    mask = (deaths <= max_edge_length) & (deaths < torch.inf)
+    oldest = bars.new_zeros((*bars.shape[:-2], 1))
+    # n stands behind every vertex, so that sorting puts the padding last.
+    apart = torch.cat((oldest, bars[..., 0].where(~mask, n)), dim=-1).sort(-1).values  # [..., n]
+    essential_mask = apart < n
+    vertices = apart.where(essential_mask, -1).unsqueeze(-1)
+    return [
+        bars.where(mask.unsqueeze(-1), -1),
+        mask,
+        vertices.expand(*apart.shape, 2).contiguous(),
+        essential_mask,
     ]
 
 

@@ -181,19 +181,38 @@ edge_lengths.register_autograd(_edge_lengths_backward, setup_context=_edge_lengt
 
 
 @custom_op("tsloss_fast::rips_bars", mutates_args=(), device_types="cpu")
-def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+def rips_bars(
+    D: Tensor,
+    max_dim: int,
+    lengths: Tensor | None = None,
+    max_edge_length: float | None = None,
+) -> list[Tensor]:
     """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
     H0 has n - 1 bars in filtration order, and its oldest class never dies. H1 is ordered by death,
     then birth; zero-length bars are left out. ``lengths`` [...], int64, are the clouds' numbers of
     points, where not all have n: the first rows and columns of their matrices.
+
+    With `max_edge_length`, which may be infinite, edges that are infinite or longer are absent, and
+    more classes may never die: what is traced knows how many from its value alone.
     """
     points = None if lengths is None else host_array(lengths)
-    return bar_tensors(_C.rips(host_array(D), max_dim, points, torch.get_num_threads()))
+    threads = torch.get_num_threads()
+    found = _C.rips(host_array(D), max_dim, points, threads, max_edge_length=max_edge_length)
+    return bar_tensors(found)
 
 
 @rips_bars.register_fake
-def _(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+def _(
+    D: Tensor,
+    max_dim: int,
+    lengths: Tensor | None = None,
+    max_edge_length: float | None = None,
+) -> list[Tensor]:
+    def essential(of_all_edges: int) -> Any:
+        missing = max_edge_length is not None
+        return torch.library.get_ctx().new_dynamic_size() if missing else of_all_edges
+
     def dimension(K: Any, E: int) -> list[Tensor]:
         batch = batch_of(D)
         return [
@@ -203,10 +222,10 @@ def _(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
             D.new_empty(*batch, E, dtype=torch.bool),
         ]
 
-    h0 = dimension(D.shape[-1] - 1, 1)
+    h0 = dimension(D.shape[-1] - 1, essential(1))
     if max_dim == 0:
         return h0
-    return h0 + dimension(torch.library.get_ctx().new_dynamic_size(), 0)
+    return h0 + dimension(torch.library.get_ctx().new_dynamic_size(), essential(0))
 
 
 class Bars(NamedTuple):
@@ -218,9 +237,14 @@ class Bars(NamedTuple):
     essential_mask: Tensor  # [..., E] bool
 
 
-def bars_by_dimension(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Bars]:
+def bars_by_dimension(
+    D: Tensor,
+    max_dim: int,
+    lengths: Tensor | None = None,
+    max_edge_length: float | None = None,
+) -> list[Bars]:
     """`rips_bars`, its tensors put together by dimension."""
-    parts = rips_bars(D, max_dim, lengths)
+    parts = rips_bars(D, max_dim, lengths, max_edge_length)
     return [Bars(*parts[k : k + 4]) for k in range(0, len(parts), 4)]
 
 

@@ -29,8 +29,9 @@ class PersistenceDiagram:
     mask : Tensor, shape [..., K], bool
         True for a bar, False for padding. Padding stands last.
     essential_births : Tensor, shape [..., E]
-        Births of the classes that never die, which are no bars and so have no lifetime. Padding is
-        0. Without the three essential fields a diagram has no such class, ``E = 0``.
+        Births of the classes that never die, which are no bars and so have no lifetime.
+        Differentiable. Padding is 0. Without the three essential fields a diagram has no such
+        class, ``E = 0``.
     essential_edges : Tensor, shape [..., E, 2], int64
         Their birth edges, as `birth_edges`.
     essential_mask : Tensor, shape [..., E], bool
@@ -42,6 +43,10 @@ class PersistenceDiagram:
     born at vertex 0, never dies: ``E = 1``. H1 is padded to the longest of the batch and ordered by
     death edge, then by birth edge, in filtration order; zero-length bars are dropped. Each of its
     classes dies: ``E = 0``.
+
+    Where edges are missing, H0 has a class that never dies for each component that stays apart, by
+    its smallest vertex, and so many bars less, which are padding; H1 has one for each loop that
+    nothing fills, in filtration order. ``E`` is the most of the batch.
 
     Examples
     --------
