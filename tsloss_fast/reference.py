@@ -161,7 +161,7 @@ def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
     """Counts, lifetimes and entropy of the persistence of each cloud, see `TopologySummary`."""
     h0, h1 = rips_persistence(x.detach(), 1, metric)
     return TopologySummary(
-        h0_count=(h0.lifetimes > 0).sum(-1) + 1,
+        h0_count=(h0.lifetimes > 0).sum(-1) + h0.essential_mask.sum(-1),
         h1_count=(h1.lifetimes > 0).sum(-1),
         h0_mean_lifetime=_mean_lifetime(h0),
         h0_max_lifetime=_max_lifetime(h0),

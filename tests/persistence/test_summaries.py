@@ -164,3 +164,10 @@ def test_topology_summary_is_detached_and_frozen(impl, batch):
         assert not getattr(summary, field.name).requires_grad
     with pytest.raises(dataclasses.FrozenInstanceError):
         summary.entropy = summary.h0_count
+
+
+def test_components_that_stay_apart_are_counted(impl):
+    D = torch.tensor([[0.0, 1.0, torch.inf], [1.0, 0.0, torch.inf], [torch.inf, torch.inf, 0.0]])
+    summary = impl.topology_summary(D, metric="precomputed")
+    assert summary.h0_count == 3
+    assert summary.h0_max_lifetime == 1

@@ -44,7 +44,7 @@ def to_gudhi(dgms: Diagrams, essential: bool = True) -> list[tuple[int, tuple[fl
     dgms : sequence of PersistenceDiagram
         H0, then H1, of one cloud.
     essential : bool
-        Whether to add the essential H0 class, (0, inf), as gudhi has it.
+        Whether to add the classes that never die, (birth, inf), as gudhi has them.
 
     Examples
     --------
@@ -94,8 +94,9 @@ def to_arrays(dgms: Diagrams, essential: bool = False) -> list[np.ndarray]:
     dgms : sequence of PersistenceDiagram
         H0, then H1, of one cloud.
     essential : bool
-        Whether to add the essential H0 class, (0, inf), as the last row of H0. ripser.py has it;
-        persim's and gudhi's distances accept it; vectorisations do not.
+        Whether to add the classes that never die, (birth, inf), as the last rows: of H0 one at
+        least, (0, inf). ripser.py has them; persim's and gudhi's distances accept them;
+        vectorisations do not.
 
     Returns
     -------
@@ -117,11 +118,25 @@ def to_arrays(dgms: Diagrams, essential: bool = False) -> list[np.ndarray]:
     >>> h0.shape, h1
     ((4, 2), array([[1.       , 1.4142135]], dtype=float32))
     """
-    arrays = [_as_numpy(_one_cloud(dgm)) for dgm in _checked(dgms)]
-    if essential and arrays:
-        forever = np.array([[0, np.inf]], dtype=arrays[0].dtype)
-        arrays[0] = np.concatenate((arrays[0], forever))
-    return arrays
+    checked = _checked(dgms)
+    arrays = [_as_numpy(_one_cloud(dgm)) for dgm in checked]
+    if not essential:
+        return arrays
+    return [
+        np.concatenate((bars, _forever(dgm, dim).astype(bars.dtype)))
+        for dim, (bars, dgm) in enumerate(zip(arrays, checked, strict=True))
+    ]
+
+
+def _forever(dgm: PersistenceDiagram, dim: int) -> np.ndarray:
+    """(birth, inf) of each class of one cloud that never dies, [e, 2].
+
+    H0 has one, which a diagram that came from elsewhere need not know of.
+    """
+    births = _as_numpy(dgm.essential_births[dgm.essential_mask])
+    if dim == 0 and not births.size:
+        births = np.zeros(1)
+    return np.stack((births, np.full_like(births, np.inf)), axis=-1)
 
 
 def from_arrays(arrays: Sequence[Any]) -> tuple[PersistenceDiagram, ...]:

@@ -74,9 +74,9 @@ class TopologySummary:
     """The features of arXiv 2602.16500v1, Tables I and II, one number a cloud, shape [...].
 
     The paper leaves open which bars count; here they are those of positive, finite length.
-    ``h0_count`` adds the essential class, so that it is the number of distinct points; ``h1_count``
-    is the number of loops. Lifetimes are in the units of the distances; ``entropy`` pools both
-    dimensions.
+    ``h0_count`` adds the classes that never die, so that it is the number of distinct points;
+    ``h1_count`` is the number of loops that die. Lifetimes are in the units of the distances;
+    ``entropy`` pools both dimensions.
     """
 
     h0_count: Tensor
@@ -123,7 +123,9 @@ def summarise_diagrams(h0: PersistenceDiagram, h1: PersistenceDiagram) -> Topolo
     h0_bars, h0_mean, h0_max = _lifetime_features(h0)
     h1_bars, h1_mean, h1_max = _lifetime_features(h1)
     entropy = persistence_entropy(h0, h1)
-    return TopologySummary(h0_bars + 1, h1_bars, h0_mean, h0_max, h1_mean, h1_max, entropy)
+    # A diagram from elsewhere need not know of the class that H0 always has.
+    forever = h0.essential_mask.sum(-1).clamp(min=1)
+    return TopologySummary(h0_bars + forever, h1_bars, h0_mean, h0_max, h1_mean, h1_max, entropy)
 
 
 def _lifetime_features(dgm: PersistenceDiagram) -> tuple[Tensor, Tensor, Tensor]:
