@@ -31,7 +31,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 .PHONY: docs clean
 
 test: env lint
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
 	  --durations=20
 
 test-gpu:

@@ -7,10 +7,6 @@ import torch
 
 from tsloss_fast.analysis.run import analyze
 
-# Its fixtures are made once.
-pytestmark = pytest.mark.xdist_group("page")
-
-
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-dev-shm-usage "
     "--disable-background-networking --disable-component-update --disable-sync "

@@ -17,7 +17,7 @@ import tsloss_fast
 from tsloss_fast import cli
 from tsloss_fast.tuning.data import Example
 
-pytestmark = [pytest.mark.model, pytest.mark.xdist_group("command line")]
+pytestmark = pytest.mark.model
 
 ROOT = Path(tsloss_fast.__file__).parents[1]
 EXAMPLES = [Example(f"{a} or {b} is", str(max(a, b))) for a in range(4) for b in range(4, 8)]

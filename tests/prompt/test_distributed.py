@@ -10,7 +10,6 @@ import torch
 from distributed_worker import CASES, DIM, N, start
 
 pytestmark = [
-    pytest.mark.xdist_group("distributed"),
     pytest.mark.model,
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),
 ]

@@ -20,7 +20,6 @@ from tsloss_fast.prompt.peft import add_tsloss, virtual_tokens
 from tsloss_fast.tuning import models
 
 pytestmark = [
-    pytest.mark.xdist_group("peft"),
     pytest.mark.model,
     # PEFT asks transformers by an old name; not ours to change.
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning"),

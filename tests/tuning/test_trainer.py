@@ -28,7 +28,7 @@ EXAMPLES = [
     for a, op, b in [(1, "or", 2), (5, "and", 3), (2, "or", 9), (7, "and", 0), (4, "or", 6)]
 ] + [Example("( 3 ) is", "not True"), Example("not ( 8 or 1 ) is", "False")]
 
-pytestmark = [pytest.mark.model, pytest.mark.xdist_group("trainer")]
+pytestmark = pytest.mark.model
 
 # Numbers that no clock decides.
 TIMED = ("seconds", "ts_share")

@@ -17,9 +17,6 @@ import compile_kernels
 import tsloss_fast._engine.kernels
 from tsloss_fast._engine.kernels.distances import direct, product
 
-# Its fixtures are made once.
-pytestmark = pytest.mark.xdist_group("compile")
-
 # Bytes of registers that a thread may spill to memory, each way.
 MAX_SPILLED = 32
 # Bytes of shared memory that a program may take on sm_86 and sm_89, the least of all since sm_80.
