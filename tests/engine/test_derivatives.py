@@ -220,6 +220,21 @@ def test_gradients_of_a_loss_taken_together(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("B", [None, 3])
+def test_a_gradient_changed_in_place_leaves_the_graph_as_it_was(mode, B):
+    x = (points()[0] if B is None else points(B)).requires_grad_()
+    loss = tsl.TSLoss(mode)(x)
+    (first,) = torch.autograd.grad(loss, x, retain_graph=True)
+    expected = first.clone()
+    first.zero_()
+    (second,) = torch.autograd.grad(loss, x, retain_graph=True)
+    assert torch.equal(second, expected)
+    second.mul_(3)
+    loss.backward()
+    assert torch.equal(x.grad, expected)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_per_sample_gradients_of_a_module(mode):
     """The recipe of torch.func: one gradient of the parameters a cloud."""
     layer, loss, x = torch.nn.Linear(3, 4).double(), tsl.TSLoss(mode), points()

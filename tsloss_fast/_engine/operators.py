@@ -521,11 +521,15 @@ class _EagerLoss(torch.autograd.Function):
         _require_once()
         (gradient,) = ctx.saved_tensors
         # In a sum of losses the factor is 1, so the saved gradient is returned as it is, without
-        # a copy. If a caller changes it in place, autograd refuses a second backward. On a device
-        # the factor is not looked at, for that would wait.
-        if grad.ndim == 0 and is_plain_gradient(grad) and grad.item() == 1:
+        # a copy, where no other backward can ask for it. On a device the factor is not looked at,
+        # for that would wait.
+        if grad.ndim == 0 and is_plain_gradient(grad) and not _keeps_graph() and grad.item() == 1:
             return gradient, None
         return (grad[..., None, None] if grad.ndim else grad) * gradient, None
+
+
+# torch has no public question for this. A release without it is taken to keep every graph.
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
 Compute = Callable[..., tuple[Any, ...]]
