@@ -19,7 +19,7 @@ from torch.autograd.function import _SingleLevelFunction
 
 from tsloss_fast._engine.plain import takes_derivatives
 
-# Where operators have kernels, and where torch traces them. Elsewhere torch.library's autograd stays.
+# Where operators have kernels, and where torch traces them. Elsewhere torch.library's stays.
 _KEYS = ("AutogradCPU", "AutogradCUDA", "AutogradMeta")
 _LIBRARY = torch.library.Library("tsloss_fast", "FRAGMENT")
 
