@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -371,6 +372,7 @@ def test_exact_match_counts_whole_answers():
 
     class Canned(torch.nn.Module):
         soft_prompt = SoftPrompt(1, 1)
+        model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=1))
 
         def generate(self, ids, mask, **kwargs):
             self.asked = kwargs["max_new_tokens"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,6 +42,7 @@ def exact_match(
 
     device = lm.soft_prompt.weight.device
     limit = max_new_tokens or max(len(example.target) for example in examples)
+    stops = _stop_tokens(lm, tokenizer, examples)
     # Like lengths together, so that little is padded.
     ordered = sorted(examples, key=lambda example: len(example.prefix))
     right = 0
@@ -55,14 +57,28 @@ def exact_match(
             mask.to(device),
             max_new_tokens=limit,
             do_sample=False,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=sorted(stops),
             pad_token_id=tokenizer.pad_token_id,
         )
-        texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+        answers = [_until_stop(row, stops) for row in new.tolist()]
+        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
         right += sum(
             text.strip() == example.answer for text, example in zip(texts, batch, strict=True)
         )
     return right / len(examples)
+
+
+def _stop_tokens(lm: PromptTunedLM, tokenizer: Any, examples: Sequence[Encoded]) -> set[int]:
+    """Where an answer ends: the model's stop tokens, the tokenizer's, and what ends the targets."""
+    own = lm.model.generation_config.eos_token_id
+    own = own if isinstance(own, list) else [own]
+    ends = {example.target[-1] for example in examples}
+    return {stop for stop in (*own, tokenizer.eos_token_id) if stop is not None} | ends
+
+
+def _until_stop(tokens: list[int], stops: set[int]) -> list[int]:
+    """The tokens before the first stop token."""
+    return list(itertools.takewhile(lambda token: token not in stops, tokens))
 
 
 def _padded_left(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -137,18 +137,24 @@ def make_prompt(config: TuneConfig, model: Any, tokenizer: Any) -> SoftPrompt:
 
 
 def text_token_ids(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of a text, each word as it stands inside a sentence.
+    """Tokens of a text as it stands, newlines included; of one repeated word, identical tokens.
 
     Many tokenizers have one token for a word at the start and another for the same word after a
-    space. Here a repeated word always gives the same tokens, so "x x x" means identical rows.
+    space. So that "x x x" means identical rows, a repeated word gives the tokens that it has
+    inside a sentence, unless these are more: then a space is a token of its own.
     """
-    ids: list[int] = []
-    for word in text.split():
-        first = tokenizer(word, add_special_tokens=False)["input_ids"]
-        both = tokenizer(f"{word} {word}", add_special_tokens=False)["input_ids"]
-        follows = both[: len(first)] == first and len(both) > len(first)
-        ids += both[len(first) :] if follows else first
-    return ids
+    word, _, rest = text.strip(" ").partition(" ")
+    times = 1 + len(rest.split())
+    if times == 1 or set(rest.split()) != {word} or "\n" in text:
+        return _ids(tokenizer, text)
+    first, both = _ids(tokenizer, word), _ids(tokenizer, f"{word} {word}")
+    inside = both[len(first) :]
+    follows = both[: len(first)] == first and 0 < len(inside) <= len(first)
+    return (inside if follows else first) * times
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def _read_data(config: TuneConfig) -> tuple[list[data.Example], list[data.Example]]:

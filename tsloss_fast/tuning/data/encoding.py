@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tsloss_fast.tuning.data.chat import TemplateError, end_of_turn, render
 from tsloss_fast.tuning.data.examples import DataError, Example
 
 TEMPLATES = ("auto", "chat", "plain")
@@ -26,8 +27,9 @@ class Encoder:
     """Turns an example into tokens: ``chat`` by the tokenizer's chat template, or ``plain``.
 
     ``plain`` is ``Question: {question}\\nAnswer:`` with the answer after a space. ``auto`` takes
-    ``chat`` if the tokenizer has a chat template. The target is the answer and the end-of-sequence
-    token. Prefix and answer are tokenized apart, so that training and decoding see the same prefix.
+    ``chat`` if the tokenizer has a chat template. The target is the answer and what ends it: the
+    template's end of turn, or the end-of-sequence token in ``plain``. Prefix and answer are
+    tokenized apart, so that training and decoding see the same prefix.
     """
 
     def __init__(self, tokenizer: Any, template: str = "auto", max_length: int = 512) -> None:
@@ -42,6 +44,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.template = template
         self.max_length = max_length
+        self._closing = self._chat_closing() if template == "chat" else ""
 
     def __call__(self, example: Example) -> Encoded:
         """Encode one example.
@@ -49,15 +52,16 @@ class Encoder:
         Raises
         ------
         DataError
-            If it is longer than `max_length` tokens.
+            If it is longer than `max_length` tokens, or the chat template refuses it.
         """
+        where = f"{example.source}: " if example.source else ""
         answer = example.answer.strip()
-        prefix = self._prefix(example.question.strip())
-        text = answer if self.template == "chat" else " " + answer
-        target = [*self._tokens(text), self.tokenizer.eos_token_id]
-        encoded = Encoded(prefix, target, answer)
+        try:
+            prefix = self._prefix(example.question.strip())
+        except TemplateError as error:
+            raise DataError(f"{where}{error}") from error
+        encoded = Encoded(prefix, self._target(answer), answer)
         if len(encoded) > self.max_length:
-            where = f"{example.source}: " if example.source else ""
             raise DataError(
                 f"{where}expected at most {self.max_length} tokens (--max-length), "
                 f"got {len(encoded)}"
@@ -66,13 +70,23 @@ class Encoder:
 
     def _prefix(self, question: str) -> list[int]:
         if self.template == "chat":
-            text = self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True
-            )
-            return self._tokens(text)
+            messages = [{"role": "user", "content": question}]
+            return self._tokens(render(self.tokenizer, messages, answering=True))
         ids = self.tokenizer(f"Question: {question}\nAnswer:")["input_ids"]
         # Some tokenizers close every text; the prefix has to stay open for the answer.
         return ids[:-1] if ids[-1] == self.tokenizer.eos_token_id else ids
+
+    def _target(self, answer: str) -> list[int]:
+        if self.template == "chat":
+            # In one piece, for a space before the end of turn may belong to a token of both.
+            return self._tokens(answer + self._closing)
+        return [*self._tokens(" " + answer), self.tokenizer.eos_token_id]
+
+    def _chat_closing(self) -> str:
+        try:
+            return end_of_turn(self.tokenizer)
+        except TemplateError as error:
+            raise ValueError(f"template: {error}") from error
 
     def _tokens(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
