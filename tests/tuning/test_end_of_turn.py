@@ -1,4 +1,4 @@
-"""Where an answer ends: in the target, in decoding, and what the chat template has to do with it."""
+"""Where an answer ends, in the target and in decoding, and what the chat template says of it."""
 
 import pytest
 import torch

@@ -188,6 +188,23 @@ class TestResume:
         assert (tmp_path / "parts" / "soft_prompt_interrupted.pt").is_file()
         tune(config, tmp_path / "parts", resume=True, loaded=loaded, progress=False)
         assert same_run(tmp_path / "whole", tmp_path / "parts")
+        assert not (tmp_path / "parts" / "soft_prompt_interrupted.pt").exists()
+
+    def test_a_finished_run_is_trained_longer(self, config, loaded, tmp_path, caplog):
+        folder = tmp_path / "run"
+        tune(replace(config, epochs=1), folder, loaded=loaded, progress=False)
+        first = torch.load(folder / "soft_prompt_epoch_001.pt", weights_only=True)
+        with caplog.at_level("INFO"):
+            result = tune(config, folder, resume=True, loaded=loaded, progress=False)
+        assert "epochs was 1 and is 3 now: the learning rate follows" in caplog.text
+        assert "resuming after step 2 of 6" in caplog.text
+        assert [m["step"] for m in result.metrics if m["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+        assert json.loads((folder / "config.json").read_text())["epochs"] == 3
+        kept = torch.load(folder / "soft_prompt_epoch_001.pt", weights_only=True)
+        assert torch.equal(first, kept)
+        # The rate is that of the longer schedule.
+        third = next(m for m in result.metrics if m["kind"] == "step" and m["step"] == 3)
+        assert third["lr"] == pytest.approx(config.lr * warmup_linear(2, 6))
 
     def test_after_a_crash_goes_on_from_the_last_epoch(self, config, loaded, tmp_path, monkeypatch):
         tune(config, tmp_path / "whole", loaded=loaded, progress=False)
@@ -206,30 +223,32 @@ class TestResume:
         tune(config, tmp_path / "parts", resume=True, loaded=loaded, progress=False)
         assert same_run(tmp_path / "whole", tmp_path / "parts")
 
-    def test_a_finished_run_stays_as_it_is(self, config, loaded, tmp_path):
+    def test_a_finished_run_stays_as_it_is_and_says_so(self, config, loaded, tmp_path, caplog):
         tune(config, tmp_path / "run", loaded=loaded, progress=False)
         before = (tmp_path / "run" / "metrics.jsonl").read_text()
-        result = tune(config, tmp_path / "run", resume=True, loaded=loaded, progress=False)
+        with caplog.at_level("INFO"):
+            result = tune(config, tmp_path / "run", resume=True, loaded=loaded, progress=False)
+        assert "the run is finished: 6 of 6 steps; --epochs trains it longer" in caplog.text
         assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
         last = torch.load(tmp_path / "run" / "soft_prompt_epoch_003.pt", weights_only=True)
         assert torch.equal(result.prompt, last)
 
     def test_refuses_what_would_change_the_numbers(self, config, loaded, tmp_path):
         folder = tmp_path / "run"
-        tune(replace(config, epochs=1), folder, loaded=loaded, progress=False)
+        config = replace(config, epochs=2)
+        tune(config, folder, loaded=loaded, progress=False)
         before = {file.name: file.read_bytes() for file in folder.iterdir()}
         for name, value, words in [
-            ("epochs", 2, "epochs: the run in the folder has 1, got 2"),
+            ("epochs", 1, "epochs: expected at least the 2 of the run in the folder, got 1"),
             ("lr", 1e-3, "lr: the run in the folder has 0.01, got 0.001"),
             ("loss", "ce", "loss: the run in the folder has 'tsloss', got 'ce'"),
             ("balance", 1.0, "balance: the run in the folder has None, got 1.0"),
         ]:
-            changed = replace(config, epochs=1) if name != "epochs" else config
             with pytest.raises(RunError, match=words):
-                tune(replace(changed, **{name: value}), folder, resume=True, loaded=loaded)
+                tune(replace(config, **{name: value}), folder, resume=True, loaded=loaded)
         write_jsonl(tmp_path / "data.jsonl", EXAMPLES[::-1])
         with pytest.raises(RunError, match="data: the examples are not those of the run"):
-            tune(replace(config, epochs=1), folder, resume=True, loaded=loaded)
+            tune(config, folder, resume=True, loaded=loaded)
         assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
@@ -313,6 +332,7 @@ class TestFailures:
     ("changes", "words"),
     [
         ({"n_tokens": 0}, "n_tokens: expected at least 1, got 0"),
+        ({"n_tokens": 10**8}, "n_tokens: expected at most 65535, got 100000000"),
         ({"n_tokens": 2.5}, "n_tokens: expected an int, got 2.5"),
         ({"epochs": True}, "epochs: expected an int, got True"),
         ({"seed": -1}, "seed: expected at least 0, got -1"),

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from tsloss_fast.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, say
@@ -32,22 +33,35 @@ def run(args: dict[str, Any]) -> int:
         return fail(
             EXIT_USAGE, f"missing {', '.join(missing)}; run: pip install 'tsloss-fast[tune]'"
         )
+    out = args.pop("out")
+    try:
+        return _run_reporting(out, args)
+    except KeyboardInterrupt:
+        return fail(EXIT_INTERRUPTED, f"stopped; {_what_is_kept(out)}")
+
+
+def _run_reporting(out: str, args: dict[str, Any]) -> int:
+    """Run, and report what ends a run early but Ctrl-C, which may come during the imports."""
     from tsloss_fast.tuning.interrupt import Interrupted
     from tsloss_fast.tuning.trainer import TrainingDiverged
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tsloss_fast").setLevel(logging.INFO)
-    out = args.pop("out")
     try:
         return _run_tune(out, args)
     except Interrupted as error:
-        return fail(EXIT_INTERRUPTED, str(error))
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, f"stopped; what was saved before is in {out}")
+        # As a shell counts: 130 for Ctrl-C, 143 for SIGTERM.
+        return fail(128 + error.signal, str(error))
     except (TrainingDiverged, OSError) as error:
         return fail(EXIT_FAILED, f"error: {error}")
     except (ValueError, TypeError) as error:
         return fail(EXIT_USAGE, f"error: {error}")
+
+
+def _what_is_kept(out: str) -> str:
+    if any(Path(out).glob("soft_prompt_*.pt")):
+        return f"what was saved before is in {out}"
+    return "nothing had been saved"
 
 
 def _run_tune(out: str, args: dict[str, Any]) -> int:

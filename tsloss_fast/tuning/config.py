@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from tsloss_fast._checks import check_choice, check_number, check_whole
+from tsloss_fast._checks import MAX_POINTS, check_choice, check_number, check_whole
 from tsloss_fast.prompt import INITS
 from tsloss_fast.tuning.data import TEMPLATES
 from tsloss_fast.tuning.models import DEFAULT_MODEL
 from tsloss_fast.tuning.objectives import LOSSES
 
 # What a resumed run may change, because the numbers it trains to do not depend on it. The data are
-# compared by content, not by where they lie.
+# compared by content, not by where they lie. Epochs may become more, which `tune` checks.
 FREE_TO_CHANGE = frozenset(
     {
         "data",
+        "epochs",
         "eval_data",
         "device",
         "threads",
@@ -76,7 +77,8 @@ class TuneConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("n_tokens", "epochs", "batch_size", "eval_batch_size", "max_length"):
+        self._check(check_whole, "n_tokens", least=1, most=MAX_POINTS)
+        for name in ("epochs", "batch_size", "eval_batch_size", "max_length"):
             self._check(check_whole, name, least=1)
         self._check(check_whole, "save_every", least=1)
         for name in ("eval_every", "seed"):

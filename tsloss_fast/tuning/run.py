@@ -87,16 +87,55 @@ def tune(
         "eval_sha256": data.fingerprint(held_out),
     }
     _check_folder(folder, description, resume, overwrite)
-    folder.prepare()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    folder.prepare()
+    try:
+        model, tokenizer, encoded = _load(config, source, loaded, (train, held_out), progress)
+        trainer = _make_trainer(config, model, tokenizer, encoded, folder, progress)
+    except BaseException:
+        folder.withdraw()
+        raise
+    if resume:
+        _resume(trainer, description)
+    else:
+        folder.clear()
+        folder.save_config(description)
+    trainer.run()
+    return TuneResult(
+        trainer.weight.detach().cpu(),
+        folder.prompt_file(config.epochs),
+        folder.read_metrics(),
+    )
 
+
+def _load(
+    config: TuneConfig,
+    source: models.ModelSource | None,
+    loaded: tuple[Any, Any] | None,
+    examples: tuple[list[data.Example], list[data.Example]],
+    progress: bool,
+) -> tuple[Any, Any, tuple[list[data.Encoded], list[data.Encoded]]]:
+    """Model, tokenizer and encoded examples; the model last, when all else is known to fit."""
+    if source is not None:
+        source = models.local_if_unreachable(source)
     tokenizer = models.load_tokenizer(source) if loaded is None else loaded[1]
     encoder = data.Encoder(tokenizer, config.template, config.max_length)
-    encoded = [encoder(example) for example in train]
-    encoded_held_out = [encoder(example) for example in held_out]
-    model = models.load_model(source, config.device) if loaded is None else loaded[0]
-    _check_positions(model, config, [*encoded, *encoded_held_out])
+    train, held_out = ([encoder(example) for example in part] for part in examples)
+    shape = models.load_config(source) if loaded is None else loaded[0].config
+    _check_positions(shape, config, [*train, *held_out])
+    model = models.load_model(source, config.device, progress) if loaded is None else loaded[0]
+    return model, tokenizer, (train, held_out)
+
+
+def _make_trainer(
+    config: TuneConfig,
+    model: Any,
+    tokenizer: Any,
+    encoded: tuple[Sequence[data.Encoded], Sequence[data.Encoded]],
+    folder: RunFolder,
+    progress: bool,
+) -> Trainer:
     lm = PromptTunedLM(
         model,
         make_prompt(config, model, tokenizer),
@@ -107,19 +146,21 @@ def tune(
         padding_side="right",
     )
     lm.to(config.device)
-    trainer = Trainer(config, lm, tokenizer, encoded, encoded_held_out, folder, progress=progress)
-    if resume:
-        trainer.resume()
-        log.info("resuming after step %d of %d", trainer.step, trainer.total_steps)
+    return Trainer(config, lm, tokenizer, *encoded, folder, progress=progress)
+
+
+def _resume(trainer: Trainer, description: dict[str, Any]) -> None:
+    trainer.resume()
+    if trainer.folder.load_config()["epochs"] != description["epochs"]:
+        trainer.folder.save_config(description)
+    if trainer.step == trainer.total_steps:
+        log.info(
+            "the run is finished: %d of %d steps; --epochs trains it longer",
+            trainer.step,
+            trainer.total_steps,
+        )
     else:
-        folder.clear()
-        folder.save_config(description)
-    trainer.run()
-    return TuneResult(
-        lm.soft_prompt.weight.detach().cpu(),
-        folder.prompt_file(config.epochs),
-        folder.read_metrics(),
-    )
+        log.info("resuming after step %d of %d", trainer.step, trainer.total_steps)
 
 
 def make_prompt(config: TuneConfig, model: Any, tokenizer: Any) -> SoftPrompt:
@@ -200,8 +241,21 @@ def _check_folder(
     for name, key in (("data", "data_sha256"), ("eval_data", "eval_sha256")):
         if old.get(key) != description[key]:
             wrong.append(f"{name}: the examples are not those of the run in the folder")
+    if description["epochs"] < old["epochs"]:
+        wrong.append(
+            f"epochs: expected at least the {old['epochs']} of the run in the folder, "
+            f"got {description['epochs']}"
+        )
     if wrong:
         raise RunError("resume: " + "; ".join(wrong))
+    if description["epochs"] > old["epochs"]:
+        log.warning(
+            "epochs was %d and is %d now: the learning rate follows the longer schedule from here "
+            "on, so the numbers are not those of one run of %d epochs",
+            old["epochs"],
+            description["epochs"],
+            description["epochs"],
+        )
     for name in ("threads", "device"):
         if old.get(name) != description[name]:
             log.warning(
@@ -212,8 +266,8 @@ def _check_folder(
             )
 
 
-def _check_positions(model: Any, config: TuneConfig, encoded: Sequence[data.Encoded]) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
+def _check_positions(shape: Any, config: TuneConfig, encoded: Sequence[data.Encoded]) -> None:
+    limit = getattr(shape, "max_position_embeddings", None)
     longest = config.n_tokens + max(len(example) for example in encoded)
     if limit is not None and longest > limit:
         raise ConfigError(

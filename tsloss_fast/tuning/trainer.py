@@ -110,7 +110,7 @@ class Trainer:
         Raises
         ------
         Interrupted
-            After Ctrl-C, once the state has been saved.
+            After Ctrl-C or SIGTERM, once the state has been saved.
         TrainingDiverged
             When loss or prompt cease to be finite; what was saved before is left as it is.
         OSError
@@ -123,6 +123,7 @@ class Trainer:
             while self.step < self.total_steps:
                 self._run_epoch(bar)
                 self._evaluate_if_due()
+        (self.folder.path / INTERRUPTED_FILE).unlink(missing_ok=True)
 
     def _run_epoch(self, bar: Any) -> None:
         epoch = self.epoch
@@ -241,7 +242,8 @@ class Trainer:
         self._save_state()
         raise Interrupted(
             f"stopped after step {self.step} of {self.total_steps}; the prompt is in {file}; "
-            "--resume goes on from here"
+            "--resume goes on from here",
+            self._flag.raised,
         )
 
     def _evaluate_if_due(self) -> None:
