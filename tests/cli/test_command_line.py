@@ -79,7 +79,7 @@ def test_tune_then_resume_without_repeating_the_settings(capsys, model, data, tm
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ([], "data: expected a JSONL file, got none"),
+        ([], "data: expected a file, got none"),
         (["--data", "DATA", "--lr", "-1"], "lr: expected a finite number > 0"),
         (["--data", "DATA", "--n-tokens", "0"], "n_tokens: expected at least 1, got 0"),
         (

@@ -353,6 +353,12 @@ class TestFailures:
         ({"balance": 0.0}, "balance: expected a finite number > 0, got 0.0"),
         ({"balance": 1.0, "loss": "ce"}, "balance: expected none with loss 'ce'"),
         ({"balance": 1.0, "lambda_ts": 0.0}, "balance: expected lambda_ts > 0 with it"),
+        ({"long_examples": "cut"}, "long_examples: expected one of 'skip', 'truncate', got 'cut'"),
+        ({"question_column": "q"}, "question_column: expected answer_column with it, or neither"),
+        (
+            {"question_column": "q", "answer_column": "a", "messages_column": "m"},
+            "messages_column: expected none beside question_column, got both",
+        ),
         ({"eval_every": 1}, "eval_every: expected eval_data or holdout with it, got neither"),
     ],
 )

@@ -77,7 +77,7 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
         old = RunFolder(out).load_config()
         settings = {name: old[name] for name in config_names() if name in old} | args
     if "data" not in settings:
-        raise ConfigError("data: expected a JSONL file, got none")
+        raise ConfigError("data: expected a file, got none")
     result = tune(
         TuneConfig(**settings), out, resume=resume, overwrite=overwrite, progress=not quiet
     )
@@ -89,11 +89,22 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("data").add_argument
-    add("--data", metavar="FILE", help='JSONL lines of {"question": ..., "answer": ...}')
+    add(
+        "--data",
+        metavar="FILE",
+        help="JSONL, CSV or Parquet, or a folder of Hugging Face datasets, with the columns "
+        "question and answer, prompt and completion, instruction, input and output, or messages",
+    )
+    add("--question-column", metavar="NAME", help="the column that is asked")
+    add("--answer-column", metavar="NAME", help="the column to be answered")
+    add("--messages-column", metavar="NAME", help="the column of conversations, instead of both")
+    add("--split", metavar="NAME", help="part of --data, if it is a folder of several (train)")
     add("--eval-data", metavar="FILE", help="held-out examples of the same form")
+    add("--eval-split", metavar="NAME", help="part of --eval-data, if it is such a folder (test)")
     add("--holdout", type=float, metavar="SHARE", help="hold out this share of --data instead")
     add("--template", metavar="NAME", help="chat, plain, or auto: chat if the model has one (auto)")
     add("--max-length", type=int, metavar="N", help="most tokens of an example (512)")
+    add("--long-examples", metavar="WHAT", help="skip those that have more, or truncate (skip)")
 
     add = parser.add_argument_group("model and prompt").add_argument
     add("--model", metavar="NAME", help="folder, GGUF file or hub name (smollm2-135m-instruct)")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from tsloss_fast._checks import MAX_POINTS, check_choice, check_number, check_whole
 from tsloss_fast.prompt import INITS
-from tsloss_fast.tuning.data import TEMPLATES
+from tsloss_fast.tuning.data import LONG_EXAMPLES, TEMPLATES
 from tsloss_fast.tuning.models import DEFAULT_MODEL
 from tsloss_fast.tuning.objectives import LOSSES
 
@@ -17,6 +17,11 @@ from tsloss_fast.tuning.objectives import LOSSES
 FREE_TO_CHANGE = frozenset(
     {
         "data",
+        "question_column",
+        "answer_column",
+        "messages_column",
+        "split",
+        "eval_split",
         "epochs",
         "eval_data",
         "device",
@@ -25,10 +30,17 @@ FREE_TO_CHANGE = frozenset(
         "eval_every",
         "eval_batch_size",
         "max_new_tokens",
-        "max_length",
         "log_grad_norms",
     }
 )
+
+
+CHOICES = {
+    "init": INITS,
+    "loss": LOSSES,
+    "template": TEMPLATES,
+    "long_examples": LONG_EXAMPLES,
+}
 
 
 class ConfigError(ValueError):
@@ -66,6 +78,12 @@ class TuneConfig:
     seed: int = 0
     template: str = "auto"
     max_length: int = 512
+    long_examples: str = "skip"
+    question_column: str | None = None
+    answer_column: str | None = None
+    messages_column: str | None = None
+    split: str = "train"
+    eval_split: str = "test"
     eval_data: str | None = None
     holdout: float | None = None
     eval_every: int = 0
@@ -86,8 +104,8 @@ class TuneConfig:
         for name in ("max_new_tokens", "threads"):
             if getattr(self, name) is not None:
                 self._check(check_whole, name, least=1)
-        for name, allowed in (("init", INITS), ("loss", LOSSES), ("template", TEMPLATES)):
-            self._check(check_choice, name, allowed=tuple(allowed))
+        for name, allowed in CHOICES.items():
+            self._check(check_choice, name, allowed=allowed)
         # AdamW divides the rate by 1 - 0.9 in its first step, which must stay within float32.
         self._check(check_number, "lr", least=0, open_below=True, most=3.4e37, open_above=True)
         for name in ("weight_decay", "lambda_ts", "init_std"):
@@ -122,6 +140,13 @@ class TuneConfig:
             self._check(check_number, "holdout", least=0, **between)
             if self.eval_data is not None:
                 raise ConfigError("holdout: expected none beside eval_data, got both")
+        if (self.question_column is None) != (self.answer_column is None):
+            raise ConfigError(
+                "question_column: expected answer_column with it, or neither, "
+                f"got {self.question_column!r} and {self.answer_column!r}"
+            )
+        if self.messages_column is not None and self.question_column is not None:
+            raise ConfigError("messages_column: expected none beside question_column, got both")
         if self.eval_every and self.eval_data is None and self.holdout is None:
             raise ConfigError("eval_every: expected eval_data or holdout with it, got neither")
 
@@ -135,10 +160,16 @@ def config_names() -> list[str]:
     return [field.name for field in fields(TuneConfig)]
 
 
+def _of_run(old: Mapping[str, Any], name: str) -> Any:
+    """A setting of an earlier run; one that there was not yet had today's default."""
+    default = next(field.default for field in fields(TuneConfig) if field.name == name)
+    return old.get(name, None if default is MISSING else default)
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One message for each setting that a resumed run must not change, but does."""
     return [
-        f"{name}: the run in the folder has {old.get(name)!r}, got {new[name]!r}"
+        f"{name}: the run in the folder has {_of_run(old, name)!r}, got {new[name]!r}"
         for name in config_names()
-        if name not in FREE_TO_CHANGE and old.get(name) != new[name]
+        if name not in FREE_TO_CHANGE and _of_run(old, name) != new[name]
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def tune(
     Interrupted, TrainingDiverged, OSError
         See `Trainer.run`.
     """
-    train, held_out = _read_data(config)
+    train, held_out = _examples(config)
     source = models.find_model(config.model) if loaded is None else None
     _check_device(config.device, config.loss)
     folder = RunFolder(out)
@@ -113,19 +113,26 @@ def _load(
     config: TuneConfig,
     source: models.ModelSource | None,
     loaded: tuple[Any, Any] | None,
-    examples: tuple[list[data.Example], list[data.Example]],
+    examples: tuple[Iterable[data.Example], Iterable[data.Example]],
     progress: bool,
-) -> tuple[Any, Any, tuple[list[data.Encoded], list[data.Encoded]]]:
+) -> tuple[Any, Any, tuple[data.TokenStore, data.TokenStore]]:
     """Model, tokenizer and encoded examples; the model last, when all else is known to fit."""
+    train, held_out = examples
     if source is not None:
         source = models.local_if_unreachable(source)
     tokenizer = models.load_tokenizer(source) if loaded is None else loaded[1]
-    encoder = data.Encoder(tokenizer, config.template, config.max_length)
-    train, held_out = ([encoder(example) for example in part] for part in examples)
+    truncate = config.long_examples == "truncate"
+    encoder = data.Encoder(tokenizer, config.template, config.max_length, truncate=truncate)
+    whole = data.Encoder(tokenizer, config.template, config.max_length)
+    encoded = (
+        data.encode_all(train, encoder, "data"),
+        # Never cut, for it ends as an answer ends, and is compared as a whole.
+        data.encode_all(held_out, whole, "held-out data"),
+    )
     shape = models.load_config(source) if loaded is None else loaded[0].config
-    _check_positions(shape, config, [*train, *held_out])
+    _check_positions(shape, config, max(store.longest for store in encoded))
     model = models.load_model(source, config.device, progress) if loaded is None else loaded[0]
-    return model, tokenizer, (train, held_out)
+    return model, tokenizer, encoded
 
 
 def _make_trainer(
@@ -198,13 +205,16 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _read_data(config: TuneConfig) -> tuple[list[data.Example], list[data.Example]]:
-    examples = data.read_jsonl(config.data)
+def _examples(config: TuneConfig) -> tuple[Iterable[data.Example], Iterable[data.Example]]:
+    """What to train on and what is held out; each is read anew whenever it is iterated over."""
+    columns = data.Columns(config.question_column, config.answer_column, config.messages_column)
+    examples = data.ExampleFile(config.data, columns, config.split)
     if config.eval_data is not None:
-        return examples, data.read_jsonl(config.eval_data)
+        return examples, data.ExampleFile(config.eval_data, columns, config.eval_split)
     if config.holdout is not None:
-        return data.split(examples, config.holdout, config.seed)
-    return examples, []
+        held = data.held_out(sum(1 for _ in examples), config.holdout, config.seed)
+        return data.Part(examples, ~held), data.Part(examples, held)
+    return examples, ()
 
 
 def _check_device(name: str, loss: str) -> None:
@@ -266,11 +276,10 @@ def _check_folder(
             )
 
 
-def _check_positions(shape: Any, config: TuneConfig, encoded: Sequence[data.Encoded]) -> None:
+def _check_positions(shape: Any, config: TuneConfig, longest: int) -> None:
     limit = getattr(shape, "max_position_embeddings", None)
-    longest = config.n_tokens + max(len(example) for example in encoded)
-    if limit is not None and longest > limit:
+    if limit is not None and config.n_tokens + longest > limit:
         raise ConfigError(
             f"n_tokens: expected prompt and longest example within the model's {limit} positions, "
-            f"got {longest}"
+            f"got {config.n_tokens + longest}"
         )

@@ -8,7 +8,14 @@ from typing import Any
 from tsloss_fast.tuning.data.chat import TemplateError, end_of_turn, render
 from tsloss_fast.tuning.data.examples import DataError, Example
 
+# What stands before a message in the plain form; others, such as a system's, have nothing.
+PLAIN_ROLES = {"user": "Question: ", "assistant": "Answer: "}
+LONG_EXAMPLES = ("skip", "truncate")
 TEMPLATES = ("auto", "chat", "plain")
+
+
+class TooLongError(DataError):
+    """An example of more tokens than are allowed."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,18 @@ class Encoder:
     ``plain`` is ``Question: {question}\\nAnswer:`` with the answer after a space. ``auto`` takes
     ``chat`` if the tokenizer has a chat template. The target is the answer and what ends it: the
     template's end of turn, or the end-of-sequence token in ``plain``. Prefix and answer are
-    tokenized apart, so that training and decoding see the same prefix.
+    tokenized apart, so that training and decoding see the same prefix. With `truncate`, what
+    exceeds `max_length` is cut off the target's end, and the end of the turn with it.
     """
 
-    def __init__(self, tokenizer: Any, template: str = "auto", max_length: int = 512) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str = "auto",
+        max_length: int = 512,
+        *,
+        truncate: bool = False,
+    ) -> None:
         if template not in TEMPLATES:
             raise ValueError(f"template: expected one of {TEMPLATES}, got {template!r}")
         if template == "auto":
@@ -44,6 +59,7 @@ class Encoder:
         self.tokenizer = tokenizer
         self.template = template
         self.max_length = max_length
+        self.truncate = truncate
         self._closing = self._chat_closing() if template == "chat" else ""
 
     def __call__(self, example: Example) -> Encoded:
@@ -52,27 +68,30 @@ class Encoder:
         Raises
         ------
         DataError
-            If it is longer than `max_length` tokens, or the chat template refuses it.
+            If it is longer than `max_length` tokens, or with `truncate` its question leaves no
+            room for an answer, or the chat template refuses it.
         """
         where = f"{example.source}: " if example.source else ""
         answer = example.answer.strip()
         try:
-            prefix = self._prefix(example.question.strip())
+            prefix = self._prefix(example)
         except TemplateError as error:
             raise DataError(f"{where}{error}") from error
-        encoded = Encoded(prefix, self._target(answer), answer)
-        if len(encoded) > self.max_length:
-            raise DataError(
-                f"{where}expected at most {self.max_length} tokens (--max-length), "
-                f"got {len(encoded)}"
+        target = self._target(answer)
+        length, most = len(prefix) + len(target), self.max_length
+        if length > most and not (self.truncate and len(prefix) < most):
+            raise TooLongError(
+                f"{where}expected at most {most} tokens (--max-length), got {length}"
             )
-        return encoded
+        return Encoded(prefix, target[: most - len(prefix)], answer)
 
-    def _prefix(self, question: str) -> list[int]:
+    def _prefix(self, example: Example) -> list[int]:
+        turns = [*example.context, ("user", example.question.strip())]
         if self.template == "chat":
-            messages = [{"role": "user", "content": question}]
+            messages = [{"role": role, "content": text} for role, text in turns]
             return self._tokens(render(self.tokenizer, messages, answering=True))
-        ids = self.tokenizer(f"Question: {question}\nAnswer:")["input_ids"]
+        lines = [f"{PLAIN_ROLES.get(role, '')}{text}\n" for role, text in turns]
+        ids = self.tokenizer("".join(lines) + "Answer:")["input_ids"]
         # Some tokenizers close every text; the prefix has to stay open for the answer.
         return ids[:-1] if ids[-1] == self.tokenizer.eos_token_id else ids
 
