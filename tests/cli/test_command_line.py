@@ -95,6 +95,8 @@ def test_tune_then_resume_without_repeating_the_settings(capsys, model, data, tm
         (["--data", "none.jsonl"], "none.jsonl: No such file or directory"),
         (["--data", "BAD"], "bad.jsonl:2: not JSON: Expecting value at column 14"),
         (["--data", "DATA", "--eval-data", "BAD"], "bad.jsonl:2: not JSON"),
+        (["--data", "DATA", "--metric", "no_such:f"], "metric: cannot import 'no_such'"),
+        (["--data", "DATA", "--question-column", "q"], "question_column: expected answer_column"),
         (["--data", "DATA", "--resume"], "holds no run to resume"),
         (["--data", "DATA", "--out", "FILE"], "out: cannot write to"),
         (["--data", "DATA", "--balance", "1", "--loss", "ce"], "balance: expected none"),

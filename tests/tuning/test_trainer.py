@@ -121,6 +121,13 @@ class TestRun:
         epoch = next(m for m in result.metrics if m["kind"] == "epoch")
         assert epoch["ce"] == pytest.approx(mean)
 
+    def test_settings_reach_the_score(self, config, loaded, tmp_path, monkeypatch):
+        (tmp_path / "mine_of_tune.py").write_text("def f(said, expected):\n    return 0.25\n")
+        monkeypatch.chdir(tmp_path)
+        config = replace(config, metric="mine_of_tune:f", epochs=1, eval_every=0)
+        result = tune(config, tmp_path / "run", loaded=loaded, progress=False)
+        assert result.accuracies() == {0: 0.25, 1: 0.25}
+
     def test_settings_reach_the_optimizer(self, config, loaded, tmp_path):
         """Two steps against AdamW and schedule written out by hand."""
         config = replace(config, epochs=2, batch_size=100, weight_decay=0.1, warmup=0.5)
@@ -359,6 +366,9 @@ class TestFailures:
             {"question_column": "q", "answer_column": "a", "messages_column": "m"},
             "messages_column: expected none beside question_column, got both",
         ),
+        ({"extract": "("}, "extract: expected '####' or a regular expression, got '('"),
+        ({"compare": "digits"}, "compare: expected one of 'text', 'number', got 'digits'"),
+        ({"compare": "number", "metric": "a:b"}, "compare: expected none beside metric"),
         ({"eval_every": 1}, "eval_every: expected eval_data or holdout with it, got neither"),
     ],
 )
@@ -415,6 +425,8 @@ def test_exact_match_counts_whole_answers():
     assert tokenizer.convert_tokens_to_ids(["True", "not", "7"]) == [6, 8, 21]
     assert exact_match(lm, tokenizer, examples, batch_size=3) == 0.5
     assert lm.asked == 3
+    # "True" to the first two, "not True" to the others.
+    assert exact_match(lm, tokenizer, examples, score=lambda said, _: len(said)) == 6
 
 
 def test_exact_match_with_the_model(loaded):

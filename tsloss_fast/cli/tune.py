@@ -139,6 +139,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--eval-every", type=int, metavar="N", help="epochs between evaluations (start and end)")
     add("--eval-batch-size", type=int, metavar="N", help="examples decoded at once (16)")
     add("--max-new-tokens", type=int, metavar="N", help="where decoding stops (longest answer)")
+    add("--extract", metavar="REGEX", help="the answer's part that counts, or #### as in GSM8K")
+    add("--compare", metavar="HOW", help="text, or number: 7.0 is 7 (text)")
+    add("--metric", metavar="MODULE:FUNCTION", help="scores an answer and the one expected instead")
 
     add = parser.add_argument_group("output").add_argument
     add("--out", metavar="DIR", required=True, help="the run's folder")

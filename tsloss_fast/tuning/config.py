@@ -8,6 +8,7 @@ from typing import Any
 
 from tsloss_fast._checks import MAX_POINTS, check_choice, check_number, check_whole
 from tsloss_fast.prompt import INITS
+from tsloss_fast.tuning.answers import COMPARISONS, Score
 from tsloss_fast.tuning.data import LONG_EXAMPLES, TEMPLATES
 from tsloss_fast.tuning.models import DEFAULT_MODEL
 from tsloss_fast.tuning.objectives import LOSSES
@@ -30,6 +31,9 @@ FREE_TO_CHANGE = frozenset(
         "eval_every",
         "eval_batch_size",
         "max_new_tokens",
+        "extract",
+        "compare",
+        "metric",
         "log_grad_norms",
     }
 )
@@ -40,6 +44,7 @@ CHOICES = {
     "loss": LOSSES,
     "template": TEMPLATES,
     "long_examples": LONG_EXAMPLES,
+    "compare": COMPARISONS,
 }
 
 
@@ -89,6 +94,9 @@ class TuneConfig:
     eval_every: int = 0
     eval_batch_size: int = 16
     max_new_tokens: int | None = None
+    extract: str | None = None
+    compare: str = "text"
+    metric: str | None = None
     save_every: int = 1
     log_grad_norms: bool = False
     threads: int | None = None
@@ -147,6 +155,10 @@ class TuneConfig:
             )
         if self.messages_column is not None and self.question_column is not None:
             raise ConfigError("messages_column: expected none beside question_column, got both")
+        # A metric in a module is imported when the run begins.
+        self._check(lambda value, name: Score(extract=value) and value, "extract")
+        if self.metric is not None and self.compare != "text":
+            raise ConfigError("compare: expected none beside metric, got both")
         if self.eval_every and self.eval_data is None and self.holdout is None:
             raise ConfigError("eval_every: expected eval_data or holdout with it, got neither")
 

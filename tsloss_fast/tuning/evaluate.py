@@ -1,4 +1,4 @@
-"""Exact-match accuracy by greedy decoding."""
+"""Accuracy by greedy decoding, exact match unless asked otherwise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tsloss_fast.prompt import PromptTunedLM
+from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.data import Encoded
 
 
@@ -21,8 +22,12 @@ def exact_match(
     max_new_tokens: int | None = None,
     between: Callable[[], None] | None = None,
     progress: bool = False,
+    score: Callable[[str, str], float] | None = None,
 ) -> float:
     """The share of examples whose greedy answer equals the expected one, white space aside.
+
+    With `score` it is the mean of what that says, such as a `Score`, of each answer and the one
+    expected.
 
     Parameters
     ----------
@@ -45,7 +50,8 @@ def exact_match(
     stops = _stop_tokens(lm, tokenizer, examples)
     # Like lengths together, so that little is padded.
     ordered = sorted(examples, key=lambda example: len(example.prefix))
-    right = 0
+    score = score or Score()
+    right = 0.0
     starts = range(0, len(ordered), batch_size)
     for start in tqdm(starts, desc="held-out", unit="batch", leave=False, disable=not progress):
         if between is not None:
@@ -63,7 +69,7 @@ def exact_match(
         answers = [_until_stop(row, stops) for row in new.tolist()]
         texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
         right += sum(
-            text.strip() == example.answer for text, example in zip(texts, batch, strict=True)
+            score(text, example.answer) for text, example in zip(texts, batch, strict=True)
         )
     return right / len(examples)
 

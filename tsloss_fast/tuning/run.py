@@ -14,6 +14,7 @@ from torch import Tensor
 from tsloss_fast._engine import cuda
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.tuning import data, models
+from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.checkpoints import RunError, RunFolder
 from tsloss_fast.tuning.config import ConfigError, TuneConfig, differences
 from tsloss_fast.tuning.objectives import make_objective
@@ -78,6 +79,7 @@ def tune(
         See `Trainer.run`.
     """
     train, held_out = _examples(config)
+    Score(config.extract, config.compare, config.metric)  # Before anything is loaded.
     source = models.find_model(config.model) if loaded is None else None
     _check_device(config.device, config.loss)
     folder = RunFolder(out)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tsloss_fast.prompt import PromptTunedLM
+from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.checkpoints import INTERRUPTED_FILE, RunFolder
 from tsloss_fast.tuning.config import TuneConfig
 from tsloss_fast.tuning.data import Batch, Encoded, epoch_batches
@@ -76,6 +77,7 @@ class Trainer:
             [self.weight], lr=config.lr, weight_decay=config.weight_decay, eps=1e-8
         )
         self._terms = TermMonitor()
+        self._score = Score(config.extract, config.compare, config.metric)
         self._flag = InterruptFlag()
         self._good_file: Path | None = None
         self._epoch_records: list[dict[str, Any]] = []
@@ -261,6 +263,7 @@ class Trainer:
             max_new_tokens=self.config.max_new_tokens,
             between=self._stop_if_asked,
             progress=self.progress,
+            score=self._score,
         )
         self._evaluated.add(self.step)
         self.folder.append_metrics(
