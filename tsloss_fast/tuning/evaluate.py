@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import torch
 
 from tsloss_fast.prompt import PromptTunedLM
 from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.data import Encoded
+from tsloss_fast.tuning.decoding import decode, stop_tokens
 
 
 def exact_match(
@@ -45,9 +43,8 @@ def exact_match(
     """
     from tqdm.auto import tqdm
 
-    device = lm.soft_prompt.weight.device
     limit = max_new_tokens or max(len(example.target) for example in examples)
-    stops = _stop_tokens(lm, tokenizer, examples)
+    stops = stop_tokens(lm, tokenizer, {example.target[-1] for example in examples})
     # Like lengths together, so that little is padded.
     ordered = sorted(examples, key=lambda example: len(example.prefix))
     score = score or Score()
@@ -57,38 +54,9 @@ def exact_match(
         if between is not None:
             between()
         batch = ordered[start : start + batch_size]
-        ids, mask = _padded_left([example.prefix for example in batch], tokenizer.pad_token_id)
-        new = lm.generate(
-            ids.to(device),
-            mask.to(device),
-            max_new_tokens=limit,
-            do_sample=False,
-            eos_token_id=sorted(stops),
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        answers = [_until_stop(row, stops) for row in new.tolist()]
-        texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
+        prefixes = [example.prefix for example in batch]
+        texts = decode(lm, tokenizer, prefixes, stops, limit)
         right += sum(
             score(text, example.answer) for text, example in zip(texts, batch, strict=True)
         )
     return right / len(examples)
-
-
-def _stop_tokens(lm: PromptTunedLM, tokenizer: Any, examples: Sequence[Encoded]) -> set[int]:
-    """Where an answer ends: the model's stop tokens, the tokenizer's, and what ends the targets."""
-    own = lm.model.generation_config.eos_token_id
-    own = own if isinstance(own, list) else [own]
-    ends = {example.target[-1] for example in examples}
-    return {stop for stop in (*own, tokenizer.eos_token_id) if stop is not None} | ends
-
-
-def _until_stop(tokens: list[int], stops: set[int]) -> list[int]:
-    """The tokens before the first stop token."""
-    return list(itertools.takewhile(lambda token: token not in stops, tokens))
-
-
-def _padded_left(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    length = max(len(row) for row in rows)
-    ids = torch.tensor([[pad_id] * (length - len(row)) + row for row in rows])  # [B, T]
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask

@@ -73,10 +73,7 @@ class Encoder:
         """
         where = f"{example.source}: " if example.source else ""
         answer = example.answer.strip()
-        try:
-            prefix = self._prefix(example)
-        except TemplateError as error:
-            raise DataError(f"{where}{error}") from error
+        prefix = self.prefix(example)
         target = self._target(answer)
         length, most = len(prefix) + len(target), self.max_length
         if length > most and not (self.truncate and len(prefix) < most):
@@ -85,15 +82,31 @@ class Encoder:
             )
         return Encoded(prefix, target[: most - len(prefix)], answer)
 
-    def _prefix(self, example: Example) -> list[int]:
+    def prefix(self, example: Example) -> list[int]:
+        """The tokens of the question, up to where the answer begins.
+
+        Raises
+        ------
+        DataError
+            If the chat template refuses it.
+        """
         turns = [*example.context, ("user", example.question.strip())]
         if self.template == "chat":
             messages = [{"role": role, "content": text} for role, text in turns]
-            return self._tokens(render(self.tokenizer, messages, answering=True))
+            try:
+                return self._tokens(render(self.tokenizer, messages, answering=True))
+            except TemplateError as error:
+                where = f"{example.source}: " if example.source else ""
+                raise DataError(f"{where}{error}") from error
         lines = [f"{PLAIN_ROLES.get(role, '')}{text}\n" for role, text in turns]
         ids = self.tokenizer("".join(lines) + "Answer:")["input_ids"]
         # Some tokenizers close every text; the prefix has to stay open for the answer.
         return ids[:-1] if ids[-1] == self.tokenizer.eos_token_id else ids
+
+    @property
+    def end_token(self) -> int:
+        """The token that ends every answer which is not cut."""
+        return self._target("")[-1]
 
     def _target(self, answer: str) -> list[int]:
         if self.template == "chat":
