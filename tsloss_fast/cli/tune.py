@@ -111,7 +111,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="NAME", help="a torch device (cpu)")
     add("--threads", type=int, metavar="N", help="CPU threads (torch's own choice)")
     add("--n-tokens", type=int, metavar="N", help="rows of the prompt (20)")
-    add("--init", metavar="NAME", help="normal, vocab (rows of the vocabulary) or text (normal)")
+    add(
+        "--init",
+        metavar="NAME",
+        help="normal, vocab (rows of the vocabulary), text, or a prompt to start from: a .pt file, "
+        "a run, or a PEFT adapter (normal)",
+    )
     add("--init-text", metavar="TEXT", help="the text, repeated or cut to --n-tokens tokens")
     add("--init-std", type=float, metavar="X", help="standard deviation of --init normal (0.02)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from tsloss_fast._checks import MAX_POINTS, check_choice, check_number, check_whole
@@ -40,7 +41,6 @@ FREE_TO_CHANGE = frozenset(
 
 
 CHOICES = {
-    "init": INITS,
     "loss": LOSSES,
     "template": TEMPLATES,
     "long_examples": LONG_EXAMPLES,
@@ -112,6 +112,9 @@ class TuneConfig:
         for name in ("max_new_tokens", "threads"):
             if getattr(self, name) is not None:
                 self._check(check_whole, name, least=1)
+        # Anything else that looks like a path is a prompt to start from.
+        if not (isinstance(self.init, str) and is_path(self.init)):
+            self._check(check_choice, "init", allowed=INITS)
         for name, allowed in CHOICES.items():
             self._check(check_choice, name, allowed=allowed)
         # AdamW divides the rate by 1 - 0.9 in its first step, which must stay within float32.
@@ -165,6 +168,11 @@ class TuneConfig:
     def as_dict(self) -> dict[str, Any]:
         """All settings, by name."""
         return asdict(self)
+
+
+def is_path(init: str) -> bool:
+    """Whether a start is a file or folder, and not one of `INITS`."""
+    return init not in INITS and ("/" in init or init.endswith(".pt") or Path(init).exists())
 
 
 def config_names() -> list[str]:

@@ -16,9 +16,10 @@ from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.tuning import data, models
 from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.checkpoints import RunError, RunFolder
-from tsloss_fast.tuning.config import ConfigError, TuneConfig, differences
+from tsloss_fast.tuning.config import ConfigError, TuneConfig, differences, is_path
 from tsloss_fast.tuning.objectives import make_objective
 from tsloss_fast.tuning.trainer import Trainer
+from tsloss_fast.tuning.warm_start import WarmStartError, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +90,13 @@ def tune(
         "eval_sha256": data.fingerprint(held_out),
     }
     _check_folder(folder, description, resume, overwrite)
+    start = None if resume else _start(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     folder.prepare()
     try:
         model, tokenizer, encoded = _load(config, source, loaded, (train, held_out), progress)
-        trainer = _make_trainer(config, model, tokenizer, encoded, folder, progress)
+        trainer = _make_trainer(config, model, tokenizer, encoded, folder, start, progress)
     except BaseException:
         folder.withdraw()
         raise
@@ -143,11 +145,12 @@ def _make_trainer(
     tokenizer: Any,
     encoded: tuple[Sequence[data.Encoded], Sequence[data.Encoded]],
     folder: RunFolder,
+    start: Tensor | None,
     progress: bool,
 ) -> Trainer:
     lm = PromptTunedLM(
         model,
-        make_prompt(config, model, tokenizer),
+        make_prompt(config, model, tokenizer, start),
         make_objective(config.loss, config.lambda_ts),
         balance=config.balance,
         log_grad_norms=config.log_grad_norms,
@@ -172,13 +175,33 @@ def _resume(trainer: Trainer, description: dict[str, Any]) -> None:
         log.info("resuming after step %d of %d", trainer.step, trainer.total_steps)
 
 
-def make_prompt(config: TuneConfig, model: Any, tokenizer: Any) -> SoftPrompt:
-    """The prompt that a run starts from; depends on the seed alone, not on what ran before."""
+def _start(config: TuneConfig) -> Tensor | None:
+    """The rows of `config.init`, if that is a file or folder."""
+    if not is_path(config.init):
+        return None
+    try:
+        rows = read_rows(config.init)
+    except WarmStartError as error:
+        raise ConfigError(str(error)) from error
+    if len(rows) != config.n_tokens:
+        raise ConfigError(
+            f"n_tokens: expected {len(rows)}, the rows of {config.init}, got {config.n_tokens}"
+        )
+    return rows
+
+
+def make_prompt(
+    config: TuneConfig, model: Any, tokenizer: Any, start: Tensor | None = None
+) -> SoftPrompt:
+    """The prompt that a run starts from; depends on the seed alone, not on what ran before.
+
+    `start` has the rows if ``config.init`` is a file; a resumed run gets its own anyway.
+    """
     table = model.get_input_embeddings().weight
     return SoftPrompt(
         config.n_tokens,
         table.shape[1],
-        config.init,
+        start if start is not None else ("normal" if is_path(config.init) else config.init),
         config.init_std,
         embedding=table,
         token_ids=None if config.init_text is None else text_token_ids(tokenizer, config.init_text),
