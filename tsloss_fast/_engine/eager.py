@@ -151,22 +151,15 @@ def _traced_of_points(
 
 
 def _traced_of_matrix(D: Tensor, max_dim: int, max_edge_length: float | None) -> Sequence[Fields]:
-    on_device = D.device.type == "cuda" and max_dim == 0
-    if not on_device:
-        # H1 of a CUDA matrix needs it on the host anyhow, so there it is checked as on the CPU.
-        require_distance_matrix(D)
-        longest = math.inf if max_edge_length is None else max_edge_length
-        upper = D.detach().triu(1)
-        return _traced(upper + upper.mT, max_dim, lambda edges: _gather_edges(D, edges), longest)
-    # For H0 alone the device checks it: what is no distance matrix becomes 0, for the kernels rely
-    # on its symmetry, and its lengths NaN.
-    valid = is_distance_matrix(D, max_edge_length is not None)  # [...]
-    D = D.where(valid[..., None, None], 0)
+    checked, valid = _checked_matrix(D.detach(), max_dim, max_edge_length is not None)
+    # Infinities may be among what was checked on the host.
+    longest = math.inf if valid is None and max_edge_length is None else max_edge_length
 
     def lengths(edges: Tensor) -> Tensor:
-        return _gather_edges(D, edges).where(valid.unsqueeze(-1), torch.nan)
+        entries = _gather_edges(D, edges)
+        return entries if valid is None else entries.where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(D, max_dim, lengths, max_edge_length)
+    return _traced(checked, max_dim, lengths, longest)
 
 
 def _traced(
@@ -197,6 +190,24 @@ def _traced(
         }
         fields.append((None, known))
     return fields
+
+
+def _checked_matrix(D: Tensor, max_dim: int, missing_edges: bool) -> tuple[Tensor, Tensor | None]:
+    """A precomputed matrix once it was found to be one, or else the answer of the device, bool.
+
+    It is made symmetric by its upper triangle. H1 of a CUDA matrix needs it on the host anyhow, so
+    there it is checked as on the CPU. For H0 alone the device checks it: what is no distance matrix
+    becomes 0, for the kernels rely on its symmetry, and its lengths NaN.
+    """
+    if D.device.type != "cuda" or max_dim > 0:
+        if ops.is_transformed():
+            D = ops.checked_matrix(D)
+        else:
+            require_distance_matrix(D)
+        upper = D.triu(1)
+        return upper + upper.mT, None
+    valid = is_distance_matrix(D, missing_edges)  # [...]
+    return D.where(valid[..., None, None], 0), valid
 
 
 def is_distance_matrix(D: Tensor, missing_edges: bool = False) -> Tensor:
