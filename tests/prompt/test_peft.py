@@ -1,5 +1,6 @@
 """add_tsloss on PEFT models: tiny random ones, and the real SmolLM2."""
 
+import argparse
 import copy
 import gc
 import subprocess
@@ -131,7 +132,7 @@ class TestLoss:
         config = tiny_model().config
         base = transformers.LlamaForQuestionAnswering(config).eval()
         prompt = peft.PromptTuningConfig(task_type="QUESTION_ANS", num_virtual_tokens=N)
-        model = peft.get_peft_model(base, prompt).eval()
+        model = peft.get_peft_model(base, prompt)
         inputs = batch()
         del inputs["labels"]
         inputs["start_positions"] = inputs["end_positions"] = torch.tensor([0, 1, 2])
@@ -421,6 +422,10 @@ class TestLeftAlone:
         with torch.no_grad():
             assert torch.equal(model(**batch()).loss, peft_model()(**batch()).loss)
 
+    def test_in_eval_mode(self, model):
+        """As in an evaluation of one's own, which need not turn gradients off."""
+        assert torch.equal(model.eval()(**batch()).loss, peft_model()(**batch()).loss)
+
     def test_while_the_adapter_is_disabled(self, model):
         with model.disable_adapter():
             disabled = model(**batch()).loss
@@ -546,14 +551,14 @@ class TestVirtualTokens:
             vocab_size=len(WORDS), d_model=DIM, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
             decoder_start_token_id=0,
         )  # fmt: skip
-        base = transformers.T5ForConditionalGeneration(config)
+        base = transformers.T5ForConditionalGeneration(config).eval()
         model = peft.get_peft_model(
             base, peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=N)
         )
         clouds = virtual_tokens(model)
         assert clouds.shape == (2, N, DIM)
         inputs = batch()
-        ce = model.eval()(**inputs).loss
+        ce = model(**inputs).loss
         add_tsloss(model, tsl.TSLoss())
         ts = (tsl.TSLoss()(clouds[0]) + tsl.TSLoss()(clouds[1])) / 2
         torch.testing.assert_close(model(**inputs).loss, ce + ts)
@@ -636,7 +641,7 @@ class Rows(torch.utils.data.Dataset):
         return {name: value[index] for name, value in self.inputs.items()}
 
 
-def trainer(model, path, steps=1, lr=0.1, **changes):
+def trainer(model, path, steps=1, lr=0.1, kind=transformers.Trainer, **changes):
     """SGD without anything that would change the gradient, so that a step shows it."""
     settings = {
         "per_device_train_batch_size": 8,
@@ -655,14 +660,18 @@ def trainer(model, path, steps=1, lr=0.1, **changes):
     callback_names = ("compute_loss_func", "eval_dataset", "callbacks")
     own = {name: changes.pop(name) for name in callback_names if name in changes}
     arguments = transformers.TrainingArguments(str(path), **(settings | changes))
-    return transformers.Trainer(model, arguments, train_dataset=Rows(), **own)
+    return kind(model, arguments, train_dataset=Rows(), **own)
+
+
+def step_of(running, lr=0.1):
+    """What one optimizer step of a trainer takes for the gradient."""
+    before = {name: p.detach().clone() for name, p in trained(running.model).items()}
+    running.train()
+    return {name: (before[name] - p.detach()) / lr for name, p in trained(running.model).items()}
 
 
 def moved(model, path, lr=0.1, **changes):
-    """What one optimizer step of Trainer takes for the gradient."""
-    before = {name: p.detach().clone() for name, p in trained(model).items()}
-    trainer(model, path, lr=lr, **changes).train()
-    return {name: (before[name] - p.detach()) / lr for name, p in trained(model).items()}
+    return step_of(trainer(model, path, lr=lr, **changes), lr)
 
 
 class TestTrainer:
@@ -759,6 +768,251 @@ class TestTrainer:
         got = moved(saving, tmp_path, gradient_checkpointing=True)
         assert len(calls) == 2  # the layer ran again for the backward pass
         torch.testing.assert_close(got, expected)
+
+
+def own_cross_entropy(outputs, labels, num_items_in_batch=None):
+    """As a trainer that drops outputs.loss may have it: from the logits, summed over targets."""
+    logits = outputs.logits[:, -labels.shape[1] : -1].flatten(0, 1)
+    total = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), reduction="sum")
+    return total / (
+        (labels[:, 1:] != -100).sum() if num_items_in_batch is None else num_items_in_batch
+    )
+
+
+class OwnLoss(transformers.Trainer):
+    """Builds its loss from the logits, although the model gets the labels."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        loss = own_cross_entropy(outputs, inputs["labels"], num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+
+class DividedByTrainer(OwnLoss):
+    """Whose loss Trainer divides by the number of micro-batches."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        return super().compute_loss(model, inputs, return_outputs)
+
+
+class TwoPasses(OwnLoss):
+    """As trainers that compare two answers may have it."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        first, second = model(**inputs), model(**inputs)
+        return own_cross_entropy(first, inputs["labels"], num_items_in_batch) + own_cross_entropy(
+            second, inputs["labels"], num_items_in_batch
+        )
+
+
+class TestLossBuiltElsewhere:
+    """Trainers that drop outputs.loss, where TSLoss was shown but never trained."""
+
+    LAMBDA = 100.0
+
+    def models(self, kind="prompt"):
+        """Without TSLoss and with it, and the step that TSLoss has to add."""
+        model = peft_model(kind)
+        ts_loss = tsl.TSLoss(lambda_ts=self.LAMBDA)
+        expected = gradients(model, ts_loss(virtual_tokens(model)))
+        return peft_model(kind), model, add_tsloss(model, ts_loss), expected
+
+    def check(self, kind, path, adapter="prompt", **changes):
+        plain, model, handle, expected = self.models(adapter)
+        without = step_of(trainer(plain, path, kind=kind, **changes))
+        running = trainer(model, path, kind=kind, **changes)
+        handle.attach(running)
+        with_ts = step_of(running)
+        got = {name: with_ts[name] - without[name] for name in expected}
+        scale = max(grad.abs().max().item() for grad in expected.values())
+        assert scale > 1
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4 * scale)
+
+    def test_the_first_step_says_what_to_write(self, tmp_path):
+        _, model, _, _ = self.models()
+        before = virtual_tokens(model).detach().clone()
+        with pytest.raises(
+            RuntimeError, match=r"ts_loss: expected in the loss .*attach\(trainer\)"
+        ):
+            trainer(model, tmp_path, kind=OwnLoss).train()
+        assert torch.equal(virtual_tokens(model), before)
+
+    @pytest.mark.parametrize("given", ["labels", "none", "eval mode"])
+    def test_so_does_a_loop_of_ones_own(self, given):
+        _, model, _, _ = self.models()
+        inputs = batch()
+        labels = inputs["labels"] if given != "none" else inputs.pop("labels")
+        model.train(given != "eval mode")
+        loss = own_cross_entropy(model(**inputs), labels)
+        with pytest.raises(RuntimeError, match="ts_loss: expected in the loss"):
+            loss.backward()
+
+    def test_a_second_pass_beside_outputs_loss_is_no_mistake(self):
+        plain, model, _, expected = self.models()
+        inputs = batch()
+
+        def loss(model):
+            labels = inputs["labels"]
+            first, second = model(**inputs), model(input_ids=inputs["input_ids"])
+            return first.loss + own_cross_entropy(second, labels)
+
+        without, with_ts = gradients(plain, loss(plain)), gradients(model, loss(model))
+        got = {name: with_ts[name] - without[name] for name in expected}
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+    def test_one_virtual_token_has_no_tsloss_to_drop(self):
+        model = peft_model(num_virtual_tokens=1)
+        add_tsloss(model, tsl.TSLoss())
+        model(**batch()).loss.backward()
+        assert model.prompt_encoder["default"].embedding.weight.grad.abs().max() > 0
+
+    @pytest.mark.parametrize("micro", [1, 2, 8])
+    @pytest.mark.parametrize("kind", [transformers.Trainer, OwnLoss, DividedByTrainer, TwoPasses])
+    def test_an_attached_trainer_takes_the_step_of_tsloss(self, kind, micro, tmp_path):
+        self.check(
+            kind,
+            tmp_path,
+            per_device_train_batch_size=8 // micro,
+            gradient_accumulation_steps=micro,
+        )
+
+    @pytest.mark.parametrize("adapter", ["p-mlp", "prefix"])
+    def test_for_other_virtual_tokens(self, adapter, tmp_path):
+        self.check(OwnLoss, tmp_path, adapter)
+
+    def test_in_the_last_step_of_an_epoch_with_fewer_micro_batches(self, tmp_path):
+        self.check(OwnLoss, tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=5)
+
+    @pytest.mark.parametrize(
+        ("adapter", "change"),
+        [
+            # Trainer's label smoothing knows of no logits in front of the input's.
+            ("prefix", {"label_smoothing_factor": 0.1}),
+            ("prompt", {"compute_loss_func": own_cross_entropy}),
+        ],
+        ids=["label_smoothing_factor", "compute_loss_func"],
+    )
+    def test_losses_outside_of_the_model(self, adapter, change, tmp_path):
+        self.check(transformers.Trainer, tmp_path, adapter, **change)
+
+    def test_under_a_gradient_scaler(self, tmp_path):
+        scales = []
+
+        class Scaled(OwnLoss):
+            def create_accelerator_and_postprocess(self):
+                super().create_accelerator_and_postprocess()
+                self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+            def training_step(self, *args, **kwargs):
+                loss = super().training_step(*args, **kwargs)
+                scales.append(self.accelerator.scaler.get_scale())
+                return loss
+
+        self.check(Scaled, tmp_path)
+        assert scales == [1024.0, 1024.0]
+
+    def test_the_loss_that_is_logged_is_that_of_outputs_loss(self, tmp_path):
+        logged = []
+        for attached in (False, True):
+            _, model, handle, _ = self.models()
+            running = trainer(
+                model, tmp_path, steps=3, logging_strategy="steps", logging_steps=1,
+                per_device_train_batch_size=4, gradient_accumulation_steps=2,
+            )  # fmt: skip
+            if attached:
+                handle.attach(running)
+            running.train()
+            logged.append([entry["loss"] for entry in running.state.log_history[:3]])
+        assert logged[1] == pytest.approx(logged[0], rel=1e-5)
+
+    def test_log_history_and_tensorboard_have_tsloss(self, tmp_path):
+        reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        _, model, handle, _ = self.models()
+        running = trainer(
+            model, tmp_path, steps=4, logging_strategy="steps", logging_steps=2,
+            eval_dataset=Rows(), report_to="tensorboard",
+        )  # fmt: skip
+        assert handle.attach(running) is handle
+        seen = []
+
+        class Seen(transformers.TrainerCallback):
+            def on_step_end(self, *args, **kwargs):
+                seen.append({"loss": handle.loss, **handle.terms})
+
+        running.add_callback(Seen())
+        running.train()
+        assert "ts_loss" not in running.evaluate()
+        training = [entry for entry in running.state.log_history if "loss" in entry]
+        assert [entry["step"] for entry in training] == [2, 4]
+        for index, entry in enumerate(training):
+            for name in ("loss", "h0", "h1"):
+                mean = sum(values[name].item() for values in seen[2 * index : 2 * index + 2]) / 2
+                assert entry[f"ts_{name}"] == pytest.approx(mean)
+        (folder,) = {path.parent for path in tmp_path.rglob("events.out.tfevents.*")}
+        events = reader.EventAccumulator(str(folder)).Reload()
+        for name in ("ts_loss", "ts_h0", "ts_h1"):
+            values = [event.value for event in events.Scalars(f"train/{name}")]
+            assert values == pytest.approx([entry[name] for entry in training])
+
+    def test_eval_loss_stays_the_cross_entropy(self, tmp_path):
+        model, handle = self.models()[1:3]
+        running = trainer(model, tmp_path, eval_dataset=Rows())
+        with torch.no_grad():
+            expected = model(**batch(8)).loss.item()
+        handle.attach(running)
+        assert running.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
+
+    def test_removed_leaves_the_trainer_as_it_was(self, tmp_path):
+        model, handle = self.models()[1:3]
+        first, second = trainer(model, tmp_path), trainer(model, tmp_path)
+        parts = [part for each in (first, second) for part in (each, each.accelerator)]
+        names = {"training_step", "log", "backward"}
+        wrapped = []
+        for running in (first, second):
+            handle.attach(running)
+            wrapped.append([bool(names & set(vars(part))) for part in parts])
+        assert wrapped == [[True, True, False, False], [False, False, True, True]]
+        handle.remove()
+        assert not any(names & set(vars(part)) for part in parts)
+        step_of(first)
+
+    def test_a_step_that_raised_leaves_nothing(self, tmp_path):
+        class Failing(OwnLoss):
+            fails = True
+
+            def compute_loss(self, *args, **kwargs):
+                loss = super().compute_loss(*args, **kwargs)
+                if self.fails:
+                    raise RuntimeError("in the middle")
+                return loss
+
+        plain, model, handle, expected = self.models()
+        without = step_of(trainer(plain, tmp_path, kind=OwnLoss))
+        running = trainer(model, tmp_path, kind=Failing)
+        handle.attach(running)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            running.train()
+        running.fails = False
+        with_ts = step_of(running)
+        got = {name: with_ts[name] - without[name] for name in expected}
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+    def test_something_else_is_refused(self, tmp_path):
+        plain, model, handle, _ = self.models()
+        with pytest.raises(ValueError, match="trainer: expected one that trains the model"):
+            handle.attach(trainer(plain, tmp_path))
+        with pytest.raises(
+            TypeError, match=r"trainer: expected a transformers\.Trainer.*, got Namesp"
+        ):
+            handle.attach(argparse.Namespace(model=model))
+        with pytest.raises(
+            TypeError, match=r"trainer: expected a transformers\.Trainer.*, got int"
+        ):
+            handle.attach(3)
 
 
 @pytest.mark.parametrize("kind", ["prompt", "prefix"])

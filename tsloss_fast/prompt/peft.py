@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from tsloss_fast._engine.pending import Pending
 from tsloss_fast.losses.base import LossAndTerms
 from tsloss_fast.losses.started import start_loss
+from tsloss_fast.prompt.backward_check import BackwardCheck
+from tsloss_fast.prompt.trainer_link import TrainerLink, check_trainer
 
 try:
     from peft import PeftModel, PeftType, TaskType
@@ -65,8 +67,14 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
 
     Notes
     -----
-    TSLoss is left out, and the outputs are as they were, in passes without labels, and in passes
-    without gradients (``torch.no_grad``), so Trainer's ``eval_loss`` is the cross-entropy alone.
+    TSLoss is left out, and the outputs are as they were, in eval mode, in passes without labels,
+    and in passes without gradients (``torch.no_grad``), so an evaluation's loss is the
+    cross-entropy alone.
+
+    TSLoss is never left out of training unsaid: a backward pass that reaches the virtual tokens
+    through this adapter, but no TSLoss, raises a RuntimeError. TRL's trainers, for one, build their
+    loss from log-probabilities and drop ``outputs.loss``; so may a subclass of Trainer with a
+    ``compute_loss`` of its own. `PeftTSLoss.attach` serves these.
 
     Under gradient accumulation the loss of a micro-batch must carry its share of TSLoss. A plain
     loop and accelerate divide the loss by the number of micro-batches, and that is right as it is.
@@ -76,9 +84,8 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
     cross-entropy as it does in one pass over the whole batch.
 
     Trainer's ``label_smoothing_factor`` and ``compute_loss_func`` compute the loss outside of the
-    model, which then gets no labels. Where that can be seen (no labels, but
-    ``num_items_in_batch``) the pass raises a ValueError. Add
-    ``ts_loss(virtual_tokens(peft_model))`` to a loss of your own instead.
+    model, which then gets no labels. Where that can be seen in the forward pass (no labels, but
+    ``num_items_in_batch``) it raises a ValueError; `PeftTSLoss.attach` serves these, too.
 
     PEFT's ``from_pretrained`` loads saved prompts for inference alone. To train on, make the model
     with ``get_peft_model`` and the same configuration, then call
@@ -188,6 +195,8 @@ class PeftTSLoss:
         self.seconds = 0.0
         self._model = peft_model
         self._encoder = peft_model.prompt_encoder[adapter]
+        self._check = BackwardCheck()
+        self._link: TrainerLink | None = None
         self._names = list(inspect.signature(type(peft_model).forward).parameters)[1:]
         # One entry a thread, for nn.DataParallel runs its replicas in threads.
         self._passes: dict[int, _Pass] = {}
@@ -200,8 +209,44 @@ class PeftTSLoss:
             ),
         ]
 
+    def attach(self, trainer: Any) -> PeftTSLoss:
+        """Let a trainer train on TSLoss whatever its loss is built from, and log it.
+
+        From now on TSLoss is added to the loss in the trainer's training steps, and no longer to
+        ``outputs.loss`` there. The log (``log_history``, TensorBoard and so on) has ``ts_loss`` and
+        ``ts_h0``, ``ts_h1`` beside ``loss``, which contains TSLoss: means over the passes since the
+        last log, the terms unweighted. Under gradient accumulation each micro-batch carries an
+        equal share.
+
+        Parameters
+        ----------
+        trainer : transformers.Trainer
+            Or a subclass, as TRL's ``SFTTrainer`` and ``DPOTrainer``, that trains this model. A
+            trainer attached before is let go.
+
+        Returns
+        -------
+        PeftTSLoss
+            This one, so that ``handle = add_tsloss(model, ts_loss).attach(trainer)`` can be said.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For something that is no trainer, and for a trainer of another model.
+        """
+        check_trainer(trainer)
+        if all(module is not self._model for module in trainer.model.modules()):
+            raise ValueError(
+                f"trainer: expected one that trains the model of add_tsloss, got "
+                f"{type(trainer).__name__} of another"
+            )
+        self._detach()
+        self._link = TrainerLink(trainer)
+        return self
+
     def remove(self) -> None:
-        """Take TSLoss off the model again; a second call does nothing."""
+        """Take TSLoss off the model, and the trainer, again; a second call does nothing."""
+        self._detach()
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -219,8 +264,8 @@ class PeftTSLoss:
         self.remove()
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy of the model takes no part in a pass that the original is in.
-        return self.__dict__ | {"_passes": {}}
+        # A copy of the model takes no part in a pass that the original is in, nor in its training.
+        return self.__dict__ | {"_passes": {}, "_check": BackwardCheck(), "_link": None}
 
     # Without this torch.compile would look for graph breaks inside of the hooks and warn of each.
     @torch.compiler.disable
@@ -231,21 +276,28 @@ class PeftTSLoss:
         self._passes.pop(threading.get_ident(), None)
         if not (torch.is_grad_enabled() and self._is_active()):
             return
-        given = dict(zip(self._names, args, strict=False)) | kwargs
-        labels, items = given.get("labels"), given.get("num_items_in_batch")
-        if labels is None:
-            # The labels of question answering.
-            labels = given.get("start_positions")
-        if labels is not None:
-            # An entry means that the encoder's output is wanted: generate and others call it, too.
-            self._passes[threading.get_ident()] = _Pass(labels, items)
-        elif items is not None:
-            raise ValueError(_NO_LABELS)
+        current = _Pass(self._link if self._link and self._link.is_training else None)
+        if current.link is None:
+            given = dict(zip(self._names, args, strict=False)) | kwargs
+            current.labels, current.items = given.get("labels"), given.get("num_items_in_batch")
+            if current.labels is None:
+                # The labels of question answering.
+                current.labels = given.get("start_positions")
+            if current.labels is None and current.items is not None:
+                raise ValueError(_NO_LABELS)
+        current.counts = current.link is not None or (
+            current.labels is not None and module.training
+        )
+        # An entry means that the encoder's output is wanted: generate and others call it, too.
+        self._passes[threading.get_ident()] = current
 
     @torch.compiler.disable
     def _after_encoder(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         current = self._passes.get(threading.get_ident())
-        if current is not None and current.started is None:
+        if current is None or current.watched is not None or not output.requires_grad:
+            return
+        current.watched = self._check.watch_tokens(output)
+        if current.counts:
             # [1 or B, n, width]: the virtual tokens of each sequence, which are the same.
             current.started = start_loss(self.ts_loss, _clouds(output[0], self._config))
 
@@ -254,7 +306,7 @@ class PeftTSLoss:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
     ) -> Any:
         current = self._passes.pop(threading.get_ident(), None)
-        if current is None or outputs is None:
+        if current is None or not current.counts or outputs is None:
             return outputs
         if current.started is None:
             if not any(child is self._encoder for child in self._model.modules()):
@@ -264,10 +316,22 @@ class PeftTSLoss:
                 f"{self.adapter!r}, got one that does not; was task_type set in its configuration?"
             )
         ts = self._result(current.started)
+        if ts.requires_grad:
+            self._check.watch_tsloss(ts)
+        elif current.watched is not None:
+            current.watched.remove()
+        if current.link is not None:
+            current.link.keep(ts, self.terms)
+            return outputs
         if current.items is not None:
             share = _share_of_step(current.labels, current.items, self._config)
             ts = ts * share.to(ts.device)
         return _with_added(outputs, ts)
+
+    def _detach(self) -> None:
+        if self._link is not None:
+            self._link.remove()
+            self._link = None
 
     @property
     def _config(self) -> Any:
@@ -285,17 +349,21 @@ class PeftTSLoss:
 
 @dataclass
 class _Pass:
-    """A forward pass under way, to whose loss TSLoss will be added."""
+    """A forward pass under way that may be trained on."""
 
-    labels: Tensor
-    items: Tensor | int | None
+    link: TrainerLink | None
+    labels: Tensor | None = None
+    items: Tensor | int | None = None
+    # Whether TSLoss is added, to its loss or to the trainer's.
+    counts: bool = False
+    watched: torch.utils.hooks.RemovableHandle | None = None
     started: Pending[LossAndTerms] | None = None
 
 
 _NO_LABELS = (
     "labels: expected them beside num_items_in_batch, got none: Trainer's label_smoothing_factor "
     "and compute_loss_func compute the loss outside of the model, where add_tsloss does not reach. "
-    "Leave them out, or add ts_loss(virtual_tokens(peft_model)) in compute_loss_func"
+    "Write add_tsloss(peft_model, ts_loss).attach(trainer)"
 )
 
 
