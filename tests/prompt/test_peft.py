@@ -530,6 +530,14 @@ class TestCheckpoints:
             add_tsloss(loaded, tsl.TSLoss())
 
 
+def tiny_t5():
+    config = transformers.T5Config(
+        vocab_size=len(WORDS), d_model=DIM, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    return transformers.T5ForConditionalGeneration(config).eval()
+
+
 class TestVirtualTokens:
     @pytest.mark.parametrize("kind", ["prompt", "p-mlp", "p-lstm"])
     def test_are_the_rows_in_front_of_the_input(self, kind):
@@ -547,13 +555,8 @@ class TestVirtualTokens:
             torch.testing.assert_close(cloud, torch.cat(parts, dim=1))
 
     def test_of_an_encoder_decoder_are_two_clouds(self):
-        config = transformers.T5Config(
-            vocab_size=len(WORDS), d_model=DIM, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
-            decoder_start_token_id=0,
-        )  # fmt: skip
-        base = transformers.T5ForConditionalGeneration(config).eval()
         model = peft.get_peft_model(
-            base, peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=N)
+            tiny_t5(), peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=N)
         )
         clouds = virtual_tokens(model)
         assert clouds.shape == (2, N, DIM)
@@ -569,6 +572,167 @@ class TestVirtualTokens:
         ce = model(**batch()).loss
         add_tsloss(model, tsl.TSLoss())
         torch.testing.assert_close(model(**batch()).loss, ce + tsl.TSLoss()(virtual_tokens(model)))
+
+
+def multitask_model(base=None, task_type="CAUSAL_LM"):
+    base = tiny_model() if base is None else base
+    torch.manual_seed(1)
+    config = peft.MultitaskPromptTuningConfig(
+        task_type=task_type, num_virtual_tokens=N, num_tasks=3, num_ranks=2
+    )
+    model = peft.get_peft_model(base, config)
+    with torch.no_grad():
+        # PEFT starts them so small that all tasks' rows are nearly 0.
+        model.prompt_encoder["default"].prefix_task_cols.normal_()
+        model.prompt_encoder["default"].prefix_task_rows.normal_()
+    return model
+
+
+def cpt_model():
+    torch.manual_seed(1)
+    # Each of CPT's types: an input's template, the input, a label's template, and the label.
+    config = peft.CPTConfig(
+        task_type="CAUSAL_LM",
+        cpt_token_ids=[3, 5, 6, 4, 7, 8],
+        cpt_mask=[1] * N,
+        cpt_tokens_type_mask=[1, 2, 2, 3, 4, 4],
+        opt_projection_epsilon=5.0,
+        opt_projection_format_epsilon=5.0,
+    )
+    model = peft.get_peft_model(tiny_model(), config)
+    with torch.no_grad():
+        model.prompt_encoder["default"].delta_embedding.weight[:4].normal_(std=0.1)
+    return model
+
+
+def cartridge_model(frozen=1):
+    torch.manual_seed(1)
+    config = peft.CartridgeConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=N, num_frozen_tokens=frozen
+    )
+    return peft.get_peft_model(tiny_model(), config)
+
+
+OTHER_KINDS = {"multitask": multitask_model, "cpt": cpt_model, "cartridge": cartridge_model}
+every_other_kind = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(
+            kind,
+            marks=pytest.mark.skipif(
+                kind == "cartridge" and not hasattr(peft, "CartridgeConfig"),
+                reason=f"PEFT {peft.__version__} has no cartridges",
+            ),
+        )
+        for kind in OTHER_KINDS
+    ],
+)
+
+
+class TestOtherVirtualTokens:
+    """Multitask prompt tuning, CPT and cartridges."""
+
+    def inputs(self, kind):
+        return batch() | ({"task_ids": torch.tensor([0, 2, 0])} if kind == "multitask" else {})
+
+    @every_other_kind
+    def test_loss_is_the_models_own_and_tsloss(self, kind):
+        model, inputs = OTHER_KINDS[kind](), self.inputs(kind)
+        ts_loss = tsl.TSLoss(lambda_ts=5.0)
+        ce, ts = model(**inputs).loss, ts_loss(virtual_tokens(model))
+        assert ts > 1e-2
+        expected = gradients(model, ce + ts)
+        handle = add_tsloss(model, ts_loss)
+        loss = model(**inputs).loss
+        torch.testing.assert_close(loss, ce + ts)
+        torch.testing.assert_close(handle.loss, ts.detach())
+        torch.testing.assert_close(gradients(model, loss), expected, rtol=1e-4, atol=1e-5)
+
+    @every_other_kind
+    def test_dropped_and_attached(self, kind, tmp_path):
+        class WithTasks(OwnLoss):
+            def compute_loss(self, model, inputs, *args, **kwargs):
+                if kind == "multitask":
+                    inputs["task_ids"] = torch.tensor([0, 2, 0, 1] * 2)[: len(inputs["labels"])]
+                return super().compute_loss(model, inputs, *args, **kwargs)
+
+        def running(ts_loss, attach=True):
+            model = OTHER_KINDS[kind]()
+            found = trainer(model, tmp_path, kind=WithTasks, lr=1e-3)
+            if ts_loss is not None:
+                handle = add_tsloss(model, ts_loss)
+                if attach:
+                    handle.attach(found)
+            return found
+
+        ts_loss = tsl.TSLoss(lambda_ts=5.0)
+        with pytest.raises(RuntimeError, match="ts_loss: expected in the loss"):
+            running(ts_loss, attach=False).train()
+        model = OTHER_KINDS[kind]()
+        expected = gradients(model, ts_loss(virtual_tokens(model)))
+        without, with_ts = step_of(running(None), 1e-3), step_of(running(ts_loss), 1e-3)
+        got = {name: with_ts[name] - without[name] for name in expected}
+        scale = max(grad.abs().max().item() for grad in expected.values())
+        assert scale > 1e-2
+        torch.testing.assert_close(got, expected, rtol=1e-2, atol=1e-2 * scale)
+
+    @every_other_kind
+    def test_loaded_for_inference_they_are_the_same(self, kind, tmp_path):
+        model = OTHER_KINDS[kind]()
+        model.save_pretrained(tmp_path)
+        loaded = peft.PeftModel.from_pretrained(tiny_model(), tmp_path)
+        torch.testing.assert_close(virtual_tokens(loaded), virtual_tokens(model))
+
+    def test_of_tasks_are_the_rows_in_front_of_each_tasks_input(self):
+        model = multitask_model()
+        clouds = virtual_tokens(model)
+        assert clouds.shape == (3, N, DIM)
+        rows = model.get_prompt(batch_size=3, task_ids=torch.tensor([2, 0, 1]))
+        torch.testing.assert_close(rows, clouds[[2, 0, 1]])
+
+    def test_of_tasks_of_an_encoder_decoder_are_two_clouds_each(self):
+        model = multitask_model(tiny_t5(), "SEQ_2_SEQ_LM")
+        clouds = virtual_tokens(model)
+        assert clouds.shape == (6, N, DIM)
+        rows = model.get_prompt(batch_size=3, task_ids=torch.tensor([0, 1, 2]))
+        torch.testing.assert_close(rows.reshape(6, N, DIM), clouds)
+
+    def test_of_cpt_are_the_rows_in_front_of_the_input(self):
+        model = cpt_model()
+        clouds = virtual_tokens(model)
+        assert clouds.shape == (N, DIM)
+        torch.testing.assert_close(clouds, model.get_prompt(batch_size=1)[0])
+        table = model.get_input_embeddings().weight
+        assert torch.equal(clouds[4:], table[[7, 8]])  # labels are kept
+
+    @pytest.mark.skipif(not hasattr(peft, "CartridgeConfig"), reason="this PEFT has no cartridges")
+    @pytest.mark.parametrize("frozen", [0, 2])
+    def test_of_a_cartridge_are_each_layers_key_and_value(self, frozen):
+        model = cartridge_model(frozen)
+        clouds, cache = virtual_tokens(model), model.get_prompt(batch_size=1)
+        assert len(clouds) == len(cache.layers) == LAYERS
+        for cloud, layer in zip(clouds, cache.layers, strict=True):
+            parts = [x[0].transpose(0, 1).flatten(1) for x in (layer.keys, layer.values)]
+            torch.testing.assert_close(cloud, torch.cat(parts, dim=1))
+
+    @pytest.mark.skipif(not hasattr(peft, "CartridgeConfig"), reason="this PEFT has no cartridges")
+    def test_a_cartridge_is_scaled_as_its_cross_entropy_is(self):
+        model, inputs = cartridge_model(), batch()
+        inputs["labels"] = inputs["input_ids"]
+        scaled = {**inputs, "num_items_in_batch": torch.tensor(50)}
+        factor = model(**scaled).loss / model(**inputs).loss
+        assert factor.item() == pytest.approx(18 / 50)
+        add_tsloss(model, tsl.TSLoss(lambda_ts=10.0))
+        torch.testing.assert_close(model(**scaled).loss, factor * model(**inputs).loss)
+
+    def test_prompts_inside_of_attention_get_a_word(self):
+        config = peft.AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=4, adapter_layers=1)
+        model = peft.get_peft_model(tiny_model(), config)
+        with pytest.raises(
+            ValueError, match="ADAPTION_PROMPT and has its prompts inside of the at"
+        ):
+            add_tsloss(model, tsl.TSLoss())
+        assert [n for n, _ in model.named_parameters() if n.endswith("adaption_prompt")]
 
 
 class TestErrors:

@@ -27,7 +27,15 @@ except ModuleNotFoundError as error:
         "run: pip install 'tsloss-fast[peft]'"
     ) from error
 
-SUPPORTED = (PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING)
+SUPPORTED = tuple(
+    PeftType[name]
+    for name in (
+        "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE",
+    )
+    if name in PeftType.__members__  # PEFT 0.18 has no CARTRIDGE.
+)  # fmt: skip
+# They give the model keys and values for each of its layers, and no rows of the input.
+KEYS_AND_VALUES = ("PREFIX_TUNING", "CARTRIDGE")
 
 
 def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = None) -> PeftTSLoss:
@@ -140,8 +148,12 @@ def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
 
     Prompt tuning and P-tuning give one cloud [n, d]: the rows that stand in front of the input, for
     P-tuning the encoder's output. An encoder-decoder gives [2, n, d], the encoder's prompt and the
-    decoder's. Prefix tuning gives one cloud a layer, [L, n, 2 * token_dim]: a virtual token of a
-    layer is its key and its value side by side, for attention uses them as a pair.
+    decoder's. Prefix tuning and cartridges give one cloud a layer, [L, n, 2 * token_dim]: a virtual
+    token of a layer is its key and its value side by side, for attention uses them as a pair.
+    Multitask prompt tuning gives one cloud a task, [T, n, d], or two for an encoder-decoder,
+    [2 * T, n, d]: of all tasks, whichever a batch holds. CPT gives one cloud [n, d], its context's
+    embeddings with what is learnt added. Rows that PEFT keeps frozen (a cartridge's first ones,
+    labels in CPT's context) are points of the cloud, but do not move.
 
     Parameters
     ----------
@@ -160,11 +172,13 @@ def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
     """
     adapter = checked_adapter(peft_model, adapter)
     config, encoder = peft_model.peft_config[adapter], peft_model.prompt_encoder[adapter]
+    if config.peft_type == PeftType.MULTITASK_PROMPT_TUNING:
+        return _clouds_of_tasks(encoder, config)
     if config.inference_mode:
         # Loaded for inference, PEFT keeps the encoder's output in place of its weights.
         return _clouds(encoder.embedding.weight, config)
     tokens = peft_model.prompt_tokens[adapter].to(encoder.embedding.weight.device)
-    if config.peft_type == PeftType.PREFIX_TUNING:
+    if config.peft_type in KEYS_AND_VALUES:
         tokens = tokens[: config.num_virtual_tokens]
     return _clouds(encoder(tokens[None])[0], config)
 
@@ -298,8 +312,13 @@ class PeftTSLoss:
             return
         current.watched = self._check.watch_tokens(output)
         if current.counts:
-            # [1 or B, n, width]: the virtual tokens of each sequence, which are the same.
-            current.started = start_loss(self.ts_loss, _clouds(output[0], self._config))
+            if self._config.peft_type == PeftType.MULTITASK_PROMPT_TUNING:
+                # The output has the tasks of this batch alone.
+                clouds = _clouds_of_tasks(module, self._config)
+            else:
+                # [1 or B, n, width]: the virtual tokens of each sequence, which are the same.
+                clouds = _clouds(output[0], self._config)
+            current.started = start_loss(self.ts_loss, clouds)
 
     @torch.compiler.disable
     def _after_forward(
@@ -360,6 +379,14 @@ class _Pass:
     started: Pending[LossAndTerms] | None = None
 
 
+# Of kinds whose name promises virtual tokens.
+_PROMPTS_ELSEWHERE = {
+    PeftType.ADAPTION_PROMPT: (
+        " and has its prompts inside of the attention layers; add ts_loss(prompt) of the "
+        "parameters named adaption_prompt to a loss of your own"
+    ),
+}
+
 _NO_LABELS = (
     "labels: expected them beside num_items_in_batch, got none: Trainer's label_smoothing_factor "
     "and compute_loss_func compute the loss outside of the model, where add_tsloss does not reach. "
@@ -370,10 +397,16 @@ _NO_LABELS = (
 def _clouds(rows: Tensor, config: Any) -> Tensor:
     """An encoder's output [rows, width] as clouds [n, d] or [C, n, d]; see `virtual_tokens`."""
     n = config.num_virtual_tokens
-    if config.peft_type == PeftType.PREFIX_TUNING:
+    if config.peft_type in KEYS_AND_VALUES:
         # A row holds layer 0's key and value, then layer 1's, and so on.
         return rows.view(n, config.num_layers, -1).transpose(0, 1)  # [L, n, 2 * token_dim]
     return rows if len(rows) == n else rows.view(-1, n, rows.shape[-1])
+
+
+def _clouds_of_tasks(encoder: Any, config: Any) -> Tensor:
+    """Multitask prompt tuning's rows of every task, [T, n, d]; see `virtual_tokens`."""
+    shared, of_tasks = encoder.embedding.weight, encoder.prefix_task_cols @ encoder.prefix_task_rows
+    return (shared * of_tasks).view(-1, config.num_virtual_tokens, shared.shape[-1])
 
 
 def _share_of_step(labels: Tensor, items: Tensor | int, config: Any) -> Tensor:
@@ -382,7 +415,7 @@ def _share_of_step(labels: Tensor, items: Tensor | int, config: Any) -> Tensor:
     Counted are the targets that the model's own loss sums. The virtual tokens of a prefix are no
     positions of the input, so there nothing predicts the first token.
     """
-    if config.peft_type == PeftType.PREFIX_TUNING and config.task_type == TaskType.CAUSAL_LM:
+    if config.peft_type in KEYS_AND_VALUES and config.task_type == TaskType.CAUSAL_LM:
         labels = labels[..., 1:]
     items = torch.as_tensor(items, device=labels.device).flatten()[0]
     return (labels != -100).sum() / items
@@ -420,6 +453,6 @@ def checked_adapter(peft_model: object, adapter: str | None = None) -> str:
         expected = ", ".join(PeftType(kind).value for kind in SUPPORTED)
         raise ValueError(
             f"adapter: expected one with virtual tokens ({expected}), "
-            f"got {adapter!r}, which is {PeftType(kind).value}"
+            f"got {adapter!r}, which is {PeftType(kind).value}{_PROMPTS_ELSEWHERE.get(kind, '')}"
         )
     return adapter
