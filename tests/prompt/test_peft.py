@@ -9,6 +9,7 @@ import textwrap
 import threading
 import weakref
 
+import accelerate
 import peft
 import pytest
 import torch
@@ -132,7 +133,7 @@ class TestLoss:
         config = tiny_model().config
         base = transformers.LlamaForQuestionAnswering(config).eval()
         prompt = peft.PromptTuningConfig(task_type="QUESTION_ANS", num_virtual_tokens=N)
-        model = peft.get_peft_model(base, prompt)
+        model = peft.get_peft_model(base, prompt).eval()
         inputs = batch()
         del inputs["labels"]
         inputs["start_positions"] = inputs["end_positions"] = torch.tensor([0, 1, 2])
@@ -422,10 +423,6 @@ class TestLeftAlone:
         with torch.no_grad():
             assert torch.equal(model(**batch()).loss, peft_model()(**batch()).loss)
 
-    def test_in_eval_mode(self, model):
-        """As in an evaluation of one's own, which need not turn gradients off."""
-        assert torch.equal(model.eval()(**batch()).loss, peft_model()(**batch()).loss)
-
     def test_while_the_adapter_is_disabled(self, model):
         with model.disable_adapter():
             disabled = model(**batch()).loss
@@ -535,7 +532,7 @@ def tiny_t5():
         vocab_size=len(WORDS), d_model=DIM, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
         decoder_start_token_id=0,
     )  # fmt: skip
-    return transformers.T5ForConditionalGeneration(config).eval()
+    return transformers.T5ForConditionalGeneration(config)
 
 
 class TestVirtualTokens:
@@ -561,7 +558,7 @@ class TestVirtualTokens:
         clouds = virtual_tokens(model)
         assert clouds.shape == (2, N, DIM)
         inputs = batch()
-        ce = model(**inputs).loss
+        ce = model.eval()(**inputs).loss
         add_tsloss(model, tsl.TSLoss())
         ts = (tsl.TSLoss()(clouds[0]) + tsl.TSLoss()(clouds[1])) / 2
         torch.testing.assert_close(model(**inputs).loss, ce + ts)
@@ -682,6 +679,12 @@ class TestOtherVirtualTokens:
         model.save_pretrained(tmp_path)
         loaded = peft.PeftModel.from_pretrained(tiny_model(), tmp_path)
         torch.testing.assert_close(virtual_tokens(loaded), virtual_tokens(model))
+
+    @every_other_kind
+    def test_the_monitor_records_them(self, kind, tmp_path):
+        model = OTHER_KINDS[kind]()
+        record = tsl.TopologyMonitor(tmp_path / "topology.jsonl")(0, model)
+        assert record["shape"] == list(virtual_tokens(model).shape)
 
     def test_of_tasks_are_the_rows_in_front_of_each_tasks_input(self):
         model = multitask_model()
@@ -1005,12 +1008,11 @@ class TestLossBuiltElsewhere:
             trainer(model, tmp_path, kind=OwnLoss).train()
         assert torch.equal(virtual_tokens(model), before)
 
-    @pytest.mark.parametrize("given", ["labels", "none", "eval mode"])
+    @pytest.mark.parametrize("given", [True, False], ids=["with labels", "without"])
     def test_so_does_a_loop_of_ones_own(self, given):
         _, model, _, _ = self.models()
         inputs = batch()
-        labels = inputs["labels"] if given != "none" else inputs.pop("labels")
-        model.train(given != "eval mode")
+        labels = inputs["labels"] if given else inputs.pop("labels")
         loss = own_cross_entropy(model(**inputs), labels)
         with pytest.raises(RuntimeError, match="ts_loss: expected in the loss"):
             loss.backward()
@@ -1027,6 +1029,16 @@ class TestLossBuiltElsewhere:
         without, with_ts = gradients(plain, loss(plain)), gradients(model, loss(model))
         got = {name: with_ts[name] - without[name] for name in expected}
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+    def test_frozen_virtual_tokens_have_none_to_train(self):
+        """As under another adapter that alone is trained: nothing is dropped."""
+        plain, model, _, _ = self.models()
+        for each in (plain, model):
+            each.prompt_encoder["default"].embedding.weight.requires_grad_(False)
+            each.get_input_embeddings().weight.requires_grad_()
+        ts = tsl.TSLoss(lambda_ts=self.LAMBDA)(virtual_tokens(model))
+        torch.testing.assert_close(model(**batch()).loss, plain(**batch()).loss + ts)
+        own_cross_entropy(model(**batch()), batch()["labels"]).backward()
 
     def test_one_virtual_token_has_no_tsloss_to_drop(self):
         model = peft_model(num_virtual_tokens=1)
@@ -1177,6 +1189,43 @@ class TestLossBuiltElsewhere:
             TypeError, match=r"trainer: expected a transformers\.Trainer.*, got int"
         ):
             handle.attach(3)
+
+
+@pytest.mark.parametrize("kind", ["prompt", "p-mlp"])
+def test_generation_without_a_cache_is_that_of_the_forward_pass(kind):
+    """As the docs advise, for PEFT 0.21 with transformers 5.24 decodes otherwise with a cache."""
+    model = peft_model(kind).eval()
+    ids = batch()["input_ids"]
+    decoded = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, min_new_tokens=5,
+        do_sample=False, use_cache=False, output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    for step, logits in enumerate(decoded.logits):
+        so_far = decoded.sequences[:, : ids.shape[1] + step]
+        forward = model(input_ids=so_far, attention_mask=torch.ones_like(so_far)).logits[:, -1]
+        torch.testing.assert_close(logits, forward)
+
+
+def test_accelerates_half_precision_loses_nothing(request):
+    """Accelerate maps over the outputs, which keeps their items and no other attributes."""
+    state = accelerate.state.AcceleratorState
+    state._reset_state(reset_partial_state=True)
+    request.addfinalizer(lambda: state._reset_state(reset_partial_state=True))
+    ts_loss = tsl.TSLoss(lambda_ts=5.0)
+    model, plain = peft_model(), peft_model()
+    handle = add_tsloss(model, ts_loss)
+    inputs = batch()
+    losses = []
+    for each in (plain, model):
+        prepared = accelerate.Accelerator(cpu=True, mixed_precision="bf16").prepare(each)
+        losses.append(prepared(**inputs).loss)
+    ts = ts_loss(virtual_tokens(model)).detach()
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[1] - losses[0], ts, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(handle.loss, ts)
+    assert set(handle.terms) == {"h0", "h1"}
+    mapped = torch.utils._pytree.tree_map(lambda x: x, model(**inputs))
+    torch.testing.assert_close(mapped.loss.float(), losses[1])
 
 
 @pytest.mark.parametrize("kind", ["prompt", "prefix"])

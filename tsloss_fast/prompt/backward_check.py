@@ -9,7 +9,7 @@ from torch import Tensor
 
 DROPPED = (
     "ts_loss: expected in the loss that is trained on, got a loss without it. add_tsloss adds it "
-    "to outputs.loss, in train mode and with labels; TRL's trainers, and a compute_loss of one's "
+    "to outputs.loss of passes with labels; TRL's trainers, and a compute_loss of one's "
     "own, build their loss from logits or log-probabilities instead. With a trainer write "
     "add_tsloss(peft_model, ts_loss).attach(trainer). In a loop of your own train on "
     "outputs.loss, or remove() this and add ts_loss(virtual_tokens(peft_model)) to your loss"

@@ -75,9 +75,8 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
 
     Notes
     -----
-    TSLoss is left out, and the outputs are as they were, in eval mode, in passes without labels,
-    and in passes without gradients (``torch.no_grad``), so an evaluation's loss is the
-    cross-entropy alone.
+    TSLoss is left out, and the outputs are as they were, in passes without labels, and in passes
+    without gradients (``torch.no_grad``), so Trainer's ``eval_loss`` is the cross-entropy alone.
 
     TSLoss is never left out of training unsaid: a backward pass that reaches the virtual tokens
     through this adapter, but no TSLoss, raises a RuntimeError. TRL's trainers, for one, build their
@@ -299,18 +298,18 @@ class PeftTSLoss:
                 current.labels = given.get("start_positions")
             if current.labels is None and current.items is not None:
                 raise ValueError(_NO_LABELS)
-        current.counts = current.link is not None or (
-            current.labels is not None and module.training
-        )
+        current.counts = current.link is not None or current.labels is not None
         # An entry means that the encoder's output is wanted: generate and others call it, too.
         self._passes[threading.get_ident()] = current
 
     @torch.compiler.disable
     def _after_encoder(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         current = self._passes.get(threading.get_ident())
-        if current is None or current.watched is not None or not output.requires_grad:
+        if current is None or current.has_tokens:
             return
-        current.watched = self._check.watch_tokens(output)
+        current.has_tokens = True
+        if output.requires_grad:
+            current.watched = self._check.watch_tokens(output)
         if current.counts:
             if self._config.peft_type == PeftType.MULTITASK_PROMPT_TUNING:
                 # The output has the tasks of this batch alone.
@@ -375,6 +374,7 @@ class _Pass:
     items: Tensor | int | None = None
     # Whether TSLoss is added, to its loss or to the trainer's.
     counts: bool = False
+    has_tokens: bool = False
     watched: torch.utils.hooks.RemovableHandle | None = None
     started: Pending[LossAndTerms] | None = None
 
