@@ -151,13 +151,12 @@ def peft_model():
     weight = model.prompt_encoder["default"].embedding.weight
     with torch.no_grad():
         weight.copy_(start())
-    add_tsloss(model, tsl.TSLoss(lambda_ts=WEIGHT))
-    return model, weight
+    return model, weight, add_tsloss(model, tsl.TSLoss(lambda_ts=WEIGHT))
 
 
 def fsdp_whole_peft_model():
     """FSDP shards the prompt too; the encoder's output, which TSLoss takes, is whole."""
-    model, weight = peft_model()
+    model, weight, _ = peft_model()
     if rank_and_world()[1] == 1:
         train(model, [weight])
         return weight
@@ -181,7 +180,7 @@ def fsdp1_whole_peft_model():
     os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = "LlamaDecoderLayer"
 
     def wrapped(use_orig_params):
-        model, _ = peft_model()
+        model, _, _ = peft_model()
         return FullyShardedDataParallel(
             model,
             device_id=torch.device("cpu"),
@@ -218,7 +217,7 @@ def accelerated():
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
-    model, weight = peft_model()
+    model, weight, _ = peft_model()
     rows = [
         {name: x[row] for name, x in global_batch(step, same_counts=True).items()}
         for step in range(STEPS)
@@ -237,11 +236,21 @@ def accelerated():
     return weight
 
 
-def trainer(accumulate):
-    """Trainer with unequal numbers of targets, which it sums over processes and micro-batches."""
+def trainer(accumulate, attach=False, own_loss=False):
+    """Trainer with unequal numbers of targets, which it sums over processes and micro-batches.
+
+    With `own_loss` it drops outputs.loss, as the trainers of TRL do, and builds it from logits.
+    """
     from transformers import Trainer, TrainingArguments
 
-    model, weight = peft_model()
+    class OwnLoss(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            logits = model(**inputs).logits[:, N:-1].flatten(0, 1)
+            labels = inputs["labels"][:, 1:].flatten()
+            total = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+            return total / num_items_in_batch * self.accelerator.num_processes
+
+    model, weight, handle = peft_model()
     rows = global_batch(0, same_counts=False)
     arguments = TrainingArguments(
         "unused",
@@ -258,7 +267,10 @@ def trainer(accumulate):
         disable_tqdm=True,
     )
     data = [{name: x[row] for name, x in rows.items()} for row in range(ROWS)]
-    Trainer(model, arguments, train_dataset=data).train()
+    running = (OwnLoss if own_loss else Trainer)(model, arguments, train_dataset=data)
+    if attach:
+        handle.attach(running)
+    running.train()
     return weight
 
 
@@ -277,6 +289,8 @@ CASES = {
     "accelerate": accelerated,
     "trainer": lambda: trainer(1),
     "trainer-accumulating": lambda: trainer(2),
+    "trainer-attached": lambda: trainer(2, attach=True),
+    "trainer-attached-own-loss": lambda: trainer(2, attach=True, own_loss=True),
 }
 
 
