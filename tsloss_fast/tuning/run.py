@@ -130,7 +130,7 @@ def make_prompt(config: TuneConfig, model: Any, tokenizer: Any) -> SoftPrompt:
         table.shape[1],
         config.init,
         config.init_std,
-        embedding=table,
+        embedding=model,
         token_ids=None if config.init_text is None else text_token_ids(tokenizer, config.init_text),
         generator=torch.Generator().manual_seed(config.seed),
     )
