@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
+import torch
 from torch import Tensor
 
 PARTS = ("ce_loss", "ts_loss", "ts_terms")
+_KINDS: dict[type, type] = {}
 
 
 def with_parts(out: Any, loss: Tensor, **parts: Any) -> Any:
@@ -20,15 +21,17 @@ def with_parts(out: Any, loss: Tensor, **parts: Any) -> Any:
     return _kind_with_parts(type(out))(**{**dict(out.items()), "loss": loss, **parts})
 
 
-@functools.cache
+# Traced by torch.compile, the making of a class would break the graph.
+@torch.compiler.assume_constant_result
 def _kind_with_parts(kind: type) -> type:
-    fields = [(name, Any, dataclasses.field(default=None)) for name in PARTS]
-    return dataclasses.make_dataclass(
-        f"PromptTuned{kind.__name__}",
-        fields,
-        bases=(kind,),
-        namespace={"__module__": __name__, "__reduce__": _reduced},
-    )
+    if kind not in _KINDS:
+        _KINDS[kind] = dataclasses.make_dataclass(
+            f"PromptTuned{kind.__name__}",
+            [(name, Any, dataclasses.field(default=None)) for name in PARTS],
+            bases=(kind,),
+            namespace={"__module__": __name__, "__reduce__": _reduced},
+        )
+    return _KINDS[kind]
 
 
 def _reduced(self: Any) -> tuple[Any, ...]:

@@ -123,6 +123,11 @@ class PromptTunedLM(nn.Module):
         self.register_load_state_dict_pre_hook(_restore_tied)
 
     @property
+    def config(self) -> Any:
+        """The model's configuration, which Trainer and DeepSpeed look at."""
+        return self.model.config
+
+    @property
     def accepts_loss_kwargs(self) -> bool:
         """Whether the model takes ``num_items_in_batch``; what Trainer asks before it passes it."""
         told = getattr(self.model, "accepts_loss_kwargs", None)
