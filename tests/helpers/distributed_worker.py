@@ -237,11 +237,10 @@ def accelerated():
     return weight
 
 
-def trainer(accumulate):
+def trainer(accumulate, model, weight):
     """Trainer with unequal numbers of targets, which it sums over processes and micro-batches."""
     from transformers import Trainer, TrainingArguments
 
-    model, weight = peft_model()
     rows = global_batch(0, same_counts=False)
     arguments = TrainingArguments(
         "unused",
@@ -262,6 +261,11 @@ def trainer(accumulate):
     return weight
 
 
+def trainer_of_module(accumulate):
+    lm = prompt_tuned("persistence")
+    return trainer(accumulate, lm, lm.soft_prompt.weight)
+
+
 # What TopologyMonitor says of a sharded prompt, and of the whole one, by case.
 MONITORED = {}
 
@@ -275,8 +279,10 @@ CASES = {
     "fsdp1-frozen-model": fsdp1_frozen_model,
     "fsdp1-whole-peft-model": fsdp1_whole_peft_model,
     "accelerate": accelerated,
-    "trainer": lambda: trainer(1),
-    "trainer-accumulating": lambda: trainer(2),
+    "trainer": lambda: trainer(1, *peft_model()),
+    "trainer-accumulating": lambda: trainer(2, *peft_model()),
+    "trainer-of-module": lambda: trainer_of_module(1),
+    "trainer-of-module-accumulating": lambda: trainer_of_module(2),
 }
 
 

@@ -25,6 +25,8 @@ TOLERANCE = 2e-6
 SAME_AS = {
     "accelerate": "ddp-persistence",
     "trainer-accumulating": "trainer",
+    "trainer-of-module": "trainer",
+    "trainer-of-module-accumulating": "trainer",
     "fsdp-frozen-model": "ddp-persistence",
     "fsdp-whole-prompt-tuned": "ddp-persistence",
     "fsdp1-whole-prompt-tuned": "ddp-persistence",
