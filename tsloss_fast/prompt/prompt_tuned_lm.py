@@ -15,6 +15,7 @@ from tsloss_fast.losses.base import LossAndTerms
 from tsloss_fast.losses.started import start_loss
 from tsloss_fast.prompt.balance import GradientBalance
 from tsloss_fast.prompt.checkpointing import checkpointed, checkpointing_layers
+from tsloss_fast.prompt.embedding import embedded
 from tsloss_fast.prompt.layout import ColumnOrder, left_padded, positions_of
 from tsloss_fast.prompt.outputs import PARTS, with_parts
 from tsloss_fast.prompt.soft_prompt import SoftPrompt
@@ -217,7 +218,7 @@ class PromptTunedLM(nn.Module):
         if labels is not None and self.ts_loss is not None and torch.is_grad_enabled():
             started = start_loss(self.ts_loss, self.soft_prompt.weight)
         prompt = self.soft_prompt(len(ids))  # [B, n, d]
-        text = self.model.get_input_embeddings()(ids)  # [B, T, d]
+        text = embedded(self.model, ids)  # [B, T, d]
         inputs = {
             "inputs_embeds": torch.cat((prompt.to(text), text), dim=1),  # [B, n + T, d]
             "attention_mask": self._extend(mask, 1),  # [B, n + T]
@@ -292,7 +293,7 @@ class PromptTunedLM(nn.Module):
         input_ids, attention_mask = _checked_text(input_ids, attention_mask)
         with torch.no_grad():
             prompt = self.soft_prompt(len(input_ids))  # [B, n, d]
-            text = self.model.get_input_embeddings()(input_ids)  # [B, T, d]
+            text = embedded(self.model, input_ids)  # [B, T, d]
             inputs = {
                 "inputs_embeds": torch.cat((prompt.to(text), text), dim=1),  # [B, n + T, d]
                 "attention_mask": self._extend(attention_mask, 1),  # [B, n + T]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_number, check_whole
+from tsloss_fast.prompt.embedding import embedded
 
 INITS = ("normal", "vocab", "text")
 
@@ -30,9 +31,10 @@ class SoftPrompt(nn.Module):
         Standard deviation of ``"normal"``.
     embedding : nn.Module or Tensor of shape [V, d], optional
         What ``"vocab"`` and ``"text"`` take rows from: the model, its ``get_input_embeddings()``,
-        or a table. Some models multiply their table by a factor (Gemma by sqrt(d), BioGPT): the
-        first two give rows as the model multiplies them, so that ``init="text"`` starts where the
-        same text as a hard prompt does. A table is taken as it is.
+        or a table. Some models multiply their table by a factor (Gemma by sqrt(d), BioGPT,
+        Falcon-H1); the model gives rows as it multiplies them, so that ``init="text"`` starts
+        where the same text as a hard prompt does. So does the module, except for Falcon-H1, which
+        multiplies elsewhere. A table is taken as it is.
     token_ids : sequence of int, optional
         What ``"text"`` starts from.
     generator : torch.Generator on the CPU, optional
@@ -112,9 +114,9 @@ def _checked_embedding(
     """The number of rows V, and the function from ids to rows as the model multiplies them."""
     if embedding is None:
         raise ValueError(f"embedding: expected the model's embedding table for init={init!r}")
-    if hasattr(embedding, "get_input_embeddings"):
-        embedding = embedding.get_input_embeddings()
-    table = embedding if isinstance(embedding, Tensor) else getattr(embedding, "weight", None)
+    is_model = hasattr(embedding, "get_input_embeddings")
+    module = embedding.get_input_embeddings() if is_model else embedding
+    table = module if isinstance(module, Tensor) else getattr(module, "weight", None)
     if not isinstance(table, Tensor):
         raise TypeError(
             "embedding: expected a tensor [V, d], an embedding module or a model, "
@@ -126,7 +128,10 @@ def _checked_embedding(
     def rows_of(ids: Tensor) -> Tensor:
         ids = ids.to(table.device)
         with torch.no_grad():
-            rows = table[ids] if isinstance(embedding, Tensor) else embedding(ids)
+            if is_model:
+                rows = embedded(embedding, ids)
+            else:
+                rows = table[ids] if isinstance(module, Tensor) else module(ids)
         return rows.detach().to(torch.float32, copy=True)  # [n, d]
 
     return len(table), rows_of
