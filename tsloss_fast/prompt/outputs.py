@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import torch
 from torch import Tensor
 
 PARTS = ("ce_loss", "ts_loss", "ts_terms")
@@ -21,8 +20,6 @@ def with_parts(out: Any, loss: Tensor, **parts: Any) -> Any:
     return _kind_with_parts(type(out))(**{**dict(out.items()), "loss": loss, **parts})
 
 
-# Traced by torch.compile, the making of a class would break the graph.
-@torch.compiler.assume_constant_result
 def _kind_with_parts(kind: type) -> type:
     if kind not in _KINDS:
         _KINDS[kind] = dataclasses.make_dataclass(
@@ -32,6 +29,11 @@ def _kind_with_parts(kind: type) -> type:
             namespace={"__module__": __name__, "__reduce__": _reduced},
         )
     return _KINDS[kind]
+
+
+# Traced by torch.compile, the making of a class would break the graph. This is the mark that
+# torch.compiler.assume_constant_result leaves, which itself imports torch._dynamo and Triton.
+_kind_with_parts.__dict__["_dynamo_marked_constant"] = True
 
 
 def _reduced(self: Any) -> tuple[Any, ...]:
