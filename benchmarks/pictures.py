@@ -102,13 +102,9 @@ def _drawn(panels: Panels, sharey: bool, height: float, **looks: Any) -> Figure:
         axis.set(title=title, xscale="log", yscale="log")
         axis.minorticks_off()
         axis.grid(color="0.9")
-    # Where a panel lacks a line, another one has it.
-    found = [
-        pair for axis in figure.axes for pair in zip(*axis.get_legend_handles_labels(), strict=True)
-    ]
-    handles = {label: handle for handle, label in found}
-    looks = {"loc": "outside upper center", "ncols": 3, "frameon": False}
-    figure.legend(handles.values(), handles.keys(), **looks)
+    # The first panel has every line.
+    handles = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=3, frameon=False)
     return figure
 
 

@@ -13,7 +13,7 @@ import math
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,14 @@ def table(header: str, lines: Sequence[Sequence[str]]) -> str:
 
 
 def cell(row: Row | None) -> str:
-    """The peak memory, or the median, marked if gudhi did not finish; or the status."""
+    """Memory, a share of a step, or a median, marked if gudhi did not check it; or the status."""
     if not good(row):
         return "-" if row is None else row["status"]
     if row["what"] == "memory":
         return f"{row['peak_bytes'] / 2**20:.1f} MiB"
+    if row["what"] == "step":
+        alone, step = (show_seconds(row[part]["median_s"]) for part in ("loss", "step"))
+        return f"{alone}, {row['share']:.2%} of {step}"
     return show_seconds(row["median_s"]) + (" †" if row.get("against", "gudhi") != "gudhi" else "")
 
 
@@ -119,7 +122,7 @@ def everything(content: dict[str, Any]) -> str:
     ]
     tables = {title: _by_case(select(rows, what="time", phase=p)) for p, title in PHASES.items()}
     tables["Peak memory of a call"] = _by_case(select(rows, what="memory"))
-    tables["TSLoss in a prompt-tuning step"] = _steps(select(rows, what="step"))
+    tables["TSLoss in a prompt-tuning step"] = _by_case(select(rows, what="step"))
     tables["Who has no figure, and why"] = _failures(rows) or "No one."
     return "\n\n".join(parts + [f"### {title}\n\n{text}" for title, text in tables.items() if text])
 
@@ -127,30 +130,27 @@ def everything(content: dict[str, Any]) -> str:
 def _by_case(rows: Sequence[Row]) -> str:
     """A row a case, a column a provider."""
     names = [name for name in NAMES if select(rows, provider=name)]
-    by_case: dict[Case, dict[str, Row]] = {}
+    by_case: dict[str, dict[str, Row]] = {}
     for row in rows:
-        by_case.setdefault(case_of(row), {})[row["provider"]] = row
-    lines = [[str(case), *(cell(of.get(name)) for name in names)] for case, of in by_case.items()]
+        if row["provider"] in names:
+            by_case.setdefault(_case(row), {})[row["provider"]] = row
+    lines = [[case, *(cell(of.get(name)) for name in names)] for case, of in by_case.items()]
     return table(" | ".join(["case", *names]), lines)
 
 
-def _steps(rows: Sequence[Row]) -> str:
-    lines = []
-    for row in rows:
-        seconds = [show_seconds(row[k]["median_s"]) if k in row else "" for k in ("step", "loss")]
-        share = f"{row['share']:.2%}" if "share" in row else row.get("reason") or ""
-        lines.append([f"{row['provider']}, {row.get('mode', '')}", *seconds, share])
-    return table("loss | step | TSLoss alone | share", lines)
+def _case(row: Row) -> str:
+    if row["what"] == "step":
+        return f"TSLoss {row.get('mode', 'in any mode')}, in a step"
+    return str(case_of(row)) + (", memory" if row["what"] == "memory" else "")
 
 
 def _failures(rows: Sequence[Row]) -> str:
     """One line for a provider that fails alike in many cases."""
     seen: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
-        if row["status"] != "ok" and "phase" in row:
+        if not good(row):
             key = (row["provider"], row["status"], str(row.get("reason") or ""))
-            memory = ", memory" if row["what"] == "memory" else ""
-            seen.setdefault(key, []).append(str(case_of(row)) + memory)
+            seen.setdefault(key, []).append(_case(row))
     lines = [[*key, "; ".join(where)] for key, where in seen.items()]
     return table("provider | status | why | where", lines)
 
@@ -168,19 +168,11 @@ def growth(content: dict[str, Any]) -> str:
         rows = select(content["rows"], phase=phase, status="ok")
         paths = [select(rows, family=family) for family in {row["family"] for row in rows}]
         last = max(rows, key=lambda row: (row["n"], row["median_s"]))
-        lines.append(
-            [
-                PHASES[phase],
-                *(
-                    _range((exponent(path, key) for path in paths), ".2f")
-                    for key in ("median_s", "peak_bytes")
-                ),
-                *(_range((largest(path, bound) for path in paths), "d") for bound in (10e-3, 1.0)),
-                f"{last['family']}, n = {last['n']}",
-                cell(last),
-                cell(last | {"what": "memory"}),
-            ]
-        )
+        slopes = ([exponent(path, key) for path in paths] for key in ("median_s", "peak_bytes"))
+        sizes = ([largest(path, bound_s) for path in paths] for bound_s in (10e-3, 1.0))
+        ranges = [*(_range(of, ".2f") for of in slopes), *(_range(of, "d") for of in sizes)]
+        most = f"{last['family']}, n = {last['n']}", cell(last), cell(last | {"what": "memory"})
+        lines.append([PHASES[phase], *ranges, *most])
     header = "path | time ~ n^ | memory ~ n^ | n up to 10 ms a call | n up to 1 s a call"
     header += " | largest | its time | its memory"
     return f"{origin(content)}\n\n{table(header, lines)}"
@@ -191,7 +183,7 @@ def largest(path: Sequence[Row], bound_s: float) -> int:
     return max((row["n"] for row in path if row["median_s"] <= bound_s), default=0)
 
 
-def _range(values: Iterable[float | None], form: str) -> str:
+def _range(values: Sequence[float | None], form: str) -> str:
     known = [value for value in values if value is not None]
     ends = [format(end(known), form) for end in (min, max)] if known else ["-"]
     return " to ".join(dict.fromkeys(ends))

@@ -180,6 +180,14 @@ def test_failures_are_told():
     assert f"| ripser.py | exceeded its time | no answer in 5 s | {case} |" in text
 
 
+def test_the_step_has_its_shares_and_says_who_failed():
+    failed = {"what": "step", "provider": "all", "status": "failed", "reason": "no model"}
+    text = report.everything(content(rows=[*content()["rows"], failed]))
+    shares = "1.00 ms, 0.10% of 1.00 ms | 1.00 ms, 2.00% of 1.00 ms"
+    assert f"| TSLoss persistence, in a step | {shares} |" in text
+    assert "| all | failed | no model | TSLoss in any mode, in a step |" in text
+
+
 def test_what_was_not_measured_has_no_table():
     text = report.everything(content(rows=[]))
     assert "### Who has no figure, and why\n\nNo one." in text
