@@ -96,8 +96,8 @@ def require_same_loss(loss: tsl.TSLoss, x: torch.Tensor) -> None:
     values = [loss(found).cpu().double(), loss(expected)]
     for value in values:
         value.backward()
-    slopes = [found.grad.cpu().double(), expected.grad]
-    for ours, theirs in (values, slopes):
+    gradients = [found.grad.cpu().double(), expected.grad]
+    for ours, theirs in (values, gradients):
         # The distances are float32, and the terms are sums of squares of small differences.
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3 * theirs.abs().max().item())
 
