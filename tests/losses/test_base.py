@@ -46,9 +46,9 @@ def test_weights_and_reduction(B):
         assert terms[name].shape == expected.shape
         assert not terms[name].requires_grad
         torch.testing.assert_close(means[name], terms[name].mean())
-    slopes = [torch.autograd.grad(loss, x)[0] for loss in (mean, expected.mean())]
-    torch.testing.assert_close(*slopes)
-    assert slopes[0].abs().sum() > 0
+    gradients = [torch.autograd.grad(loss, x)[0] for loss in (mean, expected.mean())]
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].abs().sum() > 0
 
 
 def test_lambda_ts_and_beta_may_be_set_between_steps():
@@ -147,8 +147,8 @@ def test_each_loss_is_tsloss_of_its_mode(kind, options, mode, common):
         found, expected = ours(x, return_terms=True), theirs(x, return_terms=True)
         assert torch.equal(found[0], expected[0])
         assert all(torch.equal(found[1][name], expected[1][name]) for name in ("h0", "h1"))
-        slopes = [torch.autograd.grad(loss.sum(), x)[0] for loss in (found[0], expected[0])]
-        assert torch.equal(*slopes)
+        gradients = [torch.autograd.grad(loss.sum(), x)[0] for loss in (found[0], expected[0])]
+        assert torch.equal(*gradients)
     assert f"mode={mode!r}, {ours.extra_repr()}" == theirs.extra_repr()
 
 

@@ -102,9 +102,9 @@ class TopologicalLoss(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            As `pairwise_distances` does; NaN and infinity never give a number. On CUDA they give
-            an error where H1 is computed on the host, and a NaN where nothing waits for the device
-            to look.
+            As `pairwise_distances` does; NaN and infinity never give a number. On CUDA they raise
+            an error where H1 is computed on the host, and give NaN elsewhere, where nothing waits
+            for the device.
         """
         return self._reduced(self._begin_checked(prompt)(), return_terms)
 
@@ -253,11 +253,11 @@ class H0H1Loss(TopologicalLoss):
         self.beta_h0 = check_number(beta_h0, "beta_h0", least=0)
         self.beta_h1 = check_number(beta_h1, "beta_h1", least=0)
 
-    def _weights(self, x: Tensor) -> tuple[float, float]:
+    def _term_weights(self, x: Tensor) -> tuple[float, float]:
         """The weights of L_H0 and L_H1 in the loss of each cloud.
 
-        For a mean over B clouds they are divided by B, and the losses are summed: to divide the sum
-        instead would cost a pass over the gradient.
+        For a mean over B clouds they are divided by B and the losses are summed: dividing the sum
+        instead would take a pass over the gradient.
         """
         B = x.shape[:-2].numel() if self.reduction == "mean" else 1
         each = self.lambda_ts / B

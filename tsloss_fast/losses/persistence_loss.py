@@ -58,7 +58,7 @@ class PersistenceLoss(H0H1Loss):
         self.h1_power = check_number(h1_power, "h1_power", least=1)
 
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        options = (*self._weights(x), self.h1_power, self.scale == "mean")
+        options = (*self._term_weights(x), self.h1_power, self.scale == "mean")
         if not ops.fuses_persistence_loss(x):
             return self._begin_on_host(prompt, x, options)
         loss, h0, h1 = ops.loss_terms(ops.persistence_loss, self.reduction == "mean", x, *options)
@@ -90,7 +90,7 @@ class PersistenceLoss(H0H1Loss):
         D = ops.distances_out_of_graph(x)
         no_bars = torch.empty((*x.shape[:-2], 0, 4), dtype=torch.int64, device=x.device)
         edges = critical_edges(ops.h0_critical_edges(D), no_bars)
-        options = (*self._weights(x), self.h1_power, self.scale == "mean")
+        options = (*self._term_weights(x), self.h1_power, self.scale == "mean")
         loss, _ = _on_edges(x, D, edges, options, self.reduction == "mean")
         return loss
 

@@ -93,7 +93,7 @@ class SurrogateLoss(H0H1Loss):
 
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
         loss, h0, h1 = ops.loss_terms(
-            ops.surrogate_loss, self.reduction == "mean", x, *self._weights(x), self.tau,
+            ops.surrogate_loss, self.reduction == "mean", x, *self._term_weights(x), self.tau,
             self.alpha, self.lambda_repel, self.lambda_attract, self.scale == "mean",
             self.self_pairs, self.detach_scales,
         )  # fmt: skip

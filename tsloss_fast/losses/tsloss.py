@@ -116,7 +116,7 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
         detach_scales: bool = False,
         reduction: str = "mean",
     ) -> None:
-        # Not super(), for each of the two classes knows its own options alone.
+        # Not super(): the constructor of either class takes its own options alone.
         H0H1Loss.__init__(self, lambda_ts, beta_h0, beta_h1, scale, reduction)
         self.mode = check_choice(mode, "mode", tuple(LOSSES))
         self._set_persistence_options(h1_power)
