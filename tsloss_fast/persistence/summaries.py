@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_number
 from tsloss_fast.persistence.diagram import PersistenceDiagram
+from tsloss_fast.persistence.distances import Metric
 from tsloss_fast.persistence.rips import rips_persistence
 
 
@@ -92,12 +93,14 @@ class TopologySummary:
         return asdict(self)
 
 
-def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
+def topology_summary(
+    x: Tensor, metric: Metric = "euclidean", *, p: float | None = None
+) -> TopologySummary:
     """Summarise the H0 and H1 diagrams of each cloud.
 
     Parameters
     ----------
-    x, metric
+    x, metric, p
         As `rips_persistence` takes them.
 
     Returns
@@ -114,7 +117,7 @@ def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
     (tensor(4), tensor(1), tensor(1.))
     """
     with torch.no_grad():
-        return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric))
+        return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric, p=p))
 
 
 @torch.no_grad()
