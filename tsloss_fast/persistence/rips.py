@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_cloud
+from tsloss_fast._checks import check_choice, check_cloud, check_dense
 from tsloss_fast._engine import eager
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import (
@@ -84,13 +85,18 @@ def rips_persistence(
     >>> h1.pairs
     tensor([[1.0000, 1.4142]])
     """
-    check_choice(max_dim, "max_dim", (0, 1))
+    max_dim = check_choice(_as_int(max_dim), "max_dim", (0, 1))
     if callable(metric):
         return _of_callable(pairwise_distances(x, metric, p=p), max_dim)
     name, power = named_metric(metric, p, _METRICS)
     if power is not None:
         x, name = pairwise_distances(x, metric, p=p), "precomputed"
     return _of_named(x, max_dim, name)
+
+
+def _as_int(value: Any) -> Any:
+    """Whole numbers of NumPy as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.integer) else value
 
 
 def _of_callable(D: Tensor, max_dim: int) -> tuple[PersistenceDiagram, ...]:
@@ -103,6 +109,8 @@ def _of_callable(D: Tensor, max_dim: int) -> tuple[PersistenceDiagram, ...]:
 def _of_named(x: Tensor, max_dim: int, metric: str) -> tuple[PersistenceDiagram, ...]:
     """`rips_persistence` of checked arguments."""
     if metric == "precomputed":
+        if isinstance(x, Tensor):
+            check_dense(x, "x")
         fields = eager.rips_of_matrix(x, max_dim)
     else:
         check_cloud(x)

@@ -67,7 +67,8 @@ def persistence_entropy(*dgms: PersistenceDiagram) -> Tensor:
     total = lifetimes.sum(-1, keepdim=True)
     # log 1 = 0 keeps bars of no length, and clouds of no bars, out of the value and the gradient.
     shares = torch.where(alive, lifetimes / total.where(total > 0, 1), 1)
-    return -(shares * shares.log()).sum(-1)
+    # From 0, for the negative of a sum of nothing is -0.
+    return 0 - (shares * shares.log()).sum(-1)
 
 
 @dataclass(frozen=True, eq=False)
