@@ -214,7 +214,7 @@ def test_wrong_panels(plot):
         plot({})
     with pytest.raises(TypeError, match="panels: expected PersistenceDiagram, got Tensor"):
         plot([SQUARE])
-    with pytest.raises(TypeError, match="panels: .*H0 first, got one alone"):
+    with pytest.raises(TypeError, match=r"panels: .*H0 first, got one alone"):
         plot(rips_persistence(SQUARE)[0])
     with pytest.raises(ValueError, match="panels: expected one cloud for 'a', got a batch"):
         plot({"a": rips_persistence(SQUARE.expand(2, -1, -1))})

@@ -121,6 +121,9 @@ def topology_summary(
         return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric, p=p))
 
 
+torch.serialization.add_safe_globals([TopologySummary])
+
+
 @torch.no_grad()
 def summarise_diagrams(h0: PersistenceDiagram, h1: PersistenceDiagram) -> TopologySummary:
     """The summary of diagrams that are known already; see `topology_summary`."""
