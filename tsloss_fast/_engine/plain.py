@@ -9,10 +9,16 @@ from torch import Tensor, nn
 
 _ORDINARY = (Tensor, nn.Parameter)
 
+# The public question takes three times as long.
+_is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
+
 
 def is_transformed() -> bool:
     """Whether torch.compile or torch.func is at work, which can follow operators alone."""
     if torch.compiler.is_compiling():
+        return True
+    # `torch.jit.trace` would take what the engine gives past the operators for a constant.
+    if _is_tracing():
         return True
     # torch has no public question for this. A release without it is taken to be transforming:
     # the operators are right for every tensor.

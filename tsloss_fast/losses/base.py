@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, overload
 
+import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice, check_cloud, check_number, describe
@@ -259,7 +260,13 @@ class H0H1Loss(TopologicalLoss):
         For a mean over B clouds they are divided by B, and the losses are summed: to divide the sum
         instead would cost a pass over the gradient.
         """
-        B = x.shape[:-2].numel() if self.reduction == "mean" else 1
+        takes_mean = self.reduction == "mean"
+        if takes_mean and x.ndim > 2 and torch.jit.is_tracing():
+            raise ValueError(
+                'reduction: expected "none" for a batch in torch.jit.trace, which would fix the '
+                f"number of clouds that the mean is taken over, got {self.reduction!r}"
+            )
+        B = x.shape[:-2].numel() if takes_mean else 1
         each = self.lambda_ts / B
         return each * self.beta_h0, each * self.beta_h1
 
