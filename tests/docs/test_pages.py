@@ -1,4 +1,4 @@
-"""The Python blocks of README.md and docs/ run as they stand, each page from its top.
+"""The Python blocks of README.md, CONTRIBUTING.md and docs/ run as they stand, from the top.
 
 Commands are right up to the model that they would load, paths exist, and the site needs no network.
 ``<!-- needs: a, b -->`` before a block names packages without which it is skipped, and
@@ -19,7 +19,7 @@ from tsloss_fast.cli.output import EXIT_USAGE
 from tsloss_fast.tuning.tasks import larger_number
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(
     r"(?:^ *<!-- *(?P<mark>needs|not run): *(?P<what>.+?) *-->\n+)?"
     r"^(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$",

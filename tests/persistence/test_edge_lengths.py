@@ -5,9 +5,10 @@ import torch
 from clouds import cloud, matrix
 
 import tsloss_fast as tsl
+from tsloss_fast.persistence import distances
 
 EDGES = torch.tensor([[0, 1], [3, 2], [5, 8], [0, 1], [4, 4], [-1, -1]])
-METRICS = ["euclidean", "cosine", "precomputed"]
+METRICS = [*distances.METRICS, "precomputed"]
 
 
 def points_or_matrix(metric, B=3, dtype=torch.float64):

@@ -108,7 +108,7 @@ def test_a_step_of_the_product_is_short(binaries):
     [
         ("share-fp32", "contiguous", 90, 575),
         ("direct-fp32", "contiguous", 90, 580),
-        ("direct-fp32", "strided", 80, 700),
+        ("direct-fp32", "strided", 80, 720),
         ("share-bf16", "contiguous", 90, 670),
         ("share-fp64", "contiguous", 90, 190),
     ],
