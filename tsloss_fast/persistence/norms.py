@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast._engine.plain import is_plain
+from tsloss_fast._engine.plain import has_values
 
 # Few enough to stay in a processor's cache, many enough for a call of PyTorch to pay.
 NUMBERS_AT_ONCE = 2**19
@@ -66,7 +66,7 @@ class _PairwiseNorms(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, D = ctx.saved_tensors
         weights = grad + grad.mT
-        if _is_looked_at(weights) and is_plain(x) and not torch.is_grad_enabled():
+        if has_values(weights, x) and not torch.is_grad_enabled():
             edges = weights.triu(1).nonzero()
             # Diagrams have few critical edges: their rows alone are then looked at.
             if 4 * len(edges) < weights.numel():
@@ -100,12 +100,6 @@ def _as_distances(D: Tensor, x: Tensor) -> Tensor:
     upper = D.triu(1)
     finite = x.isfinite().all(-1)  # [..., n]
     return (upper + upper.mT).where(finite.unsqueeze(-1) & finite.unsqueeze(-2), torch.nan)
-
-
-def _is_looked_at(x: Tensor) -> bool:
-    """Whether a plain CPU tensor has values, which the gradients of `is_grads_batched` hide."""
-    is_batched = getattr(torch._C._functorch, "is_legacy_batchedtensor", None)
-    return is_plain(x) and is_batched is not None and not is_batched(x)
 
 
 def _blocks(x: Tensor) -> Iterator[tuple[tuple[int, int], Tensor]]:
