@@ -83,7 +83,7 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
     Ties are broken as in `rips_persistence`. The gradient is exact for the chosen pairing, one
     valid subgradient at ties, 0 at coincident points, and the same on every run. One point alone
     has loss 0 and gradient 0. Forward computes loss and gradient together; backward scales it, so
-    the loss is differentiable once.
+    the loss is differentiable once, in forward or reverse mode; a second derivative is an error.
 
     On CUDA ``mode="surrogate"`` is all kernels: nothing waits for the device, and a CUDA graph can
     capture it. ``mode="persistence"`` computes H1 on the host: its distances are copied there, and
