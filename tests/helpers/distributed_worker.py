@@ -239,7 +239,8 @@ def accelerated():
 def trainer(accumulate, model, weight, handle=None, own_loss=False):
     """Trainer with unequal numbers of targets, which it sums over processes and micro-batches.
 
-    Attached to it where a `handle` is given. With `own_loss` it drops outputs.loss, as the trainers of TRL do, and builds it from logits.
+    TSLoss is attached to it by its `handle`, where that is given. With `own_loss` it drops
+    outputs.loss, as the trainers of TRL do, and builds it from logits.
     """
     from transformers import Trainer, TrainingArguments
 

@@ -53,6 +53,8 @@ def test_symmetric_bit_for_bit_with_a_zero_diagonal(impl, x):
     for metric in METRICS:
         if metric == "cosine" and (x == 0).all(-1).any():
             continue
+        if metric == "correlation" and (x == x[:, :1]).all(-1).any():
+            continue
         D = impl.pairwise_distances(x, metric)
         assert D.shape == (len(x), len(x))
         assert torch.equal(D, D.mT)
@@ -144,6 +146,8 @@ def test_cosine_known_by_hand(impl):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shape", [(1, 3), (2, 1), (7, 4), (2, 3, 5)], ids=str)
 def test_gradcheck(impl, metric, shape):
+    if metric == "correlation" and shape[-1] == 1:
+        pytest.skip("rows of one entry are constant")
     x = (torch.randn(shape, dtype=torch.float64) + 2).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: impl.pairwise_distances(x, metric), x)
 

@@ -10,10 +10,16 @@ from torch.autograd import forward_ad
 
 _ORDINARY = (Tensor, nn.Parameter)
 
+# The public question takes three times as long.
+_is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
+
 
 def is_transformed() -> bool:
-    """Whether torch.compile, torch.func or forward mode is at work: they follow operators alone."""
-    return torch.compiler.is_compiling() or takes_derivatives()
+    """Whether torch.compile, torch.func or forward mode is at work: they follow operators alone.
+
+    So does torch.jit.trace, which would take what comes past the operators for constants.
+    """
+    return torch.compiler.is_compiling() or _is_tracing() or takes_derivatives()
 
 
 def takes_derivatives() -> bool:
@@ -47,3 +53,12 @@ def is_plain_gradient(grad: Tensor) -> bool:
 def wants_gradient(x: Tensor) -> bool:
     """Whether what is computed from `x` belongs to an autograd graph."""
     return x.requires_grad and torch.is_grad_enabled()
+
+
+def has_values(*tensors: Tensor) -> bool:
+    """Whether all are plain CPU tensors with values of their own that Python may look at.
+
+    The gradients that ``is_grads_batched`` hands to a backward look plain and have none.
+    """
+    is_batched = getattr(torch._C._functorch, "is_legacy_batchedtensor", None)
+    return is_batched is not None and all(is_plain(x) and not is_batched(x) for x in tensors)
