@@ -53,12 +53,3 @@ def is_plain_gradient(grad: Tensor) -> bool:
 def wants_gradient(x: Tensor) -> bool:
     """Whether what is computed from `x` belongs to an autograd graph."""
     return x.requires_grad and torch.is_grad_enabled()
-
-
-def has_values(*tensors: Tensor) -> bool:
-    """Whether all are plain CPU tensors with values of their own that Python may look at.
-
-    The gradients that ``is_grads_batched`` hands to a backward look plain and have none.
-    """
-    is_batched = getattr(torch._C._functorch, "is_legacy_batchedtensor", None)
-    return is_batched is not None and all(is_plain(x) and not is_batched(x) for x in tensors)

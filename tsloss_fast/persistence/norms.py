@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast._engine.plain import has_values
+from tsloss_fast._engine.plain import is_plain_gradient
 
 # Few enough to stay in a processor's cache, many enough for a call of PyTorch to pay.
 NUMBERS_AT_ONCE = 2**19
@@ -66,7 +66,7 @@ class _PairwiseNorms(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         x, D = ctx.saved_tensors
         weights = grad + grad.mT
-        if has_values(weights, x) and not torch.is_grad_enabled():
+        if is_plain_gradient(weights):
             edges = weights.triu(1).nonzero()
             # Diagrams have few critical edges: their rows alone are then looked at.
             if 4 * len(edges) < weights.numel():
