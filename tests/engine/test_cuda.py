@@ -8,6 +8,7 @@ import pytest
 import torch
 from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
+from torch.autograd import forward_ad
 
 from tsloss_fast import _C, TSLoss, pairwise_distances, rips_persistence
 from tsloss_fast._engine import cuda
@@ -157,6 +158,56 @@ class TestPublicFunctions:
         compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
         found, expected = value_and_gradient(compiled, x), value_and_gradient(loss, x)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+DERIVED = {
+    "persistence": TSLoss("persistence", h1_power=1.5),
+    "surrogate": TSLoss("surrogate", scale="mean"),
+    "distances": lambda x: pairwise_distances(x).pow(3).sum(),
+    "cosine": lambda x: pairwise_distances(x, "cosine").square().sum(),
+    "diagrams": lambda x: sum(dgm.lifetimes.square().sum() for dgm in rips_persistence(x)),
+    "precomputed": lambda x: (
+        rips_persistence(pairwise_distances(x), metric="precomputed")[1].lifetimes.square().sum()
+    ),
+}
+
+
+@pytest.mark.usefixtures("through_kernels")
+@pytest.mark.parametrize("f", DERIVED.values(), ids=DERIVED.keys())
+class TestDerivatives:
+    """Forward, reverse and their compositions, in float64, against the backward of the engine."""
+
+    def test_forward_and_reverse(self, f, engine):
+        x, v = points("circle", 11, 3).double(), torch.randn(2, 11, 3, dtype=torch.float64)
+        slopes = torch.stack([engine(f, cloud)[1] for cloud in x])
+        along = (slopes * v).sum((1, 2))
+        x, v = moved(x), moved(v)
+        found = (
+            torch.func.vmap(torch.func.grad(f))(x).cpu(),
+            torch.func.jacrev(f)(x[0]).cpu(),
+            torch.func.vmap(lambda x, v: torch.func.jvp(f, (x,), (v,))[1])(x, v).cpu(),
+        )
+        close(found, (slopes, slopes[0], along), 1e-9)
+        with forward_ad.dual_level():
+            value = f(forward_ad.make_dual(x[1], v[1]))
+            close([forward_ad.unpack_dual(value).tangent.cpu()], [along[1]], 1e-9)
+
+    def test_the_second_derivative(self, f, engine):
+        x, v = points("circle", 11, 3)[0].double(), torch.randn(11, 3, dtype=torch.float64)
+        over = lambda x: torch.func.jvp(torch.func.grad(f), (x,), (moved(v),))[1]  # noqa: E731
+        if isinstance(f, TSLoss):
+            with pytest.raises(RuntimeError, match="differentiable once"):
+                over(moved(x))
+            return
+        expected = []
+
+        def second(x):
+            (slope,) = torch.autograd.grad(f(x), x, create_graph=True)
+            expected.append(torch.autograd.grad((slope * v).sum(), x, retain_graph=True)[0])
+            return slope
+
+        engine(second, x)
+        close([over(moved(x)).cpu()], expected, 1e-9)
 
 
 @pytest.mark.usefixtures("through_kernels")

@@ -236,10 +236,11 @@ def accelerated():
     return weight
 
 
-def trainer(accumulate, attach=False, own_loss=False):
+def trainer(accumulate, model, weight, handle=None, own_loss=False):
     """Trainer with unequal numbers of targets, which it sums over processes and micro-batches.
 
-    With `own_loss` it drops outputs.loss, as the trainers of TRL do, and builds it from logits.
+    TSLoss is attached to it by its `handle`, where that is given. With `own_loss` it drops
+    outputs.loss, as the trainers of TRL do, and builds it from logits.
     """
     from transformers import Trainer, TrainingArguments
 
@@ -250,7 +251,6 @@ def trainer(accumulate, attach=False, own_loss=False):
             total = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
             return total / num_items_in_batch * self.accelerator.num_processes
 
-    model, weight, handle = peft_model()
     rows = global_batch(0, same_counts=False)
     arguments = TrainingArguments(
         "unused",
@@ -268,10 +268,15 @@ def trainer(accumulate, attach=False, own_loss=False):
     )
     data = [{name: x[row] for name, x in rows.items()} for row in range(ROWS)]
     running = (OwnLoss if own_loss else Trainer)(model, arguments, train_dataset=data)
-    if attach:
+    if handle is not None:
         handle.attach(running)
     running.train()
     return weight
+
+
+def trainer_of_module(accumulate):
+    lm = prompt_tuned("persistence")
+    return trainer(accumulate, lm, lm.soft_prompt.weight)
 
 
 # What TopologyMonitor says of a sharded prompt, and of the whole one, by case.
@@ -287,10 +292,12 @@ CASES = {
     "fsdp1-frozen-model": fsdp1_frozen_model,
     "fsdp1-whole-peft-model": fsdp1_whole_peft_model,
     "accelerate": accelerated,
-    "trainer": lambda: trainer(1),
-    "trainer-accumulating": lambda: trainer(2),
-    "trainer-attached": lambda: trainer(2, attach=True),
-    "trainer-attached-own-loss": lambda: trainer(2, attach=True, own_loss=True),
+    "trainer": lambda: trainer(1, *peft_model()[:2]),
+    "trainer-accumulating": lambda: trainer(2, *peft_model()[:2]),
+    "trainer-attached": lambda: trainer(2, *peft_model()),
+    "trainer-attached-own-loss": lambda: trainer(2, *peft_model(), own_loss=True),
+    "trainer-of-module": lambda: trainer_of_module(1),
+    "trainer-of-module-accumulating": lambda: trainer_of_module(2),
 }
 
 

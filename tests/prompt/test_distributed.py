@@ -27,6 +27,8 @@ SAME_AS = {
     "trainer-accumulating": "trainer",
     "trainer-attached": "trainer",
     "trainer-attached-own-loss": "trainer",
+    "trainer-of-module": "trainer",
+    "trainer-of-module-accumulating": "trainer",
     "fsdp-frozen-model": "ddp-persistence",
     "fsdp-whole-prompt-tuned": "ddp-persistence",
     "fsdp1-whole-prompt-tuned": "ddp-persistence",

@@ -120,13 +120,13 @@ def _traced_of_points(
 
 
 def _traced_of_matrix(D: Tensor, max_dim: int) -> Sequence[Fields]:
-    D, valid = _checked_matrix(D, max_dim)
+    checked, valid = _checked_matrix(D.detach(), max_dim)
 
     def lengths(edges: Tensor) -> Tensor:
         entries = _gather_edges(D, edges)
         return entries if valid is None else entries.where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(D, max_dim, lengths)
+    return _traced(checked, max_dim, lengths)
 
 
 def _traced(D: Tensor, max_dim: int, lengths: Callable[[Tensor], Tensor]) -> Sequence[Fields]:
@@ -157,6 +157,8 @@ def _checked_matrix(D: Tensor, max_dim: int) -> tuple[Tensor, Tensor | None]:
     symmetry, and its lengths NaN.
     """
     if D.device.type != "cuda" or max_dim > 0:
+        if ops.is_transformed():
+            return ops.checked_matrix(D), None
         require_distance_matrix(D)
         return D, None
     valid = is_distance_matrix(D)  # [...]

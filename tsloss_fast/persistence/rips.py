@@ -5,18 +5,26 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_cloud
+from tsloss_fast._checks import check_choice, check_cloud, check_dense
 from tsloss_fast._engine import eager
 from tsloss_fast.persistence.diagram import PersistenceDiagram
-from tsloss_fast.persistence.distances import METRICS, metric_lengths, metric_points
+from tsloss_fast.persistence.distances import (
+    METRICS,
+    Metric,
+    metric_lengths,
+    metric_points,
+    named_metric,
+    pairwise_distances,
+)
 
 _METRICS = (*METRICS, "precomputed")
 
 
 def rips_persistence(
-    x: Tensor, max_dim: int = 1, metric: str = "euclidean"
+    x: Tensor, max_dim: int = 1, metric: Metric = "euclidean", *, p: float | None = None
 ) -> tuple[PersistenceDiagram, ...]:
     """Persistence diagrams of the Vietoris-Rips filtration, exact over Z/2.
 
@@ -26,9 +34,12 @@ def rips_persistence(
         Points or distances; float16, bfloat16, float32 or float64, on the CPU or on CUDA.
     max_dim : {0, 1}
         The highest homology dimension.
-    metric : {"euclidean", "cosine", "precomputed"}
-        A precomputed matrix must be exactly symmetric, non-negative, finite, and 0 on the
-        diagonal; it need not obey the triangle inequality.
+    metric : str or callable
+        ``"precomputed"``, or as `pairwise_distances` has it. A precomputed matrix, and what a
+        callable gives, must be exactly symmetric, non-negative, finite, and 0 on the diagonal; it
+        need not obey the triangle inequality.
+    p : float, >= 1
+        The power of ``"minkowski"``; 2 unless given.
 
     Returns
     -------
@@ -74,9 +85,32 @@ def rips_persistence(
     >>> h1.pairs
     tensor([[1.0000, 1.4142]])
     """
-    check_choice(metric, "metric", _METRICS)
-    check_choice(max_dim, "max_dim", (0, 1))
+    max_dim = check_choice(_as_int(max_dim), "max_dim", (0, 1))
+    if callable(metric):
+        return _of_callable(pairwise_distances(x, metric, p=p), max_dim)
+    name, power = named_metric(metric, p, _METRICS)
+    if power is not None:
+        x, name = pairwise_distances(x, metric, p=p), "precomputed"
+    return _of_named(x, max_dim, name)
+
+
+def _as_int(value: Any) -> Any:
+    """Whole numbers of NumPy as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.integer) else value
+
+
+def _of_callable(D: Tensor, max_dim: int) -> tuple[PersistenceDiagram, ...]:
+    try:
+        return _of_named(D, max_dim, "precomputed")
+    except ValueError as error:
+        raise ValueError(f"metric: expected a function that gives distances, got {error}") from None
+
+
+def _of_named(x: Tensor, max_dim: int, metric: str) -> tuple[PersistenceDiagram, ...]:
+    """`rips_persistence` of checked arguments."""
     if metric == "precomputed":
+        if isinstance(x, Tensor):
+            check_dense(x, "x")
         fields = eager.rips_of_matrix(x, max_dim)
     else:
         check_cloud(x)
