@@ -466,3 +466,38 @@ def test_a_missing_compiled_module_says_how_to_build_it():
     assert "pip install ." in run.stdout
     assert "pip install -e ." in run.stdout
     assert "_C" in run.stdout
+
+
+# What looks like a tensor, or is one of another layout
+
+
+def test_arrays_and_lists_are_told_the_conversion(tsl):
+    for name, function in takers_of_points(tsl).values():
+        for like in (points().numpy(), points().tolist(), [points().numpy()]):
+            words = rf"^{name}: expected a torch.Tensor .*got .*: take torch.as_tensor\({name}\)$"
+            with pytest.raises(TypeError, match=words):
+                function(like)
+        for unlike in (None, "points", [], [True]):
+            with pytest.raises(TypeError, match=rf"^{name}: expected a torch.Tensor .*got \w+$"):
+                function(unlike)
+
+
+@pytest.mark.parametrize("layout", ["coo", "csr"])
+def test_sparse_points_are_told_the_conversion(tsl, layout):
+    """Was "unsupported memory format option" or "Sparse CSR tensors do not have is_contiguous"."""
+    x = points()
+    x = x.to_sparse() if layout == "coo" else x.to_sparse_csr()
+    for name, function in takers_of_points(tsl).values():
+        with pytest.raises(
+            TypeError, match=rf"^{name}: .*sparse_{layout} one: take {name}.to_dense"
+        ):
+            function(x)
+
+
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged], ids=str)
+def test_nested_points_are_told_the_conversion(tsl, layout):
+    """Was "NestedTensorImpl doesn't support sizes" or "ge: relation is indeterminate"."""
+    x = torch.nested.nested_tensor([points(), points()[:3]], layout=layout)
+    for name, function in takers_of_points(tsl).values():
+        with pytest.raises(TypeError, match=rf"^{name}: .*nested one: take .*{name}"):
+            function(x)

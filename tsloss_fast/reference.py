@@ -17,17 +17,21 @@ from torch import Tensor, nn
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 
-def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
+def pairwise_distances(x: Tensor, metric: str = "euclidean", *, p: float = 2) -> Tensor:
     """All distances between the rows of a point cloud.
 
     ``"euclidean"``: D_ij = ||x_i - x_j||_2. ``"cosine"``: D_ij = 1 - cos(x_i, x_j), computed as
     ||u_i - u_j||^2 / 2 with u the unit rows, which stays accurate for near-duplicate rows.
+    ``"correlation"``: that of rows less their mean. ``"cityblock"``, ``"chebyshev"`` and
+    ``"minkowski"``: ||x_i - x_j||_p with p = 1, infinity and `p`.
 
     Parameters
     ----------
     x : Tensor, shape [..., n, d], floating
         Point clouds. float16 and bfloat16 are computed in float32.
-    metric : {"euclidean", "cosine"}
+    metric : {"euclidean", "cosine", "correlation", "cityblock", "chebyshev", "minkowski"}
+    p : float, >= 1
+        The power of "minkowski".
 
     Returns
     -------
@@ -45,9 +49,19 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     x = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).contiguous()
     if metric == "euclidean":
         return _safe_sqrt(_squared_distances(x))
-    if metric == "cosine":
+    if metric == "correlation":
+        x = x - x.mean(-1, keepdim=True)
+    if metric in ("cosine", "correlation"):
         return _squared_distances(x / x.norm(dim=-1, keepdim=True)) / 2
-    raise ValueError(f'metric: expected "euclidean" or "cosine", got {metric!r}')
+    sizes = (x.unsqueeze(-2) - x.unsqueeze(-3)).abs()  # [..., n, n, d]
+    if metric == "cityblock":
+        return sizes.sum(-1)
+    if metric == "chebyshev" or p == float("inf"):
+        return sizes.amax(-1)
+    if metric == "minkowski":
+        powers = (sizes**p).sum(-1)
+        return torch.where(powers == 0, 0, torch.where(powers == 0, 1, powers) ** (1 / p))
+    raise ValueError(f"metric: expected the name of a metric, got {metric!r}")
 
 
 def rips_persistence(

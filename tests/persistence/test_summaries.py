@@ -56,6 +56,15 @@ def test_entropy_of_equal_lifetimes_is_log_k(impl, K):
     assert impl.persistence_entropy(diagram([0.3] * K)).item() == pytest.approx(math.log(K))
 
 
+@pytest.mark.parametrize("row", [[], [0.0], [2.0]], ids=str)
+def test_no_entropy_is_0_and_not_minus_0(impl, row):
+    """Was printed as -0."""
+    entropy = impl.persistence_entropy(diagram(row))
+    assert entropy == 0
+    assert not entropy.signbit()
+    assert str(entropy.item()) == "0.0"
+
+
 @pytest.mark.parametrize("name", ["total_persistence", "lifetime_variance", "persistence_entropy"])
 def test_padding_adds_nothing(impl, name):
     rows = ([0.7, 2.0, 0.1], [1.5], [])

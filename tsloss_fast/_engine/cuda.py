@@ -135,7 +135,7 @@ def loss_of_edges(
     h1_power: float,
     scale_by_mean: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """See `ops.loss_of_edges`."""
+    """See `operators.loss_of_edges`."""
     launch = kernels()
     lengths = launch.edge_lengths.edge_lengths(clouds(x), clouds(edges))  # [B, M]
     scales = scales_of(D, scale_by_mean)
@@ -159,19 +159,19 @@ def eager_surrogate_loss(
     launch = kernels()
     x = clouds(prompt)
     D = launch.distances.launch.unchecked_distances(x)
-    # The factors of the differences go as the square of the scale, which leaves the range of
-    # float32 for clouds that are tiny or huge.
+    # The weights are of the size of 1 / mean^2, which leaves the range of float32 for tiny or huge
+    # clouds; so the points are divided by a power of two near the mean first.
     unit = unit_of(D) if scale_by_mean else None  # [B, 1, 1]
     if unit is not None:
         x, D = x / unit, D / unit
     flags = {
         "SCALE_BY_MEAN": scale_by_mean, "SELF_PAIRS": self_pairs, "DETACH_SCALES": detach_scales,
     }  # fmt: skip
-    loss, h0, h1, factors = launch.surrogate.launch.unchecked_slopes(
+    loss, h0, h1, weights = launch.surrogate.launch.unchecked_terms(
         D, batch_of(prompt), tuple(numbers), flags
     )
     if not with_gradient:
         return loss, h0, h1, None
-    gradient = launch.scatter.differences.unchecked_scatter_differences(x, factors)
+    gradient = launch.scatter.differences.unchecked_scatter_differences(x, weights)
     gradient = gradient if unit is None else gradient / unit
     return loss, h0, h1, gradient.reshape(prompt.shape)

@@ -73,7 +73,7 @@ def _bars_on_host(
             bars.set_exception(error)
 
     if D.device.type == "cuda":
-        # Not a daemon, which Python would stop amid the engine's C++ at exit, and so abort.
+        # Not a daemon: Python would stop it at exit inside the engine's C++, which aborts.
         Thread(target=compute, args=_copy_to_host(D), name="h1").start()
     else:
         compute(D, None)
@@ -104,7 +104,7 @@ def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
         with torch.cuda.stream(side):
             on_host = torch.empty(D.shape, dtype=D.dtype, pin_memory=True)
             on_host.copy_(D, non_blocking=True)
-            # A blocking event lets the thread sleep, for the model is being launched meanwhile.
+            # A blocking event lets the thread sleep while the caller launches the model.
             copied = torch.cuda.Event(blocking=True)
             copied.record()
         # The allocator must not hand the memory of D to others before the copy is done.
@@ -113,7 +113,7 @@ def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
 
 
 def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
-    # A thread begins on device 0, where the wait would make a context that nothing needs.
+    # A new thread starts on device 0, where the wait would create a context that nobody needs.
     with torch.cuda.device(device):
         copied.synchronize()
 

@@ -110,8 +110,8 @@ class PersistenceDiagram:
         return made[name]
 
     def __getstate__(self) -> dict[str, Tensor]:
-        """All fields: what pickle and copy take."""
-        return {name: getattr(self, name) for name in FIELDS}
+        """All fields: what pickle, copy and `torch.save` take."""
+        return {name: _of_own_memory(getattr(self, name)) for name in FIELDS}
 
     def __setstate__(self, state: dict[str, Tensor]) -> None:
         """Take the fields; those of before there were essential ones have none."""
@@ -144,6 +144,14 @@ class PersistenceDiagram:
         return [cloud[mask] for cloud, mask in zip(pairs, masks, strict=True)]
 
 
+def _of_own_memory(value: Tensor) -> Tensor:
+    """The tensor; where it is an empty one of the engine, another that has no address.
+
+    Empty arrays of several dtypes lie at one address, which `torch.save` refuses.
+    """
+    return value if value.numel() or value.requires_grad else torch.empty_like(value)
+
+
 FIELDS = tuple(each.name for each in fields(PersistenceDiagram))
 
 # By the name of a field, those that are made when it is looked at: who needs one needs the others.
@@ -152,3 +160,6 @@ _MADE_TOGETHER = {
     for group in (("births", "deaths", "mask"), ("birth_edges", "death_edges"), FIELDS[5:])
     for name in group
 }
+
+# `torch.load` with its defaults then loads a saved diagram: a class and the tensors of its fields.
+torch.serialization.add_safe_globals([PersistenceDiagram])

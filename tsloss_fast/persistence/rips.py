@@ -6,12 +6,20 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_cloud, check_number
+from tsloss_fast._checks import check_choice, check_cloud, check_dense, check_number
 from tsloss_fast._engine import eager
 from tsloss_fast.persistence.diagram import PersistenceDiagram
-from tsloss_fast.persistence.distances import METRICS, metric_lengths, metric_points
+from tsloss_fast.persistence.distances import (
+    METRICS,
+    Metric,
+    metric_lengths,
+    metric_points,
+    named_metric,
+    pairwise_distances,
+)
 from tsloss_fast.persistence.sparse import dense_distances, is_sparse
 
 _METRICS = (*METRICS, "precomputed")
@@ -20,8 +28,10 @@ _METRICS = (*METRICS, "precomputed")
 def rips_persistence(
     x: Tensor,
     max_dim: int = 1,
-    metric: str = "euclidean",
+    metric: Metric = "euclidean",
     max_edge_length: float | None = None,
+    *,
+    p: float | None = None,
 ) -> tuple[PersistenceDiagram, ...]:
     """Persistence diagrams of the Vietoris-Rips filtration, exact over Z/2.
 
@@ -31,16 +41,20 @@ def rips_persistence(
         Points or distances; float16, bfloat16, float32 or float64, on the CPU or on CUDA.
     max_dim : {0, 1}
         The highest homology dimension.
-    metric : {"euclidean", "cosine", "precomputed"}
-        A precomputed matrix must be symmetric, non-negative, and 0 on the diagonal, up to rounding
-        (see the notes); it need not obey the triangle inequality. An infinite entry says that there
-        is no edge. It may be sparse, one matrix [n, n] of SciPy or of torch (COO, CSR, CSC): an
-        entry that is not stored is no edge, a stored zero is an edge of length zero, and each edge
-        may be stored once or on both sides of the diagonal. The work is done on a dense copy.
+    metric : str or callable
+        ``"precomputed"``, or as `pairwise_distances` has it. A precomputed matrix, and what a
+        callable gives, must be symmetric, non-negative, and 0 on the diagonal, up to rounding (see
+        the notes); it need not obey the triangle inequality. An infinite entry says that there is
+        no edge. A precomputed matrix may be sparse, one matrix [n, n] of SciPy or of torch (COO,
+        CSR, CSC): an entry that is not stored is no edge, a stored zero is an edge of length zero,
+        and each edge may be stored once or on both sides of the diagonal. The work is done on a
+        dense copy.
     max_edge_length : float, optional
         Longer edges are absent; an edge of just this length is kept, as gudhi's `max_edge_length`
         and ripser's `thresh` keep it. It is rounded to the dtype of the distances before it is
         compared with them.
+    p : float, >= 1
+        The power of ``"minkowski"``; 2 unless given.
 
     Returns
     -------
@@ -103,13 +117,40 @@ def rips_persistence(
     >>> h1.pairs, h1.essential_births
     (tensor([], size=(0, 2)), tensor([1.]))
     """
-    check_choice(metric, "metric", _METRICS)
-    check_choice(max_dim, "max_dim", (0, 1))
+    max_dim = check_choice(_as_int(max_dim), "max_dim", (0, 1))
     if max_edge_length is not None and max_edge_length != math.inf:
         max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
-    if is_sparse(x):
-        x = _of_sparse(x, metric)
+    if metric == "precomputed" and is_sparse(x):
+        x = dense_distances(x)
+    if callable(metric):
+        return _of_callable(pairwise_distances(x, metric, p=p), max_dim, max_edge_length)
+    name, power = named_metric(metric, p, _METRICS)
+    if power is not None:
+        x, name = pairwise_distances(x, metric, p=p), "precomputed"
+    return _of_named(x, max_dim, name, max_edge_length)
+
+
+def _as_int(value: Any) -> Any:
+    """Whole numbers of NumPy as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.integer) else value
+
+
+def _of_callable(
+    D: Tensor, max_dim: int, max_edge_length: float | None
+) -> tuple[PersistenceDiagram, ...]:
+    try:
+        return _of_named(D, max_dim, "precomputed", max_edge_length)
+    except ValueError as error:
+        raise ValueError(f"metric: expected a function that gives distances, got {error}") from None
+
+
+def _of_named(
+    x: Tensor, max_dim: int, metric: str, max_edge_length: float | None
+) -> tuple[PersistenceDiagram, ...]:
+    """`rips_persistence` of checked arguments."""
     if metric == "precomputed":
+        if isinstance(x, Tensor):
+            check_dense(x, "x")
         fields = eager.rips_of_matrix(x, max_dim, max_edge_length)
     else:
         check_cloud(x)
@@ -117,15 +158,6 @@ def rips_persistence(
         measure = None if metric == "euclidean" else partial(metric_lengths, metric=metric)
         fields = eager.rips_of_points(points, max_dim, measure, max_edge_length)
     return tuple([_diagram(arrays, known) for arrays, known in fields])
-
-
-def _of_sparse(x: Any, metric: str) -> Tensor:
-    if metric != "precomputed":
-        raise TypeError(
-            f"x: expected a dense tensor, or with metric='precomputed' one sparse matrix [n, n] "
-            f"(COO, CSR or CSC), got {type(x).__name__} with metric={metric!r}"
-        )
-    return dense_distances(x)
 
 
 def _diagram(arrays: Any, known: dict[str, Tensor]) -> PersistenceDiagram:

@@ -203,7 +203,7 @@ def make_prompt(
         table.shape[1],
         start if start is not None else ("normal" if is_path(config.init) else config.init),
         config.init_std,
-        embedding=table,
+        embedding=model,
         token_ids=None if config.init_text is None else text_token_ids(tokenizer, config.init_text),
         generator=torch.Generator().manual_seed(config.seed),
     )
