@@ -30,8 +30,9 @@ inline Index first_nonfinite(const py::array& a) {
 }
 
 // Whether a and b differ by rounding alone, where `typical` is the size of the distances around
-// them: by 1e-5 of the larger, as in a matrix that was printed; or their squares by 256 units in the
-// last place of typical squared, as where |a|^2 + |b|^2 - 2ab was formed from points of that size.
+// them: by 1e-5 of the larger, as in a matrix that was printed; or their squares by 256 units in
+// the last place of typical squared, as where |a|^2 + |b|^2 - 2ab was formed from points of that
+// size.
 template <class T>
 bool equal_up_to_rounding(T a, T b, T typical) {
   if (a == b) return true;
@@ -68,8 +69,9 @@ std::vector<T> row_medians(const T* matrix, std::size_t n) {
   return medians;
 }
 
-// Whether the matrix is exactly symmetric, 0 on its diagonal and without a fault. Goes through the matrix in tiles, because the
-// mirrored entries of one row lie far apart, and without a branch; a NaN differs from itself.
+// Whether the matrix is exactly symmetric, 0 on its diagonal and without a fault. Goes through the
+// matrix in tiles, because the mirrored entries of one row lie far apart, and without a branch; a
+// NaN differs from itself.
 template <class T>
 bool is_exact_distance_matrix(const T* matrix, std::size_t n) {
   constexpr std::size_t kTile = 16;

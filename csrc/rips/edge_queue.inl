@@ -146,7 +146,8 @@ class EdgeQueue {
  public:
   using Item = FiltrationEdge<T>;
 
-  // The matrix D [n, n] has no edge shorter than `shortest`; those longer than `reach` are left out.
+  // The matrix D [n, n] has no edge shorter than `shortest`; those longer than `reach` are left
+  // out.
   EdgeQueue(const T* D, std::size_t n, T shortest, T reach, EdgeMemory<T>& memory)
       : D_(D),
         n_(n),

@@ -19,8 +19,8 @@ class Extent {
   T shortest() const { return shortest_; }
 
   // The enclosing radius: the smallest length within which one vertex has all others. From there on
-  // the complex is a cone over that vertex, so longer edges change no homology. It is infinite where
-  // every vertex lacks an edge.
+  // the complex is a cone over that vertex, so longer edges change no homology. It is infinite
+  // where every vertex lacks an edge.
   T enclosing_radius() const { return radius_; }
 
   // The length beyond which edges are absent, since they are longer than `limit` or infinite, or

@@ -13,8 +13,8 @@ namespace tsl::rips {
 template <class T>
 class H0 {
  public:
-  // D is a symmetric [n, n] matrix, where edges that are infinite or longer than `limit` are absent;
-  // writes the bars in filtration order.
+  // D is a symmetric [n, n] matrix, where edges that are infinite or longer than `limit` are
+  // absent; writes the bars in filtration order.
   void compute(const T* D, std::size_t n, Barcode& h0,
                T limit = std::numeric_limits<T>::infinity());
 

@@ -19,8 +19,8 @@ namespace tsl::rips {
 template <class T>
 class H1 {
  public:
-  // D is a symmetric [n, n] matrix, where edges that are infinite or longer than `limit` are absent;
-  // writes both barcodes, zero-length bars of H1 left out.
+  // D is a symmetric [n, n] matrix, where edges that are infinite or longer than `limit` are
+  // absent; writes both barcodes, zero-length bars of H1 left out.
   void compute(const T* D, std::size_t n, Isa isa, Barcode& h0, Barcode& h1,
                T limit = std::numeric_limits<T>::infinity()) {
     h0.clear();

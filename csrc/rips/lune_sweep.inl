@@ -262,7 +262,8 @@ class LuneSweep {
     else
       memory_.components.list_roots(n_, h0_.essential);
     if (relations_.alive() == 0) return;
-    const FiltrationEdge<T>* const born = memory_.generators.data() + memory_.generators.size() - born_;
+    const FiltrationEdge<T>* const born =
+        memory_.generators.data() + memory_.generators.size() - born_;
     for (std::size_t generator = 0; generator < born_; ++generator)
       if (relations_.is_alive(generator)) h1_.essential.push_back(born[generator].edge);
   }
