@@ -15,7 +15,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--ptx",
         action="store_true",
-        help="run the tests marked gpu, and no others, compiled, in the interpreter of tests/ptx",
+        help="run the tests marked gpu or ptx, and no others, compiled, in tests/ptx",
     )
 
 
@@ -40,10 +40,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--gpu") or config.getoption("--ptx"):
-        others = [item for item in items if item.get_closest_marker("gpu") is None]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item.get_closest_marker("gpu") is not None]
+    ptx = config.getoption("--ptx")
+    if config.getoption("--gpu") or ptx:
+        markers = ("gpu", "ptx") if ptx else ("gpu",)
+        chosen = [item for item in items if any(map(item.get_closest_marker, markers))]
+    else:
+        chosen = [item for item in items if not item.get_closest_marker("ptx")]
+    kept = set(map(id, chosen))
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = chosen
 
 
 def _numbers(package: str) -> tuple[int, ...]:
@@ -61,8 +66,11 @@ def _why_not_interpreted() -> str | None:
     return None
 
 
-# A command with no examples in it, which cannot be imported without Triton.
+# No examples are in these, which cannot be imported without Triton.
 collect_ignore_glob = ["tests/helpers/compile_kernels.py"]
+collect_ignore_glob += [
+    f"tests/ptx/{name}.py" for name in ("driver", "kernel_calls", "mutations", "plugin")
+]
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.ptx.group import WARP, Group
 from tests.ptx.operands import Instruction
+from tests.ptx.types import dtype_of
 
 READ, WRITE, ATOMIC = 0, 1, 2
 # Entries after which what is behind a barrier is looked through.
@@ -63,11 +64,20 @@ class Accesses:
         return Accesses(*map(np.concatenate, zip(*(vars(p).values() for p in parts), strict=True)))
 
 
+def stored_size(instruction: Instruction) -> int:
+    """The bytes of the smallest part that an instruction stores; 4 where it stores none or more."""
+    if instruction.name not in ("st", "atom", "red"):
+        return 2 if instruction.name == "stmatrix" else 4
+    return min(4, dtype_of(instruction.type).itemsize)
+
+
 class Log:
     """The accesses of a launch, and the races found among them."""
 
     def __init__(self, code: list[Instruction]) -> None:
         self.code = code
+        # Bytes of a word: smaller ones would tell apart bytes that no store tells apart.
+        self.unit = min([4, *map(stored_size, code)])
         self.races: dict[tuple[str, str, int, int], Race] = {}
         self.entries = 0
         self._rows: dict[str, list[tuple]] = {"global": [], "shared": []}
@@ -95,8 +105,7 @@ class Log:
         for space, rows in self._rows.items():
             if not rows:
                 continue
-            # A smaller word would tell apart bytes that no store tells apart.
-            unit = min([4, *(row[3] for row in rows if row[1] != READ)])
+            unit = self.unit
             accesses = Accesses.joined([_words(row, unit) for row in rows])
             warp = accesses.program * WARP + accesses.thread // WARP
             self._find("between warps", space, unit, accesses, warp, accesses.program,
@@ -104,25 +113,27 @@ class Log:
             self._find("between lanes", space, unit, accesses, accesses.thread, warp,
                        accesses.warp_interval)  # fmt: skip
             if space == "global":
-                self._keep(accesses, unit)
+                self._keep(accesses)
             rows.clear()
         self.entries = 0
 
-    def _keep(self, accesses: Accesses, unit: int) -> None:
-        """Of global accesses, one of each kind by a program and an instruction is enough."""
-        words = accesses.word * unit
-        key = (words * 4 + accesses.kind) * (int(accesses.program.max()) + 1) + accesses.program
+    def _keep(self, accesses: Accesses) -> None:
+        """Of global loads, one of a word by a program is enough; stores differ in values."""
+        programs = int(accesses.program.max()) + 1
+        loads = np.flatnonzero(accesses.kind == READ)
+        key = accesses.word[loads] * programs + accesses.program[loads]
         _, first = np.unique(key, return_index=True)
-        kept = accesses.where(first)
-        kept.word = kept.word * unit // 4
-        self._global.append(kept)
+        others = np.flatnonzero(accesses.kind != READ)
+        self._global.append(accesses.where(np.r_[loads[first], others]))
 
     def search_between_programs(self) -> None:
         """Look for races between the programs, when the last of them is done."""
         if self._global:
             accesses = Accesses.joined(self._global)
             zero = np.zeros(len(accesses), np.int64)
-            self._find("between programs", "global", 4, accesses, accesses.program, zero, zero)
+            self._find(
+                "between programs", "global", self.unit, accesses, accesses.program, zero, zero
+            )
 
     def _find(
         self,

@@ -140,6 +140,16 @@ def test_programs_that_touch_one_word_race_unless_all_are_atomic():
         assert races(body, zeros(), grid=2, lanes=lanes) == ["between programs"]
 
 
+def test_neighbouring_bytes_of_two_programs_are_no_race():
+    body = "cvt.u64.u32 %rd10, %r2; add.s64 %rd10, %rd10, %rd0; st.global.b8 [%rd10], {};"
+    x = np.zeros(8, np.uint8)
+    store = "cvt.u16.u32 %h1, %r2;"
+    assert races(store + body.format("%h1"), x, grid=8) == []
+    assert x.tolist() == list(range(8))
+    same_byte = store + "st.global.b8 [%rd0], %h1;"
+    assert races(same_byte, x, grid=8) == ["between programs"]
+
+
 def test_atomics_give_each_lane_what_was_there():
     x, out = np.array([50], np.uint32), zeros(32)
     body = f"""atom.global.gpu.relaxed.add.u32 %r10, [%rd0], 2;
