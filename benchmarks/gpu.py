@@ -96,8 +96,8 @@ def require_same_loss(loss: tsl.TSLoss, x: torch.Tensor) -> None:
     values = [loss(found).cpu().double(), loss(expected)]
     for value in values:
         value.backward()
-    slopes = [found.grad.cpu().double(), expected.grad]
-    for ours, theirs in (values, slopes):
+    gradients = [found.grad.cpu().double(), expected.grad]
+    for ours, theirs in (values, gradients):
         # The distances are float32, and the terms are sums of squares of small differences.
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3 * theirs.abs().max().item())
 
@@ -247,25 +247,36 @@ def machine() -> dict[str, object]:
     }
 
 
-def printed(result: dict[str, object]) -> str:
+HEADER = "what | median, µs | p20 to p80, µs | goal"
+# A goal, what is held against it, and how the two are said.
+GOALS = (
+    ("goal_s", "median_s", lambda value, goal: f"goal {goal * 1e6:,.0f} µs"),
+    ("goal_share", "share", lambda value, goal: f"{value:.2%} of the step, goal {goal:.0%}"),
+    (
+        "goal_floats_per_n2",
+        "peak_floats_per_n2",
+        lambda value, goal: f"{value:.2f} n^2 floats, goal {goal:g}",
+    ),
+)
+
+
+def cells(result: dict[str, object]) -> list[str]:
+    """One line of the table."""
     if "not_measured" in result:
-        return f"| {result['what']} | not measured: {result['not_measured']} | | |"
+        return [result["what"], f"not measured: {result['not_measured']}", "", ""]
+    micro = {key: f"{result[key] * 1e6:,.1f}" for key in ("median_s", "p20_s", "p80_s")}
+    notes = [
+        f"{told(result[key], result[goal])}: {'met' if result[key] <= result[goal] else 'NOT met'}"
+        for goal, key, told in GOALS
+        if result.get(goal)
+    ]
+    middle = f"{micro['p20_s']} to {micro['p80_s']}"
+    return [result["what"], micro["median_s"], middle, "; ".join(notes)]
 
-    def micro(key: str) -> str:
-        return f"{result[key] * 1e6:,.1f}"
 
-    notes = []
-    if result.get("goal_s"):
-        met = "met" if result["median_s"] <= result["goal_s"] else "NOT met"
-        notes.append(f"goal {result['goal_s'] * 1e6:,.0f} µs: {met}")
-    if "share" in result:
-        met = "met" if result["share"] <= result["goal_share"] else "NOT met"
-        notes.append(f"{100 * result['share']:.2f} % of the step, goal 1 %: {met}")
-    if "peak_floats_per_n2" in result:
-        met = "met" if result["peak_floats_per_n2"] <= result["goal_floats_per_n2"] else "NOT met"
-        notes.append(f"{result['peak_floats_per_n2']:.2f} n^2 floats, goal 1.1: {met}")
-    spread = f"{micro('p20_s')} to {micro('p80_s')}"
-    return f"| {result['what']} | {micro('median_s')} | {spread} | {'; '.join(notes)} |"
+def say(*columns: str) -> None:
+    """Print one line of the table."""
+    print(f"| {' | '.join(columns)} |", flush=True)
 
 
 def main() -> int:
@@ -288,18 +299,20 @@ def main() -> int:
     commit, date = results.commit(), results.now()
     file = results.ResultFile(arguments.out, "gpu", str(about["device"]), commit, date)
     print(", ".join(f"{key} {value}" for key, value in about.items()))
-    print("\n| what | median, µs | p20 to p80, µs | goal |\n| --- | ---: | ---: | --- |")
+    print()
+    say(*HEADER.split(" | "))
+    say("---", "---:", "---:", "---")
     content = {"kind": "gpu", "suite": "gpu", "commit": commit, "date": date, "machine": about}
     for name in arguments.only or groups:
         # A group that fails must not lose what the others measured.
         try:
             for result in groups[name]():
                 rows.append(result)
-                print(printed(result), flush=True)
+                say(*cells(result))
                 file.write({**content, "complete": False, "rows": rows, "errors": errors})
         except (Exception, SystemExit) as error:
             errors[name] = f"{type(error).__name__}: {error}"
-            print(f"| {name} | FAILED: {errors[name]} | | |", flush=True)
+            say(name, f"FAILED: {errors[name]}", "", "")
     file.write({**content, "complete": not errors, "rows": rows, "errors": errors})
     print(f"\nwritten: {file.path}")
     return 1 if errors else 0

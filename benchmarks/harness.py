@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks import agreement, cases, plans
 from benchmarks.cases import Case
 from benchmarks.providers import ENGINE, NAMES, PUBLIC, REDZED, provider_class
+from benchmarks.rows import Row, select
 from benchmarks.worker import (
     START_LIMIT_S,
     NoAnswer,
@@ -28,7 +29,6 @@ from benchmarks.worker import (
 )
 from tsloss_fast._timing import repeats_for, spread
 
-Row = dict[str, Any]
 TRUTH = "benchmarks.truth:Truth"
 STEP = "benchmarks.step:TuningStep"
 FROM_POINTS = "benchmarks.providers.ours:FromPoints"
@@ -286,7 +286,7 @@ class Bench:
         """The row of our own call at one size, unless those before say that it takes too long."""
         name = PUBLIC if case.phase.endswith("backward") else ENGINE
         row = {"what": "growth", **case.as_dict(), "provider": name, "status": "ok"}
-        path = [r for r in before if (r["phase"], r["family"]) == (case.phase, case.family)]
+        path = select(before, phase=case.phase, family=case.family)
         if any(r["status"] != "ok" for r in path):
             return []
         if reason := cases.why_unavailable(case.family):
@@ -295,38 +295,32 @@ class Bench:
             reason = f"by its growth over {self.suite.limit_s:g} s"
             return [row | {"status": "not tried", "reason": reason}]
         try:
-            row |= self._grown(case, cases.points(case.family, case.n, case.d))
+            worker = self.pool.fresh(FROM_POINTS, case.threads)
+            try:
+                return [row | self._grown(worker, case)]
+            finally:
+                worker.stop()
         except NoAnswer as error:
-            row |= error.row()
-        return [row]
+            return [row | error.row()]
 
-    def _grown(self, case: Case, x: np.ndarray) -> Row:
+    def _grown(self, worker: Worker, case: Case) -> Row:
+        x = cases.points(case.family, case.n, case.d)
         # Distances from which a path begins are not in its time, but have to be waited for.
-        wait = {"limit_s": 300 + 4 * self.suite.limit_s}
-        worker = self.pool.fresh(FROM_POINTS, case.threads)
-        found = {}
-        try:
-            peak = worker.ask("memory", case.phase, x[:, :SMALL_N], x, **wait)
-            first_s = worker.ask("prepare", case.phase, x, **wait)["seconds"]
-            times = [first_s]
-            if first_s < self.suite.limit_s / 5:
-                repeats = min(1000, repeats_for(first_s))
-                times = [worker.ask("sample", repeats, True, **wait) for _ in range(5)]
-            if case.phase == "h0":
-                found["agrees_with_persist0"] = self._agrees(worker, x, wait)
-        finally:
-            worker.stop()
-        return found | spread(times).as_dict() | {"peak_bytes": peak}
-
-    def _agrees(self, worker: Worker, x: np.ndarray, wait: dict[str, float]) -> bool | str:
-        """True, or why persist0-tda could not be asked."""
-        try:
-            agrees = worker.ask("prepare", "h0_agrees", x, **wait)["result"]
-        except ProviderFailed as error:
-            return str(error)
-        if not agrees:
-            raise ProviderFailed("H0 differs from persist0-tda's")
-        return True
+        ask = functools.partial(worker.ask, limit_s=300 + 4 * self.suite.limit_s)
+        found = {"peak_bytes": ask("memory", case.phase, x[:, :SMALL_N], x)}
+        first_s = ask("prepare", case.phase, x)["seconds"]
+        times = [first_s]
+        if first_s < self.suite.limit_s / 5:
+            times = [ask("sample", min(1000, repeats_for(first_s)), True) for _ in range(5)]
+        if case.phase == "h0":
+            try:
+                agrees = ask("prepare", "h0_agrees", x)["result"]
+            except ProviderFailed as error:  # persist0-tda could not be asked
+                agrees = str(error)
+            if not agrees:
+                raise ProviderFailed("H0 differs from persist0-tda's")
+            found["agrees_with_persist0"] = agrees
+        return found | spread(times).as_dict()
 
 
 def goes_on(path: Sequence[Row], n: int, limit_s: float) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.cases import BATCHES, DIMS, FAMILIES, SIZES, Case, family_dim
@@ -38,44 +38,46 @@ class Suite:
         return None, self.limit_s
 
 
-def _grid(
+def grid(
     phases: Sequence[str],
     families: Sequence[str],
     sizes: Sequence[int],
     dims: Sequence[int] = (768,),
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
-) -> Iterator[Case]:
+) -> tuple[Case, ...]:
     """Every combination, smaller sizes first, so that who exceeds its time is not asked again."""
-    for phase in phases:
-        for family in families:
-            # The width of a real model's table is what it is.
-            for d in sorted({family_dim(family, d) for d in dims}):
-                for count in threads:
-                    for batch in batches:
-                        for n in sizes:
-                            yield Case(phase, family, n, d, batch, count)
+    return tuple(
+        Case(phase, family, n, d, batch, count)
+        for phase in phases
+        for family in families
+        # The width of a real model's table is what it is.
+        for d in sorted({family_dim(family, d) for d in dims})
+        for count in threads
+        for batch in batches
+        for n in sizes
+    )
 
 
 def quick() -> Suite:
     """About ten minutes on two cores: the rows of the README and of the goals."""
     cases = [
-        *_grid(("h1",), HARD_FAMILIES, (20, 50, 100, 300)),
-        *_grid(("h1",), ("torus", "near-duplicates"), (20, 100)),
-        *_grid(("h1",), ("gaussian", "unit vectors", "noisy circle"), (1000,)),
-        *_grid(("h0",), ("gaussian", "unit vectors", "near-duplicates"), (20, 100, 300, 1000)),
-        *_grid(("distances",), ("gaussian", "near-duplicates"), (20, 100, 300)),
-        *_grid(LOSSES, ("gaussian",), (20, 100), dims=(2048,)),
-        *_grid(("loss_backward",), ("unit vectors", "embedding rows"), (20, 100), dims=(2048,)),
-        *_grid(SURROGATES, ("gaussian",), (20, 100), dims=(2048,)),
-        *_grid(("surrogate_backward",), ("unit vectors",), (20, 100), dims=(2048,)),
-        *_grid(("h1",), ("gaussian",), (100,), batches=(16,), threads=(1, 2)),
-        *_grid(("h0",), ("gaussian",), (100,), batches=(64,)),
-        *_grid(("loss_backward",), ("gaussian",), (20,), dims=(2048,), batches=(16,)),
+        *grid(("h1",), HARD_FAMILIES, (20, 50, 100, 300)),
+        *grid(("h1",), ("torus", "near-duplicates"), (20, 100)),
+        *grid(("h1",), ("gaussian", "unit vectors", "noisy circle"), (1000,)),
+        *grid(("h0",), ("gaussian", "unit vectors", "near-duplicates"), (20, 100, 300, 1000)),
+        *grid(("distances",), ("gaussian", "near-duplicates"), (20, 100, 300)),
+        *grid(LOSSES, ("gaussian",), (20, 100), dims=(2048,)),
+        *grid(("loss_backward",), ("unit vectors", "embedding rows"), (20, 100), dims=(2048,)),
+        *grid(SURROGATES, ("gaussian",), (20, 100), dims=(2048,)),
+        *grid(("surrogate_backward",), ("unit vectors",), (20, 100), dims=(2048,)),
+        *grid(("h1",), ("gaussian",), (100,), batches=(16,), threads=(1, 2)),
+        *grid(("h0",), ("gaussian",), (100,), batches=(64,)),
+        *grid(("loss_backward",), ("gaussian",), (20,), dims=(2048,), batches=(16,)),
     ]
     memory = [
-        *_grid(("h1",), ("gaussian",), (300,)),
-        *_grid(("loss_backward", "surrogate_backward"), ("gaussian",), (100,), dims=(2048,)),
+        *grid(("h1",), ("gaussian",), (300,)),
+        *grid(("loss_backward", "surrogate_backward"), ("gaussian",), (100,), dims=(2048,)),
     ]
     # At n = 1000 most peers need minutes; the goals name one of them, which needs half a minute.
     only = (("h1", 1000, (*OURS, REDZED), 90.0),)
@@ -87,17 +89,17 @@ def full() -> Suite:
     families = tuple(FAMILIES)
     small = tuple(n for n in SIZES if n <= 300)
     cases = [
-        *_grid(("h1", "h0"), families, SIZES),
-        *_grid(("h1",), families, (20, 100, 300), batches=BATCHES[1:], threads=(1, 2)),
-        *_grid(("h0",), families, small, batches=BATCHES[1:], threads=(1, 2)),
-        *_grid(("distances",), families, SIZES, dims=DIMS),
-        *_grid((*LOSSES, *SURROGATES), families, small, dims=DIMS),
-        *_grid(("loss_backward", "surrogate_backward"), families, (20, 100), DIMS, BATCHES[1:]),
+        *grid(("h1", "h0"), families, SIZES),
+        *grid(("h1",), families, (20, 100, 300), batches=BATCHES[1:], threads=(1, 2)),
+        *grid(("h0",), families, small, batches=BATCHES[1:], threads=(1, 2)),
+        *grid(("distances",), families, SIZES, dims=DIMS),
+        *grid((*LOSSES, *SURROGATES), families, small, dims=DIMS),
+        *grid(("loss_backward", "surrogate_backward"), families, (20, 100), DIMS, BATCHES[1:]),
     ]
     memory = [
-        *_grid(("h0", "h1"), families, (100, 300, 1000)),
-        *_grid(("distances",), ("gaussian",), SIZES, dims=(2048,)),
-        *_grid(("loss_backward", "surrogate_backward"), families, (100, 300), dims=(2048,)),
+        *grid(("h0", "h1"), families, (100, 300, 1000)),
+        *grid(("distances",), ("gaussian",), SIZES, dims=(2048,)),
+        *grid(("loss_backward", "surrogate_backward"), families, (100, 300), dims=(2048,)),
     ]
     cases += [case for case in quick().cases if case not in cases]
     return Suite("full", tuple(cases), tuple(memory), 60.0, 300.0, 1.0)
@@ -107,9 +109,8 @@ def growth() -> Suite:
     """How cost grows with n: our own paths, until a call would exceed its limit. Ten minutes."""
     sizes = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
     paths = ("distances", "h0", "h1", "loss_backward", "surrogate_backward")
-    return Suite(
-        "growth", tuple(_grid(paths, tuple(FAMILIES), sizes)), (), 6.0, 0.0, 0.0, memory_gib=12.0
-    )
+    cases = grid(paths, tuple(FAMILIES), sizes)
+    return Suite("growth", cases, (), 6.0, 0.0, 0.0, memory_gib=12.0)
 
 
 SUITES = {"quick": quick, "full": full, "growth": growth}

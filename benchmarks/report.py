@@ -8,9 +8,12 @@ python -m benchmarks.report --against OTHER.json     # each of our rows beside t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +21,22 @@ import numpy as np
 
 from benchmarks import pictures, results
 from benchmarks.cases import PHASES, Case
-from benchmarks.goals import goals
+from benchmarks.goals import judged, times
 from benchmarks.providers import ENGINE, NAMES, OURS, PUBLIC, REFERENCE, SIMPLEX_TREE
-from benchmarks.rows import Row, fastest_peer, good, ratio, select, timed
+from benchmarks.rows import Row, case_of, fastest_peer, good, ratio, select, timed
 from tsloss_fast._timing import show_seconds
 
 # The six rows of README.md.
 SUMMARY = (
-    ("h1", "gaussian", 20),
-    ("h1", "gaussian", 100),
-    ("h1", "unit vectors", 100),
-    ("h1", "noisy circle", 300),
-    ("loss_backward", "gaussian", 20),
-    ("loss_backward", "gaussian", 100),
+    Case("h1", "gaussian", 20),
+    Case("h1", "gaussian", 100),
+    Case("h1", "unit vectors", 100),
+    Case("h1", "noisy circle", 300),
+    Case("loss_backward", "gaussian", 20, 2048),
+    Case("loss_backward", "gaussian", 100, 2048),
 )
 # Below it, what a call costs at all hides how it grows.
 FIT_FROM = 100
-EVERY_STEP_S, NOW_AND_THEN_S = 10e-3, 1.0
 
 
 def table(header: str, lines: Sequence[Sequence[str]]) -> str:
@@ -44,29 +46,20 @@ def table(header: str, lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
         for cells in (header.split(" | "), rule, *lines)
+        if lines
     )
 
 
 def cell(row: Row | None) -> str:
-    """The median, marked if gudhi did not finish; or the status."""
+    """Memory, a share of a step, or a median, marked if gudhi did not check it; or the status."""
     if not good(row):
         return "-" if row is None else row["status"]
+    if row["what"] == "memory":
+        return f"{row['peak_bytes'] / 2**20:.1f} MiB"
+    if row["what"] == "step":
+        alone, step = (show_seconds(row[part]["median_s"]) for part in ("loss", "step"))
+        return f"{alone}, {row['share']:.2%} of {step}"
     return show_seconds(row["median_s"]) + (" †" if row.get("against", "gudhi") != "gudhi" else "")
-
-
-def mebibytes(row: Row | None) -> str:
-    """The peak memory, or the status."""
-    return f"{row['peak_bytes'] / 2**20:.1f} MiB" if good(row) else cell(row)
-
-
-def times(value: float) -> str:
-    """A ratio as text, three digits at most."""
-    return f"{value:.0f}x" if value >= 100 else f"{value:.3g}x"
-
-
-def case_of(row: Row) -> Case:
-    """The case that a row belongs to."""
-    return Case(**{key: row[key] for key in Case.__dataclass_fields__})
 
 
 def origin(content: dict[str, Any]) -> str:
@@ -82,22 +75,23 @@ def origin(content: dict[str, Any]) -> str:
 def summary(content: dict[str, Any]) -> str:
     """README.md's part: six rows, how they were measured, and one picture."""
     lines = []
-    for phase, family, n in SUMMARY:
-        case = timed(content["rows"], phase, family, n)
-        ours, tree = case.get(PUBLIC), case.get(SIMPLEX_TREE)
-        peers = [fastest_peer(case, edges=[edges]) for edges in (True, False)]
+    for case in SUMMARY:
+        of_case = timed(content["rows"], case)
+        ours, tree = of_case.get(PUBLIC), of_case.get(SIMPLEX_TREE)
+        peers = [fastest_peer(of_case, edges=[edges]) for edges in (True, False)]
         beside = [_beside(peer, ours) for peer in peers] + [_beside(tree, ours, named=False)]
-        what = f"{PHASES[phase]}, {family}, n = {n}"
-        lines.append([what, cell(ours), cell(case.get(ENGINE)), *beside])
+        what = f"{PHASES[case.phase]}, {case.family}, n = {case.n}"
+        lines.append([what, cell(ours), cell(of_case.get(ENGINE)), *beside])
     header = "what | public call | engine | fastest peer for the same call"
     header += " | fastest peer without edges | gudhi SimplexTree"
-    text = f"""{origin(content)}
-The public call is `rips_persistence` of a distance matrix, or `TSLoss` of points of dimension 2048
-with `backward`, checks included; the engine is the compiled module on arrays. In brackets: how many
-times as long as the public call a peer takes. Figures are medians, of results that the same run
-found equal to gudhi's. All rows, peers and failures: [benchmarks](benchmarks/README.md)."""
-    picture = f"![{pictures.TITLES['h1_time']}](docs/benchmarks/h1_time.png)"
-    return "\n\n".join([table(header, lines), text, *_step_sentence(content), picture])
+    steps = [
+        f"{row['provider']} {row['share']:.2%} ({row['mode']})"
+        for row in select(content["rows"], what="step", status="ok")
+        if "share" in row and row["provider"] in (PUBLIC, REFERENCE)
+    ]
+    step = "Of a prompt-tuning step of SmolLM2-135M (20 tokens, batch 4) TSLoss takes: "
+    parts = [table(header, lines), origin(content)]
+    return "\n\n".join([*parts, *([f"{step}{', '.join(steps)}."] if steps else [])])
 
 
 def _beside(row: Row | None, ours: Row | None, named: bool = True) -> str:
@@ -106,26 +100,9 @@ def _beside(row: Row | None, ours: Row | None, named: bool = True) -> str:
     return text + (f" ({times(ratio(row, ours)[0])})" if good(row) and good(ours) else "")
 
 
-def _step_sentence(content: dict[str, Any]) -> list[str]:
-    rows = [row for row in select(content["rows"], what="step", status="ok") if "share" in row]
-    shares = [
-        f"{row['provider']} {row['share']:.2%} ({row['mode']})"
-        for row in rows
-        if row["provider"] in (PUBLIC, REFERENCE)
-    ]
-    text = "Of a prompt-tuning step of SmolLM2-135M (20 tokens, batch 4) TSLoss takes: "
-    return [f"{text}{', '.join(shares)}."] if shares else []
-
-
-def goals_table(content: dict[str, Any]) -> str:
+def goals(content: dict[str, Any]) -> str:
     """The goals and whether they are met."""
-    lines = []
-    for goal in goals(content["rows"]):
-        shown = [times(value) for value in goal.measured or ()]
-        shown = f"{shown[0]} ({shown[1]} to {shown[2]})" if shown else "-"
-        bound = f"{'<=' if goal.at_most else '>='} {goal.bound:g}x"
-        lines.append([goal.what, goal.against, bound, shown, goal.met()])
-    return table("what | against | goal | measured | met", lines)
+    return table("what | against | goal | measured | met", list(judged(content["rows"])))
 
 
 def everything(content: dict[str, Any]) -> str:
@@ -142,101 +119,85 @@ def everything(content: dict[str, Any]) -> str:
         f"{limits['memory_gib']:g} GiB. What is checked before a row is timed:",
         "\n".join(f"- {name}: {text}" for name, text in content["checks"].items()),
         table("provider | version | note", providers),
-        f"![{pictures.TITLES['speed_up']}](../docs/benchmarks/speed_up.png)",
     ]
-    for phase, title in PHASES.items():
-        if of_phase := select(rows, what="time", phase=phase):
-            parts += [f"### {title}", _by_case(of_phase, cell)]
-    if weighed := select(rows, what="memory"):
-        parts += ["### Peak memory of a call", _by_case(weighed, mebibytes)]
-    if steps := select(rows, what="step"):
-        parts += ["### TSLoss in a prompt-tuning step", _step_table(steps)]
-    return "\n\n".join([*parts, "### Who has no figure, and why", _failures(rows)])
+    tables = {title: _by_case(select(rows, what="time", phase=p)) for p, title in PHASES.items()}
+    tables["Peak memory of a call"] = _by_case(select(rows, what="memory"))
+    tables["TSLoss in a prompt-tuning step"] = _by_case(select(rows, what="step"))
+    tables["Who has no figure, and why"] = _failures(rows) or "No one."
+    return "\n\n".join(parts + [f"### {title}\n\n{text}" for title, text in tables.items() if text])
 
 
-def _by_case(rows: Sequence[Row], show: Callable[[Row | None], str]) -> str:
+def _by_case(rows: Sequence[Row]) -> str:
     """A row a case, a column a provider."""
     names = [name for name in NAMES if select(rows, provider=name)]
-    by_case: dict[Case, dict[str, Row]] = {}
+    by_case: dict[str, dict[str, Row]] = {}
     for row in rows:
-        by_case.setdefault(case_of(row), {})[row["provider"]] = row
-    lines = [[str(case), *(show(of.get(name)) for name in names)] for case, of in by_case.items()]
+        if row["provider"] in names:
+            by_case.setdefault(_case(row), {})[row["provider"]] = row
+    lines = [[case, *(cell(of.get(name)) for name in names)] for case, of in by_case.items()]
     return table(" | ".join(["case", *names]), lines)
 
 
-def _step_table(rows: Sequence[Row]) -> str:
-    lines = []
-    for row in rows:
-        what = f"{row['provider']}, {row.get('mode', '')}"
-        times_of = [show_seconds(row[k]["median_s"]) if k in row else "" for k in ("step", "loss")]
-        share = f"{row['share']:.2%}" if "share" in row else row.get("reason") or ""
-        lines.append([what, *times_of, share])
-    return table("loss | step | TSLoss alone | share", lines)
+def _case(row: Row) -> str:
+    if row["what"] == "step":
+        return f"TSLoss {row.get('mode', 'in any mode')}, in a step"
+    return str(case_of(row)) + (", memory" if row["what"] == "memory" else "")
 
 
 def _failures(rows: Sequence[Row]) -> str:
+    """One line for a provider that fails alike in many cases."""
     seen: dict[tuple[str, str, str], list[str]] = {}
     for row in rows:
-        if row["status"] != "ok" and "phase" in row:
-            # One line for a provider that fails alike in many cases.
+        if not good(row):
             key = (row["provider"], row["status"], str(row.get("reason") or ""))
-            memory = ", memory" if row["what"] == "memory" else ""
-            seen.setdefault(key, []).append(str(case_of(row)) + memory)
+            seen.setdefault(key, []).append(_case(row))
     lines = [[*key, "; ".join(where)] for key, where in seen.items()]
-    return table("provider | status | why | where", lines) if lines else "No one."
+    return table("provider | status | why | where", lines)
 
 
-def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float | None:
+def exponent(path: Sequence[Row], key: str) -> float | None:
     """The slope of log(cost) against log(n) from `FIT_FROM` on; None below three sizes."""
-    pairs = zip(sizes, costs, strict=True)
-    logs = np.log([(n, cost) for n, cost in pairs if n >= FIT_FROM and cost > 0])
+    logs = np.log([(r["n"], r[key]) for r in path if r["n"] >= FIT_FROM and r[key] > 0])
     return float(np.polyfit(*logs.T, 1)[0]) if len(logs) >= 3 else None
 
 
 def growth(content: dict[str, Any]) -> str:
     """The exponents and how far each path goes, a row a path, as ranges over the families."""
     lines = []
-    for phase in dict.fromkeys(row["phase"] for row in content["rows"]):
+    for phase in dict.fromkeys(row["phase"] for row in select(content["rows"], status="ok")):
         rows = select(content["rows"], phase=phase, status="ok")
         paths = [select(rows, family=family) for family in {row["family"] for row in rows}]
-        slopes = [
-            [exponent([r["n"] for r in path], [r[key] for r in path]) for path in paths]
-            for key in ("median_s", "peak_bytes")
-        ]
-        far = [
-            [max((r["n"] for r in path if r["median_s"] <= bound), default=0) for path in paths]
-            for bound in (EVERY_STEP_S, NOW_AND_THEN_S)
-        ]
-        ranges = [*(_range(of, "{:.2f}") for of in slopes), *(_range(of, "{}") for of in far)]
-        last = max(rows, key=lambda row: (row["n"], row["median_s"]), default=None)
-        where = f"{last['family']}, n = {last['n']}" if last else "-"
-        lines.append([PHASES[phase], *ranges, where, cell(last), mebibytes(last)])
-    header = "path | time ~ n^ | memory ~ n^ | in every step: n up to | now and then: n up to"
+        last = max(rows, key=lambda row: (row["n"], row["median_s"]))
+        slopes = ([exponent(path, key) for path in paths] for key in ("median_s", "peak_bytes"))
+        sizes = ([largest(path, bound_s) for path in paths] for bound_s in (10e-3, 1.0))
+        ranges = [*(_range(of, ".2f") for of in slopes), *(_range(of, "d") for of in sizes)]
+        most = f"{last['family']}, n = {last['n']}", cell(last), cell(last | {"what": "memory"})
+        lines.append([PHASES[phase], *ranges, *most])
+    header = "path | time ~ n^ | memory ~ n^ | n up to 10 ms a call | n up to 1 s a call"
     header += " | largest | its time | its memory"
-    text = f"""Exponents are fitted to sizes from {FIT_FROM} on. In every step: at most
-{EVERY_STEP_S * 1e3:g} ms; now and then: at most {NOW_AND_THEN_S:g} s; sizes are measured, not
-extrapolated. The losses begin with points, the diagrams with distances. Memory is what a call takes
-beside its input, at its peak. Ranges are over the families."""
-    picture = f"![{pictures.TITLES['growth']}](../docs/benchmarks/growth.png)"
-    return "\n\n".join([origin(content), table(header, lines), text, picture])
+    return f"{origin(content)}\n\n{table(header, lines)}"
 
 
-def _range(values: Sequence[Any], form: str) -> str:
-    shown = [form.format(value) for value in sorted(v for v in values if v is not None)]
-    return " to ".join(dict.fromkeys([shown[0], shown[-1]])) if shown else "-"
+def largest(path: Sequence[Row], bound_s: float) -> int:
+    """The largest size that was measured to take at most so long; 0 if none."""
+    return max((row["n"] for row in path if row["median_s"] <= bound_s), default=0)
+
+
+def _range(values: Sequence[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    ends = [format(end(known), form) for end in (min, max)] if known else ["-"]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def gpu(content: dict[str, Any]) -> str:
     """The rows of `benchmarks.gpu`, as it prints them."""
-    from benchmarks.gpu import printed
+    from benchmarks.gpu import HEADER, cells
 
     machine = content["machine"]
     title = f"Measured {content['date'][:10]} at commit {content['commit']} by `make bench-gpu`"
     title += f": {machine['device']}, CUDA {machine['cuda']}, torch {machine['torch']}, "
-    header = "| what | median, µs | p20 to p80, µs | goal |\n| --- | ---: | ---: | --- |"
-    return "\n".join(
-        [f"{title}Triton {machine['triton']}.\n", header, *map(printed, content["rows"])]
-    )
+    title += f"Triton {machine['triton']}."
+    return f"{title}\n\n{table(HEADER, list(map(cells, content['rows'])))}"
 
 
 def against(content: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
@@ -245,38 +206,31 @@ def against(content: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
     The spread goes from the least p20 to the greatest p80 of the others. A row is slower if its
     p20 lies above it, faster if its p80 lies below it, and lost if it has no figure any more.
     """
-    known = [{_key(row): row for row in other["rows"] if good(row)} for other in others]
     lines, peers = [], []
-    for row in content["rows"]:
-        before = [rows[_key(row)] for rows in known if _key(row) in rows and "phase" in row]
-        if not before or row["what"] == "memory":
+    for row in (row for row in content["rows"] if row["what"] in ("time", "growth")):
+        same = {key: row[key] for key in ("what", *Case.__dataclass_fields__, "provider")}
+        before = [old for other in others for old in select(other["rows"], **same, status="ok")]
+        if not before:
             continue
         middle = statistics.median(old["median_s"] for old in before)
-        change = row["median_s"] / middle if good(row) else float("nan")
+        change, verdict = math.nan, "lost"
+        if good(row):
+            change, verdict = row["median_s"] / middle, "within"
+            if row["p20_s"] > max(old["p80_s"] for old in before):
+                verdict = "slower"
+            elif row["p80_s"] < min(old["p20_s"] for old in before):
+                verdict = "faster"
         if row["provider"] in OURS:
             what = f"{row['provider']}: {case_of(row)}"
-            verdict = _verdict(row, before)
             lines.append([what, show_seconds(middle), cell(row), f"{change:.3f}", verdict])
         elif good(row):
             peers.append(change)
-    verdicts = [line[-1] for line in lines]
-    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts))
+    counts = Counter(line[-1] for line in lines)
+    said = ", ".join(f"{count} {word}" for word, count in counts.items()) or "none in both"
     drift = f"; the peers' rows took {statistics.median(peers):.3f} of the others'" if peers else ""
     parts = [f"This run: {origin(content)}", *(f"Other: {origin(other)}" for other in others)]
     parts.append(table("row of ours | others | this run | ratio | spread", lines))
-    return "\n\n".join([*parts, f"{len(lines)} rows of ours: {counts or 'none in both'}{drift}."])
-
-
-def _key(row: Row) -> tuple[Any, ...]:
-    return tuple(row.get(key) for key in ("what", *Case.__dataclass_fields__, "provider"))
-
-
-def _verdict(row: Row, before: Sequence[Row]) -> str:
-    if not good(row):
-        return "lost"
-    if row["p20_s"] > max(old["p80_s"] for old in before):
-        return "slower"
-    return "faster" if row["p80_s"] < min(old["p20_s"] for old in before) else "within"
+    return "\n\n".join([*parts, f"{len(lines)} rows of ours: {said}{drift}."])
 
 
 def replaced(text: str, name: str, body: str) -> str:
@@ -294,23 +248,33 @@ def replaced(text: str, name: str, body: str) -> str:
     return f"{text.split(first)[0]}{first}\n{body}\n{last}{text.split(last)[1]}"
 
 
-def written(folder: Path = results.FOLDER) -> dict[Path, str]:
-    """Each README as it should be by the latest results in a folder."""
-    bench = results.read(results.latest("quick", "full", folder=folder))
-    details = {"goals": goals_table(bench), "everything": everything(bench)}
-    for suite, part in (("growth", growth), ("gpu", gpu)):
-        try:
-            details[suite] = part(results.read(results.latest(suite, folder=folder)))
-        except FileNotFoundError:
-            details[suite] = f"Not measured yet: `make bench-{suite}`."
-    files = {"README.md": {"summary": summary(bench)}, "benchmarks/README.md": details}
-    texts = {}
-    for name, parts in files.items():
+# The generated parts: their file, their name, the kind of run that they show, and their writer.
+PARTS = (
+    ("README.md", "summary", "bench", summary),
+    ("benchmarks/README.md", "goals", "bench", goals),
+    ("benchmarks/README.md", "everything", "bench", everything),
+    ("benchmarks/README.md", "growth", "growth", growth),
+    ("benchmarks/README.md", "gpu", "gpu", gpu),
+)
+
+
+def written(runs: dict[str, dict[str, Any]]) -> dict[Path, str]:
+    """Each README as it should be by the latest runs, see `latest_runs`."""
+    texts: dict[Path, str] = {}
+    for name, part, kind, write in PARTS:
         file = results.ROOT / name
-        texts[file] = file.read_text("utf-8")
-        for part, body in parts.items():
-            texts[file] = replaced(texts[file], part, body)
+        body = write(runs[kind]) if kind in runs else f"Not measured yet: `make bench-{kind}`."
+        texts[file] = replaced(texts.get(file) or file.read_text("utf-8"), part, body)
     return texts
+
+
+def latest_runs(folder: Path = results.FOLDER) -> dict[str, dict[str, Any]]:
+    """The newest complete run of the bench, and of growth and a GPU where there is one."""
+    runs = {"bench": results.read(results.latest("quick", "full", folder=folder))}
+    for kind in ("growth", "gpu"):
+        with contextlib.suppress(FileNotFoundError):
+            runs[kind] = results.read(results.latest(kind, folder=folder))
+    return runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -328,11 +292,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.file and not arguments.against:
         parser.error("file: expected --against OTHER with it; the READMEs show the latest run")
     try:
-        content = results.read(arguments.file or results.latest("quick", "full"))
+        runs = latest_runs()
         if arguments.against:
+            content = results.read(arguments.file) if arguments.file else runs["bench"]
             print(against(content, [results.read(other) for other in arguments.against]))
             return 0
-        outdated = {f: t for f, t in written().items() if f.read_text("utf-8") != t}
+        outdated = {f: t for f, t in written(runs).items() if f.read_text("utf-8") != t}
     except (OSError, ValueError) as error:
         parser.error(str(error))
     if arguments.check:
@@ -340,8 +305,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1 if outdated else 0
     for file, text in outdated.items():
         file.write_text(text, "utf-8")
-    print(*outdated, *pictures.draw_latest(), sep="\n")
-    print(f"\n{origin(content)}\n\n{goals_table(content)}")
+    drawn = [file for kind in runs if kind != "gpu" for file in pictures.draw(runs[kind])]
+    print(*outdated, *drawn, sep="\n")
+    print(f"\n{origin(runs['bench'])}\n\n{goals(runs['bench'])}")
     return 0
 
 

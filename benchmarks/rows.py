@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.cases import Case
 from benchmarks.providers import OURS, REFERENCE
 
 Row = dict[str, Any]
@@ -15,10 +16,14 @@ def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
     return [row for row in rows if all(row.get(key) == value for key, value in wanted.items())]
 
 
-def timed(rows: Sequence[Row], phase: str, family: str, n: int, **more: Any) -> dict[str, Row]:
+def timed(rows: Sequence[Row], case: Case) -> dict[str, Row]:
     """The rows of one case by provider, whatever their status."""
-    wanted = {"phase": phase, "family": family, "n": n, "batch": 1, "threads": 1} | more
-    return {row["provider"]: row for row in select(rows, what="time", **wanted)}
+    return {row["provider"]: row for row in select(rows, what="time", **case.as_dict())}
+
+
+def case_of(row: Row) -> Case:
+    """The case that a row belongs to."""
+    return Case(**{key: row[key] for key in Case.__dataclass_fields__})
 
 
 def good(row: Row | None) -> bool:

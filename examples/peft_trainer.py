@@ -14,24 +14,12 @@ from pathlib import Path
 
 import torch
 from peft import PromptTuningConfig, get_peft_model
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 import tsloss_fast as tsl
 from tsloss_fast.prompt.peft import add_tsloss
 from tsloss_fast.prompt.topology_log import TopologyLogError
 from tsloss_fast.tuning import data, models, tasks
-
-
-class ShowTSLoss(TrainerCallback):
-    """Adds TSLoss and its terms to what Trainer logs, whose ``loss`` is cross-entropy + TSLoss."""
-
-    def __init__(self, handle):
-        self.handle = handle
-
-    def on_log(self, args, state, control, logs=None, **kwargs):
-        if "loss" in logs:
-            logs["ts_loss"] = f"{self.handle.loss.item():.2e}"
-            logs |= {name: f"{term.item():.2e}" for name, term in self.handle.terms.items()}
 
 
 def main():
@@ -89,8 +77,10 @@ def main():
         train_dataset=train,
         eval_dataset=held_out,
         data_collator=collate,
-        callbacks=[ShowTSLoss(handle), monitor],
+        callbacks=[monitor],
     )
+    # So that the log has ts_loss and its terms beside loss, which is cross-entropy + TSLoss.
+    handle.attach(trainer)
     try:
         trainer.train()
     except KeyboardInterrupt:

@@ -31,7 +31,7 @@ MAY_IMPORT_REFERENCE = {"cli/measure.py"}
 
 OPTIONAL = ["gudhi", "transformers", "peft", "accelerate", "gguf", "matplotlib", "scipy", "tqdm"]
 OPTIONAL += ["triton", "tensorboard", "safetensors", "ripser", "persim", "gtda"]
-OPTIONAL += ["torch_topological"]
+OPTIONAL += ["torch_topological", "pyarrow"]
 
 
 def name_of(path):

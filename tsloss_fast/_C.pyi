@@ -37,10 +37,15 @@ class Diagram:
     def essential_mask(self) -> Array: ...  # [..., E] bool
 
 def rips(
-    D: Array, max_dim: int, lengths: Array | None = None, threads: int = 1, isa: str = "auto"
+    D: Array,
+    max_dim: int,
+    lengths: Array | None = None,
+    threads: int = 1,
+    isa: str = "auto",
+    max_edge_length: float | None = None,
 ) -> tuple[Diagram, ...]: ...
 def rips_of_tensor(
-    memory: object, max_dim: int, threads: int = 1
+    memory: object, max_dim: int, threads: int = 1, max_edge_length: float | None = None
 ) -> tuple[Diagram, ...] | tuple[str, int, int, int] | None: ...
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(

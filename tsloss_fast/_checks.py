@@ -22,10 +22,23 @@ def describe(x: Tensor) -> str:
     return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
 
 
+def check_dense(x: Tensor, name: str) -> None:
+    """Raise for a sparse or nested tensor, whose memory is not that of its entries in order."""
+    if x.layout == torch.strided and not x.is_nested:
+        return
+    if x.is_nested:
+        layout, remedy = "nested", f"its clouds one at a time, {name}.unbind()"
+    else:
+        layout, remedy = str(x.layout).removeprefix("torch."), f"{name}.to_dense()"
+    raise TypeError(f"{name}: expected a dense tensor, got a {layout} one: take {remedy}")
+
+
 def check_floating(x: object, name: str, shape: str) -> None:
     """Raise unless `x` is a real floating tensor of rank 2 or more, on the CPU or on CUDA."""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{name}: expected a torch.Tensor {shape}, got {type(x).__name__}")
+        remedy = f": take torch.as_tensor({name})" if _is_like_a_tensor(x) else ""
+        raise TypeError(f"{name}: expected a torch.Tensor {shape}, got {type(x).__name__}{remedy}")
+    check_dense(x, name)
     if x.dtype not in FLOATING:
         raise TypeError(
             f"{name}: expected float16, bfloat16, float32 or float64, got {describe(x)}"
@@ -36,6 +49,13 @@ def check_floating(x: object, name: str, shape: str) -> None:
         raise ValueError(
             f"{name}: expected a CPU or CUDA tensor, got one on {x.device}: move it with .cpu()"
         )
+
+
+def _is_like_a_tensor(x: object) -> bool:
+    """Whether ``torch.as_tensor`` takes it: arrays, and lists of numbers."""
+    while isinstance(x, (list, tuple)) and len(x):
+        x = x[0]
+    return hasattr(x, "__array__") or (isinstance(x, Real) and not isinstance(x, bool))
 
 
 def check_cloud(x: object, name: str = "x") -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 
@@ -27,13 +28,24 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
         raise
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give the system's errors on an open file, such as a full disk, the file's path."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def _write_beside(path: Path, content: bytes) -> Path:
     """The content on the disk, in a new file of another name in the same folder."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     # Not by tempfile, whose files only their owner can read; a run's files follow the umask.
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

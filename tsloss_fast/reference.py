@@ -7,6 +7,7 @@ the points gives NaN or a ValueError, never a plausible number.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -16,17 +17,21 @@ from torch import Tensor, nn
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 
-def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
+def pairwise_distances(x: Tensor, metric: str = "euclidean", *, p: float = 2) -> Tensor:
     """All distances between the rows of a point cloud.
 
     ``"euclidean"``: D_ij = ||x_i - x_j||_2. ``"cosine"``: D_ij = 1 - cos(x_i, x_j), computed as
     ||u_i - u_j||^2 / 2 with u the unit rows, which stays accurate for near-duplicate rows.
+    ``"correlation"``: that of rows less their mean. ``"cityblock"``, ``"chebyshev"`` and
+    ``"minkowski"``: ||x_i - x_j||_p with p = 1, infinity and `p`.
 
     Parameters
     ----------
     x : Tensor, shape [..., n, d], floating
         Point clouds. float16 and bfloat16 are computed in float32.
-    metric : {"euclidean", "cosine"}
+    metric : {"euclidean", "cosine", "correlation", "cityblock", "chebyshev", "minkowski"}
+    p : float, >= 1
+        The power of "minkowski".
 
     Returns
     -------
@@ -44,13 +49,26 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean") -> Tensor:
     x = (x.float() if x.dtype in (torch.float16, torch.bfloat16) else x).contiguous()
     if metric == "euclidean":
         return _safe_sqrt(_squared_distances(x))
-    if metric == "cosine":
+    if metric == "correlation":
+        x = x - x.mean(-1, keepdim=True)
+    if metric in ("cosine", "correlation"):
         return _squared_distances(x / x.norm(dim=-1, keepdim=True)) / 2
-    raise ValueError(f'metric: expected "euclidean" or "cosine", got {metric!r}')
+    sizes = (x.unsqueeze(-2) - x.unsqueeze(-3)).abs()  # [..., n, n, d]
+    if metric == "cityblock":
+        return sizes.sum(-1)
+    if metric == "chebyshev" or p == float("inf"):
+        return sizes.amax(-1)
+    if metric == "minkowski":
+        powers = (sizes**p).sum(-1)
+        return torch.where(powers == 0, 0, torch.where(powers == 0, 1, powers) ** (1 / p))
+    raise ValueError(f"metric: expected the name of a metric, got {metric!r}")
 
 
 def rips_persistence(
-    x: Tensor, max_dim: int = 1, metric: str = "euclidean"
+    x: Tensor,
+    max_dim: int = 1,
+    metric: str = "euclidean",
+    max_edge_length: float | None = None,
 ) -> tuple[PersistenceDiagram, ...]:
     """Vietoris-Rips persistence over Z/2 with critical edges, from gudhi's simplex tree.
 
@@ -58,23 +76,28 @@ def rips_persistence(
     of ranks in that order instead of the lengths, so that no two edges tie and the critical edges
     it names are the ones of that order. Lengths are then read from the distances at those edges.
 
+    An edge that is infinite in a precomputed matrix, or longer than `max_edge_length`, is absent.
+
     Parameters
     ----------
     x : Tensor, shape [..., n, d], or [..., n, n] if metric is "precomputed"
     max_dim : {0, 1}
     metric : {"euclidean", "cosine", "precomputed"}
+    max_edge_length : float, optional
+        Compared in the dtype of the distances; an edge of just this length is kept.
 
     Returns
     -------
     tuple of PersistenceDiagram, one a dimension from 0 to max_dim
         Births and deaths are differentiable: the gradient goes to the critical edges, and to
         entry [i, j] with i < j of a precomputed matrix. H0 is born with the vertex that dies: of
-        two merging components, the one whose smallest vertex is larger dies.
+        two merging components, the one whose smallest vertex is larger dies. Classes that never
+        die are in the essential fields.
 
     Raises
     ------
     ValueError
-        If a distance is NaN or Inf.
+        If a distance is NaN, or infinite and not off the diagonal of a precomputed matrix.
     ImportError
         If gudhi is not installed.
 
@@ -89,14 +112,18 @@ def rips_persistence(
         D = pairwise_distances(x, metric)  # [..., n, n]
     else:
         D = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    if not D.isfinite().all():
+    missing = metric == "precomputed" and D.isposinf() & ~torch.eye(
+        D.shape[-1], dtype=torch.bool, device=D.device
+    )
+    if not (D.isfinite() | missing).all():
         raise ValueError("x: expected finite distances, got NaN or Inf")
+    longest = math.inf if max_edge_length is None else max_edge_length
 
     batch, n = D.shape[:-2], D.shape[-1]
     clouds = D.reshape(batch.numel(), n, n)  # [B, n, n]
-    pairs = [_critical_edges(cloud.detach()) for cloud in clouds]
+    found = [_critical_edges(cloud.detach(), longest) for cloud in clouds]
     return tuple(
-        _diagram(clouds, [pair[dim] for pair in pairs], dim, batch) for dim in range(max_dim + 1)
+        _diagram(clouds, [each[dim] for each in found], dim, batch) for dim in range(max_dim + 1)
     )
 
 
@@ -148,7 +175,7 @@ def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
     """Counts, lifetimes and entropy of the persistence of each cloud, see `TopologySummary`."""
     h0, h1 = rips_persistence(x.detach(), 1, metric)
     return TopologySummary(
-        h0_count=(h0.lifetimes > 0).sum(-1) + 1,
+        h0_count=(h0.lifetimes > 0).sum(-1) + h0.essential_mask.sum(-1),
         h1_count=(h1.lifetimes > 0).sum(-1),
         h0_mean_lifetime=_mean_lifetime(h0),
         h0_max_lifetime=_max_lifetime(h0),
@@ -285,70 +312,89 @@ def _safe_sqrt(squares: Tensor) -> Tensor:
     return torch.where(zero, 0, torch.where(zero, 1, squares).sqrt())
 
 
-def _critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
-    """Critical pairs of one cloud, D [n, n] -> H0 and H1, each [K, 4] int64.
+def _critical_edges(D: Tensor, longest: float) -> list[tuple[Tensor, Tensor]]:
+    """Bars [K, 4] and classes that never die [E, 2] of one cloud D [n, n], H0 and H1, int64.
 
-    A row is (birth edge, death edge), the rows in filtration order of (death edge, birth edge).
+    A row is (birth edge, death edge), the rows in filtration order of (death edge, birth edge); or
+    a birth edge, in filtration order.
     """
     n = D.shape[-1]
     i, j = torch.triu_indices(n, n, 1, device=D.device)
+    present = (D[i, j] <= longest) & D[i, j].isfinite()
+    i, j = i[present], j[present]
     # The indices come in the order of (i, j), so a stable sort by length breaks ties by it.
     order = torch.argsort(D[i, j], stable=True)
     i, j = i[order], j[order]
-    ranks = torch.zeros(n, n, dtype=torch.float64, device=D.device)
+    ranks = torch.full((n, n), torch.inf, dtype=torch.float64, device=D.device).fill_diagonal_(0)
     ranks[i, j] = ranks[j, i] = torch.arange(1, len(i) + 1, dtype=torch.float64, device=D.device)
 
-    rips = _gudhi().RipsComplex(distance_matrix=ranks.tolist())
+    rips = _gudhi().RipsComplex(distance_matrix=ranks.tolist(), max_edge_length=len(i))
     tree = rips.create_simplex_tree(max_dimension=2)
     # Vertices are born before every edge and one after another, so that the elder rule has no tie.
     for v in range(n):
         tree.assign_filtration([v], v - n)
-    tree.compute_persistence(homology_coeff_field=2)
-    vertex_edge, edge_edge, _, _ = tree.flag_persistence_generators()
+    # Of a graph without triangles H1 is the highest dimension, which gudhi leaves out by default.
+    tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
+    vertex_edge, edge_edge, vertices, essential = tree.flag_persistence_generators()
     h0 = torch.tensor(vertex_edge.tolist(), dtype=torch.int64).reshape(-1, 3)
     h0 = h0[:, [0, 0, 1, 2]]
     h1 = torch.tensor(edge_edge[0].tolist() if edge_edge else [], dtype=torch.int64).reshape(-1, 4)
     h0, h1 = _in_order(h0.to(D.device), ranks), _in_order(h1.to(D.device), ranks)
-    return h0, h1[D[h1[:, 2], h1[:, 3]] > D[h1[:, 0], h1[:, 1]]]
+    h1 = h1[D[h1[:, 2], h1[:, 3]] > D[h1[:, 0], h1[:, 1]]]
+
+    apart = torch.tensor(sorted(vertices.tolist()), dtype=torch.int64).reshape(-1, 1).expand(-1, 2)
+    loops = torch.tensor(essential[0].tolist() if essential else [], dtype=torch.int64)
+    loops = _in_order(loops.reshape(-1, 2).to(D.device), ranks)
+    return [(h0, apart.to(D.device)), (h1, loops)]
 
 
-def _in_order(pairs: Tensor, ranks: Tensor) -> Tensor:
-    """Vertices of each edge ascending, rows by the ranks of (death edge, birth edge), [K, 4]."""
-    pairs = pairs.reshape(-1, 2, 2).sort(-1).values.reshape(-1, 4)
-    by_birth = torch.argsort(ranks[pairs[:, 0], pairs[:, 1]], stable=True)
-    pairs = pairs[by_birth]
-    by_death = torch.argsort(ranks[pairs[:, 2], pairs[:, 3]], stable=True)
-    return pairs[by_death]
+def _in_order(rows: Tensor, ranks: Tensor) -> Tensor:
+    """Vertices of each edge ascending, rows by the ranks of their edges, the last edge first."""
+    edges = rows.unflatten(1, (-1, 2)).sort(-1).values  # [K, 1 or 2, 2]
+    for k in range(edges.shape[1]):
+        edges = edges[torch.argsort(ranks[edges[:, k, 0], edges[:, k, 1]], stable=True)]
+    return edges.flatten(1)
 
 
 def _diagram(
-    clouds: Tensor, pairs: list[Tensor], dim: int, batch: torch.Size
+    clouds: Tensor, found: list[tuple[Tensor, Tensor]], dim: int, batch: torch.Size
 ) -> PersistenceDiagram:
-    """Critical pairs of every cloud to a padded diagram, clouds [B, n, n], pairs B of [k, 4]."""
-    B, n = clouds.shape[0], clouds.shape[-1]
-    K = n - 1 if dim == 0 else max((len(pair) for pair in pairs), default=0)
-    edges = torch.full((B, K, 4), -1, dtype=torch.int64, device=clouds.device)
-    for row, pair in zip(edges, pairs, strict=True):
-        row[: len(pair)] = pair
-    mask = edges[..., 0] >= 0  # [B, K]
-
-    cloud = torch.arange(B, device=clouds.device).unsqueeze(-1)  # [B, 1]
-    deaths = torch.where(mask, clouds[cloud, edges[..., 2], edges[..., 3]], 0)
-    births = torch.where(mask, clouds[cloud, edges[..., 0], edges[..., 1]], 0)
+    """What `_critical_edges` found in every cloud [B, n, n] to a padded diagram."""
+    # H0's oldest class never dies, and an empty batch has the shape of others.
+    edges = _padded([bars for bars, _ in found], clouds, clouds.shape[-1] - 1 if dim == 0 else 0, 4)
+    essential = _padded([births for _, births in found], clouds, 1 if dim == 0 else 0, 2)
+    mask, essential_mask = edges[..., 0] >= 0, essential[..., 0] >= 0  # [B, K], [B, E]
+    deaths = _entries(clouds, edges[..., 2:])
+    births = _entries(clouds, edges[..., :2])
+    essential_births = _entries(clouds, essential)
     if dim == 0:
-        births = torch.zeros_like(deaths)
-    # H0's oldest class, born with vertex 0, never dies.
-    E = 1 if dim == 0 else 0
+        births, essential_births = torch.zeros_like(births), torch.zeros_like(essential_births)
+    K, E = mask.shape[-1], essential_mask.shape[-1]
     return PersistenceDiagram(
         births=births.reshape(*batch, K),
         deaths=deaths.reshape(*batch, K),
         birth_edges=edges[..., :2].reshape(*batch, K, 2),
         death_edges=edges[..., 2:].reshape(*batch, K, 2),
         mask=mask.reshape(*batch, K),
-        essential_births=clouds.new_zeros(*batch, E),
-        essential_edges=edges.new_zeros(*batch, E, 2),
-        essential_mask=mask.new_ones(*batch, E),
+        essential_births=essential_births.reshape(*batch, E),
+        essential_edges=essential.reshape(*batch, E, 2),
+        essential_mask=essential_mask.reshape(*batch, E),
     )
+
+
+def _padded(rows: list[Tensor], clouds: Tensor, least: int, width: int) -> Tensor:
+    """B of [k, width] as one [B, K, width], K the most of them and `least`; padding is -1."""
+    K = max([least, *(len(each) for each in rows)])
+    padded = torch.full((len(clouds), K, width), -1, dtype=torch.int64, device=clouds.device)
+    for row, each in zip(padded, rows, strict=True):
+        row[: len(each)] = each
+    return padded
+
+
+def _entries(clouds: Tensor, edges: Tensor) -> Tensor:
+    """The lengths [B, K] of edges [B, K, 2], 0 on padding."""
+    cloud = torch.arange(len(clouds), device=clouds.device).unsqueeze(-1)  # [B, 1]
+    return torch.where(edges[..., 0] >= 0, clouds[cloud, edges[..., 0], edges[..., 1]], 0)
 
 
 def _mean_lifetime(dgm: PersistenceDiagram) -> Tensor:

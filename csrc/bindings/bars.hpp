@@ -16,13 +16,19 @@
 
 namespace tsl::bindings {
 
-// The bars of each cloud of a batch.
-using Bars = std::vector<std::vector<rips::Bar>>;
+// The barcode of each cloud of a batch.
+using Barcodes = std::vector<rips::Barcode>;
 
-inline std::size_t most_bars(const Bars& bars) {
+inline std::size_t most_bars(const Barcodes& barcodes) {
   std::size_t K = 0;
-  for (const auto& cloud : bars) K = std::max(K, cloud.size());
+  for (const auto& cloud : barcodes) K = std::max(K, cloud.bars.size());
   return K;
+}
+
+inline std::size_t most_essential(const Barcodes& barcodes) {
+  std::size_t E = 0;
+  for (const auto& cloud : barcodes) E = std::max(E, cloud.essential.size());
+  return E;
 }
 
 // The bars of one homology dimension of a batch of clouds, padded to K a cloud, and beside them the
@@ -33,7 +39,7 @@ inline std::size_t most_bars(const Bars& bars) {
 class Diagram {
  public:
   template <class T>
-  Diagram(const Bars& bars, std::size_t K, std::size_t E, const T* D, const Batch& batch)
+  Diagram(const Barcodes& barcodes, std::size_t K, std::size_t E, const T* D, const Batch& batch)
       : batch_(batch), K_(K), E_(E), type_(py::dtype::of<T>()) {
     const std::size_t B = batch.B;
     const std::size_t vertices = B * (4 * K + 2 * E), lengths = B * (2 * K + E);
@@ -47,11 +53,10 @@ class Diagram {
     mask_ = reinterpret_cast<bool*>(essential_births_ + B * E * sizeof(T));
     essential_mask_ = mask_ + B * K;
 
-    for (std::size_t b = 0; b < B; ++b) write(bars[b], b, D + b * batch.n * batch.n);
-    // An essential class is H0's oldest, born with vertex 0.
-    std::fill_n(essential_edges_, B * 2 * E, Index{0});
-    std::fill_n(reinterpret_cast<T*>(essential_births_), B * E, T{0});
-    std::fill_n(essential_mask_, B * E, true);
+    for (std::size_t b = 0; b < B; ++b) {
+      write_bars(barcodes[b].bars, b, D + b * batch.n * batch.n);
+      write_essential(barcodes[b].essential, b, D + b * batch.n * batch.n);
+    }
   }
 
   // `self` is the Python object of this diagram, which the arrays keep alive.
@@ -71,7 +76,7 @@ class Diagram {
 
  private:
   template <class T>
-  void write(const std::vector<rips::Bar>& cloud, std::size_t b, const T* D) {
+  void write_bars(const std::vector<rips::Bar>& cloud, std::size_t b, const T* D) {
     Index* vertices = bars_ + b * 4 * K_;
     T* births = reinterpret_cast<T*>(births_) + b * K_;
     T* deaths = reinterpret_cast<T*>(deaths_) + b * K_;
@@ -82,7 +87,7 @@ class Diagram {
       *vertices++ = j;
       *vertices++ = k;
       *vertices++ = l;
-      *births++ = i == j ? T{0} : D[i * batch_.n + j];  // a vertex has length 0
+      *births++ = birth_of(bar.birth, D);
       *deaths++ = D[k * batch_.n + l];
     }
     const std::size_t count = cloud.size(), padding = K_ - count;
@@ -91,6 +96,29 @@ class Diagram {
     std::fill_n(deaths, padding, T{0});
     std::fill_n(mask_ + b * K_, count, true);
     std::fill_n(mask_ + b * K_ + count, padding, false);
+  }
+
+  template <class T>
+  void write_essential(const std::vector<rips::Edge>& cloud, std::size_t b, const T* D) {
+    Index* vertices = essential_edges_ + b * 2 * E_;
+    T* births = reinterpret_cast<T*>(essential_births_) + b * E_;
+    for (const rips::Edge birth : cloud) {
+      *vertices++ = rips::first(birth);
+      *vertices++ = rips::second(birth);
+      *births++ = birth_of(birth, D);
+    }
+    const std::size_t count = cloud.size(), padding = E_ - count;
+    std::fill_n(vertices, 2 * padding, Index{-1});
+    std::fill_n(births, padding, T{0});
+    std::fill_n(essential_mask_ + b * E_, count, true);
+    std::fill_n(essential_mask_ + b * E_ + count, padding, false);
+  }
+
+  // A vertex, which is written (v, v), is born at 0.
+  template <class T>
+  T birth_of(rips::Edge birth, const T* D) const {
+    const rips::Vertex i = rips::first(birth), j = rips::second(birth);
+    return i == j ? T{0} : D[i * batch_.n + j];
   }
 
   template <class T>

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 #include <optional>
+#include <vector>
 
 #include "bindings/arguments.hpp"
 #include "geometry/finite.hpp"
@@ -27,20 +29,50 @@ inline Index first_nonfinite(const py::array& a) {
   });
 }
 
+// Whether a and b differ by rounding alone, where `typical` is the size of the distances around
+// them: by 1e-5 of the larger, as in a matrix that was printed; or their squares by 256 units in the
+// last place of typical squared, as where |a|^2 + |b|^2 - 2ab was formed from points of that size.
 template <class T>
-const char* entry_fault(T value, T mirrored, bool diagonal) {
-  if (!std::isfinite(value) || !std::isfinite(mirrored)) return "not finite";
-  if (diagonal) return value == 0 ? nullptr : "non-zero on the diagonal";
-  if (value != mirrored) return "asymmetric";
-  return value < 0 ? "negative" : nullptr;
+bool equal_up_to_rounding(T a, T b, T typical) {
+  if (a == b) return true;
+  const T largest = std::max(std::fabs(a), std::fabs(b)), off = std::fabs(a - b);
+  if (!std::isfinite(off)) return false;
+  if (off <= static_cast<T>(1e-5) * largest) return true;
+  const T sum = std::fabs(a) + std::fabs(b);
+  return off / typical * (sum / typical) <= 256 * std::numeric_limits<T>::epsilon();
 }
 
-// Whether no entry of the matrix has a fault. Goes through the matrix in tiles, because the
-// mirrored entries of one row lie far apart, and without a branch.
+// What is wrong with an entry, or null. Infinity off the diagonal says that there is no edge.
 template <class T>
-bool is_distance_matrix(const T* matrix, std::size_t n) {
+const char* entry_fault(T value, T mirrored, bool diagonal, T typical) {
+  if (std::isnan(value) || std::isnan(mirrored)) return "not a number";
+  if (diagonal)
+    return equal_up_to_rounding(value, T{0}, typical) ? nullptr : "non-zero on the diagonal";
+  if (value < 0 || mirrored < 0) return "negative";
+  return equal_up_to_rounding(value, mirrored, typical) ? nullptr : "asymmetric";
+}
+
+// The median of each row's finite distances, the lower of two; 0 where it has none.
+template <class T>
+std::vector<T> row_medians(const T* matrix, std::size_t n) {
+  std::vector<T> medians(n, T{0}), finite;
+  for (std::size_t i = 0; i < n; ++i) {
+    finite.clear();
+    for (std::size_t j = 0; j < n; ++j)
+      if (j != i && std::isfinite(matrix[i * n + j])) finite.push_back(matrix[i * n + j]);
+    if (finite.empty()) continue;
+    const auto middle = finite.begin() + static_cast<std::ptrdiff_t>((finite.size() - 1) / 2);
+    std::nth_element(finite.begin(), middle, finite.end());
+    medians[i] = *middle;
+  }
+  return medians;
+}
+
+// Whether the matrix is exactly symmetric, 0 on its diagonal and without a fault. Goes through the matrix in tiles, because the
+// mirrored entries of one row lie far apart, and without a branch; a NaN differs from itself.
+template <class T>
+bool is_exact_distance_matrix(const T* matrix, std::size_t n) {
   constexpr std::size_t kTile = 16;
-  if (!geometry::all_finite(matrix, n * n)) return false;
   bool faulty = false;
   for (std::size_t i = 0; i < n; ++i) faulty |= matrix[i * n + i] != 0;
   for (std::size_t i0 = 0; i0 < n; i0 += kTile)
@@ -57,18 +89,35 @@ struct MatrixFault {
   std::size_t b, i, j;
 };
 
-// The first entry that no distance matrix has.
+// The first entry that no distance matrix has, up to rounding. `rounded` says whether a matrix is
+// none exactly.
 template <class T>
-std::optional<MatrixFault> find_matrix_fault(const T* matrix, const Batch& batch) {
+std::optional<MatrixFault> find_matrix_fault(const T* matrix, const Batch& batch, bool& rounded) {
   const std::size_t n = batch.n;
+  rounded = false;
   for (std::size_t b = 0; b < batch.B; ++b, matrix += n * n) {
-    if (is_distance_matrix(matrix, n)) continue;
+    if (is_exact_distance_matrix(matrix, n)) continue;
+    rounded = true;
+    const std::vector<T> medians = row_medians(matrix, n);
     for (std::size_t i = 0; i < n; ++i)
       for (std::size_t j = i; j < n; ++j)
-        if (const char* what = entry_fault(matrix[i * n + j], matrix[j * n + i], i == j))
+        if (const char* what = entry_fault(matrix[i * n + j], matrix[j * n + i], i == j,
+                                           std::max(medians[i], medians[j])))
           return MatrixFault{what, b, i, j};
   }
   return std::nullopt;
+}
+
+// The matrices that the upper triangles of others make.
+template <class T>
+std::vector<T> mirrored(const T* matrix, const Batch& batch) {
+  const std::size_t n = batch.n;
+  std::vector<T> symmetric(batch.B * n * n, T{0});
+  T* out = symmetric.data();
+  for (std::size_t b = 0; b < batch.B; ++b, matrix += n * n, out += n * n)
+    for (std::size_t i = 0; i < n; ++i)
+      for (std::size_t j = i + 1; j < n; ++j) out[i * n + j] = out[j * n + i] = matrix[i * n + j];
+  return symmetric;
 }
 
 // (what, b, i, j), or None.
@@ -80,7 +129,8 @@ inline py::object as_python(const std::optional<MatrixFault>& fault) {
 inline py::object first_matrix_fault(const py::array& D) {
   const Batch batch = check_batch(D, "D", true);
   return with_float_type(D, "D", [&](auto zero) {
-    return as_python(find_matrix_fault(data<decltype(zero)>(D), batch));
+    bool rounded;
+    return as_python(find_matrix_fault(data<decltype(zero)>(D), batch, rounded));
   });
 }
 

@@ -3,9 +3,11 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,40 +53,52 @@ class Matrices {
   const Index* lengths_;
 };
 
-// The bars of H0, and of H1 where max_dim is 1.
+// What the diagrams of a matrix are asked with.
+struct RipsOptions {
+  int max_dim;
+  double max_edge_length;  // infinite where all edges count
+};
+
+// The barcode of H0, and of H1 where max_dim is 1.
 template <class T>
-std::vector<Bars> bars_of(const T* D, const Batch& batch, int max_dim, const Index* lengths,
-                          std::size_t threads, Isa isa) {
+std::vector<Barcodes> barcodes_of(const T* D, const Batch& batch, const RipsOptions& options,
+                                  const Index* lengths, std::size_t threads, Isa isa) {
   const Matrices<T> matrices(D, batch, lengths);
-  std::vector<Bars> bars(max_dim == 0 ? 1 : 2, Bars(batch.B));
+  const int max_dim = options.max_dim;
+  // Rounded as a tensor of this type rounds a number that it is compared with.
+  const T limit = static_cast<T>(options.max_edge_length);
+  std::vector<Barcodes> barcodes(max_dim == 0 ? 1 : 2, Barcodes(batch.B));
   if (max_dim == 0) {
     for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, [&] {
       auto engine = kept_engine<rips::H0<T>>(batch.n);
       return [&, engine, corner = std::vector<T>()](std::size_t b) mutable {
-        engine->compute(matrices.of(b, corner), matrices.points(b), bars[0][b]);
+        engine->compute(matrices.of(b, corner), matrices.points(b), barcodes[0][b], limit);
       };
     });
   } else {
     for_each_cloud_without_gil(batch, Nanoseconds(batch).h1(), threads, [&] {
       auto engine = kept_engine<rips::H1<T>>(batch.n);
       return [&, engine, corner = std::vector<T>()](std::size_t b) mutable {
-        engine->compute(matrices.of(b, corner), matrices.points(b), isa, bars[0][b], bars[1][b]);
+        engine->compute(matrices.of(b, corner), matrices.points(b), isa, barcodes[0][b],
+                        barcodes[1][b], limit);
       };
     });
   }
-  return bars;
+  return barcodes;
 }
 
 template <class T>
-py::tuple diagrams_of(const T* D, const Batch& batch, int max_dim, const Index* lengths,
-                      std::size_t threads, Isa isa) {
-  const std::vector<Bars> bars = bars_of(D, batch, max_dim, lengths, threads, isa);
-  const auto diagram = [&](std::size_t dim, std::size_t K, std::size_t E) {
-    return std::make_unique<Diagram>(bars[dim], K, E, D, batch);
+py::tuple diagrams_of(const T* D, const Batch& batch, const RipsOptions& options,
+                      const Index* lengths, std::size_t threads, Isa isa) {
+  const std::vector<Barcodes> barcodes = barcodes_of(D, batch, options, lengths, threads, isa);
+  const auto diagram = [&](const Barcodes& dimension, std::size_t K, std::size_t least) {
+    const std::size_t E = std::max(least, most_essential(dimension));
+    return std::make_unique<Diagram>(dimension, K, E, D, batch);
   };
-  auto h0 = diagram(0, batch.h0_bars(), batch.n > 0 ? 1 : 0);
-  if (max_dim == 0) return py::make_tuple(std::move(h0));
-  return py::make_tuple(std::move(h0), diagram(1, most_bars(bars[1]), 0));
+  // An empty batch of clouds has the shape of others.
+  auto h0 = diagram(barcodes[0], batch.h0_bars(), batch.n > 0 ? 1 : 0);
+  if (options.max_dim == 0) return py::make_tuple(std::move(h0));
+  return py::make_tuple(std::move(h0), diagram(barcodes[1], most_bars(barcodes[1]), 0));
 }
 
 // The numbers of points, int64 [...], or null where every cloud has n.
@@ -102,20 +116,26 @@ inline const Index* check_lengths(const py::object& given, const Batch& batch) {
   return points;
 }
 
-inline int check_max_dim(int max_dim) {
-  if (max_dim == 0 || max_dim == 1) return max_dim;
-  throw py::value_error("max_dim: expected 0 or 1, got " + std::to_string(max_dim));
+// All edges count where the longest is not given.
+inline RipsOptions check_options(int max_dim, std::optional<double> max_edge_length) {
+  if (max_dim != 0 && max_dim != 1)
+    throw py::value_error("max_dim: expected 0 or 1, got " + std::to_string(max_dim));
+  const double limit = max_edge_length.value_or(std::numeric_limits<double>::infinity());
+  if (!(limit >= 0))
+    throw py::value_error("max_edge_length: expected at least 0, got " + std::to_string(limit));
+  return {max_dim, limit};
 }
 
 // The diagrams of dimensions 0 to max_dim. Values are not checked.
 inline py::tuple rips(const py::array& D, int max_dim, const py::object& lengths,
-                      std::size_t threads, const std::string& isa_text) {
+                      std::size_t threads, const std::string& isa_text,
+                      std::optional<double> max_edge_length) {
   const Batch batch = check_batch(D, "D", true);
-  check_max_dim(max_dim);
+  const RipsOptions options = check_options(max_dim, max_edge_length);
   const Index* const points = check_lengths(lengths, batch);
   const Isa isa = parse_isa(isa_text);
   return with_float_type(D, "D", [&](auto zero) {
-    return diagrams_of(data<decltype(zero)>(D), batch, max_dim, points, threads, isa);
+    return diagrams_of(data<decltype(zero)>(D), batch, options, points, threads, isa);
   });
 }
 
@@ -139,16 +159,20 @@ inline std::optional<Batch> readable_matrices(const DLTensor& D) {
 //
 // Returns the diagrams; or what first_matrix_fault says, where an entry is at fault; or None, where
 // this is no contiguous float32 or float64 [..., n, n] on the CPU.
-inline py::object rips_of_tensor(const py::capsule& memory, int max_dim, std::size_t threads) {
+inline py::object rips_of_tensor(const py::capsule& memory, int max_dim, std::size_t threads,
+                                 std::optional<double> max_edge_length) {
   const DLTensor& D = tensor_of(memory);
-  check_max_dim(max_dim);
+  const RipsOptions options = check_options(max_dim, max_edge_length);
   const std::optional<Batch> batch = readable_matrices(D);
   if (!batch) return py::none();
   const auto checked = [&](auto zero) -> py::object {
     const auto* const entries = D.entries<decltype(zero)>();
-    const std::optional<MatrixFault> fault = find_matrix_fault(entries, *batch);
+    bool rounded;
+    const std::optional<MatrixFault> fault = find_matrix_fault(entries, *batch, rounded);
     if (fault) return as_python(fault);
-    return diagrams_of(entries, *batch, max_dim, nullptr, threads, best_isa());
+    if (!rounded) return diagrams_of(entries, *batch, options, nullptr, threads, best_isa());
+    return diagrams_of(mirrored(entries, *batch).data(), *batch, options, nullptr, threads,
+                       best_isa());
   };
   return D.bits == 32 ? checked(float{}) : checked(double{});
 }
@@ -172,9 +196,9 @@ inline void define_rips(py::module_& m) {
   define_field<&Diagram::essential_edges>(diagram, "essential_edges");
   define_field<&Diagram::essential_mask>(diagram, "essential_mask");
   m.def("rips", &rips, py::arg("D"), py::arg("max_dim"), py::arg("lengths") = py::none(),
-        py::arg("threads") = 1, py::arg("isa") = "auto");
+        py::arg("threads") = 1, py::arg("isa") = "auto", py::arg("max_edge_length") = py::none());
   m.def("rips_of_tensor", &rips_of_tensor, py::arg("memory"), py::arg("max_dim"),
-        py::arg("threads") = 1);
+        py::arg("threads") = 1, py::arg("max_edge_length") = py::none());
 }
 
 }  // namespace tsl::bindings

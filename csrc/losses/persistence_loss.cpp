@@ -17,10 +17,10 @@ template <class T>
 double PersistenceLoss<T>::h0_term() {
   const auto count = static_cast<double>(n_ - 1);
   double sum = 0;
-  for (const rips::Bar& bar : h0_bars_) sum += scale_ * length_of(bar.death);
+  for (const rips::Bar& bar : h0_barcode_.bars) sum += scale_ * length_of(bar.death);
   mean_lifetime_ = sum / count;
   double squares = 0;
-  for (const rips::Bar& bar : h0_bars_) {
+  for (const rips::Bar& bar : h0_barcode_.bars) {
     const double off = scale_ * length_of(bar.death) - mean_lifetime_;
     squares += off * off;
   }
@@ -30,7 +30,7 @@ double PersistenceLoss<T>::h0_term() {
 template <class T>
 double PersistenceLoss<T>::h1_term(double h1_power) const {
   double sum = 0;
-  for (const rips::Bar& bar : h1_bars_)
+  for (const rips::Bar& bar : h1_barcode_.bars)
     sum += std::pow(scale_ * (length_of(bar.death) - length_of(bar.birth)), h1_power);
   return sum / static_cast<double>(n_);
 }
@@ -47,10 +47,10 @@ void PersistenceLoss<T>::add_edge(rips::Edge e, double gradient) {
 template <class T>
 void PersistenceLoss<T>::add_gradients(const PersistenceOptions& options) {
   const double h0_gradient = options.weights.h0 * 2 / static_cast<double>(n_ - 1);
-  for (const rips::Bar& bar : h0_bars_)
+  for (const rips::Bar& bar : h0_barcode_.bars)
     add_edge(bar.death, h0_gradient * (scale_ * length_of(bar.death) - mean_lifetime_));
   const double h1_gradient = options.weights.h1 * options.h1_power / static_cast<double>(n_);
-  for (const rips::Bar& bar : h1_bars_) {
+  for (const rips::Bar& bar : h1_barcode_.bars) {
     const double lifetime = scale_ * (length_of(bar.death) - length_of(bar.birth));
     const double gradient = h1_gradient * std::pow(lifetime, options.h1_power - 1);
     add_edge(bar.death, gradient);
@@ -70,7 +70,7 @@ LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T
     return {};
   }
   scale_ = options.weights.scale_by_mean ? inverse_mean(D_.data(), n) : 1;
-  h1_.compute(D_.data(), n, isa, h0_bars_, h1_bars_);
+  h1_.compute(D_.data(), n, isa, h0_barcode_, h1_barcode_);
   const LossTerms terms{h0_term(), h1_term(options.h1_power)};
   if (grad_x) {
     scatter_.clear();

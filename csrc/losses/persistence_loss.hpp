@@ -35,8 +35,8 @@ class PersistenceLoss {
   geometry::EdgeScatter<T> scatter_;
   std::size_t n_ = 0;
   std::vector<T> D_;
-  std::vector<rips::Bar> h0_bars_;
-  std::vector<rips::Bar> h1_bars_;
+  rips::Barcode h0_barcode_;
+  rips::Barcode h1_barcode_;
   double scale_ = 1;
   double mean_lifetime_ = 0;
 };

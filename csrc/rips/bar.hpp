@@ -1,5 +1,7 @@
-// A bar of a diagram, of H0 and of H1 alike.
+// A bar of a diagram, of H0 and of H1 alike, and the barcode that they make.
 #pragma once
+
+#include <vector>
 
 #include "rips/filtration.hpp"
 
@@ -10,6 +12,18 @@ namespace tsl::rips {
 struct Bar {
   Edge birth;
   Edge death;
+};
+
+// All classes of one dimension: those that die, and the births of those that never do, in order of
+// birth.
+struct Barcode {
+  std::vector<Bar> bars;
+  std::vector<Edge> essential;
+
+  void clear() {
+    bars.clear();
+    essential.clear();
+  }
 };
 
 }  // namespace tsl::rips

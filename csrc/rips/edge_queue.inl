@@ -139,18 +139,18 @@ inline void sort_few(FiltrationEdge<float>* begin, FiltrationEdge<float>* end) {
 }
 #endif
 
-// Edges up to the enclosing radius, in filtration order. They are collected in tiers of growing
+// Edges up to a given length, in filtration order. They are collected in tiers of growing
 // length, spread over buckets, and sorted only in the bucket that is asked for: most are never.
 template <class T>
 class EdgeQueue {
  public:
   using Item = FiltrationEdge<T>;
 
-  // The matrix D [n, n] has no edge shorter than `shortest`.
-  EdgeQueue(const T* D, std::size_t n, T shortest, T radius, EdgeMemory<T>& memory)
+  // The matrix D [n, n] has no edge shorter than `shortest`; those longer than `reach` are left out.
+  EdgeQueue(const T* D, std::size_t n, T shortest, T reach, EdgeMemory<T>& memory)
       : D_(D),
         n_(n),
-        end_(std::nextafter(radius, std::numeric_limits<T>::infinity())),
+        end_(std::nextafter(reach, std::numeric_limits<T>::infinity())),
         memory_(memory),
         hi_(shortest) {
     choose_tiers();
@@ -202,7 +202,7 @@ class EdgeQueue {
   static constexpr std::size_t kOneTier = 2048;
   static constexpr std::size_t kSample = 64;
 
-  // Tiers end at these quantiles of a sample of the lengths, and at the radius.
+  // Tiers end at these quantiles of a sample of the lengths, and at the reach.
   void choose_tiers() {
     if (n_ * (n_ - 1) / 2 <= kOneTier) return;
     std::vector<T>& sample = memory_.sample;

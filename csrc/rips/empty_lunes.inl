@@ -26,11 +26,11 @@ template <class T, std::size_t W>
 class EmptyLunes {
  public:
   // `order` gives the vertex of D that stands behind each vertex of the graph.
-  EmptyLunes(const T* D, std::size_t n, T radius, const std::vector<Vertex>& order,
+  EmptyLunes(const T* D, std::size_t n, T reach, const std::vector<Vertex>& order,
              const AnnotatedGraph<W>& graph, EmptyLuneMemory<T>& memory)
       : D_(D),
         n_(n),
-        radius_(radius),
+        reach_(reach),
         order_(order),
         graph_(graph),
         memory_(memory),
@@ -73,7 +73,7 @@ class EmptyLunes {
     const Vertex a = order_[i];
     const Vertex b = order_[j];
     const auto e = filtration_edge(D_[a * n_ + b], make_edge(a, b));
-    if (e.length <= radius_ && !lunes::any_nearer_than(D_, n_, e)) memory_.edges.push_back(e);
+    if (e.length <= reach_ && !lunes::any_nearer_than(D_, n_, e)) memory_.edges.push_back(e);
   }
 
   // Marks the open pairs, and returns how many they are.
@@ -117,7 +117,7 @@ class EmptyLunes {
 
   const T* D_;
   std::size_t n_;
-  T radius_;
+  T reach_;
   const std::vector<Vertex>& order_;
   const AnnotatedGraph<W>& graph_;
   EmptyLuneMemory<T>& memory_;

@@ -26,6 +26,20 @@ void Extent<T>::measure(const T* D, std::size_t n, Isa isa) {
             [this](Vertex a, Vertex b) { return sums_[a] < sums_[b]; });
 }
 
+template <class T>
+T Extent<T>::longest_needed(const T* D, std::size_t n, T limit) const {
+  constexpr T kInfinity = std::numeric_limits<T>::infinity();
+  const T reach = std::min(radius_, limit);
+  if (reach != kInfinity) return reach;
+  T longest = -1;
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = i + 1; j < n; ++j) {
+      const T length = D[i * n + j];
+      if (length < kInfinity && length > longest) longest = length;
+    }
+  return longest;
+}
+
 template class Extent<float>;
 template class Extent<double>;
 

@@ -19,8 +19,13 @@ class Extent {
   T shortest() const { return shortest_; }
 
   // The enclosing radius: the smallest length within which one vertex has all others. From there on
-  // the complex is a cone over that vertex, so longer edges change no homology.
+  // the complex is a cone over that vertex, so longer edges change no homology. It is infinite where
+  // every vertex lacks an edge.
   T enclosing_radius() const { return radius_; }
+
+  // The length beyond which edges are absent, since they are longer than `limit` or infinite, or
+  // change no homology. Without a single edge it is less than shortest().
+  T longest_needed(const T* D, std::size_t n, T limit) const;
 
   // The vertices from the centre of the cloud outwards, by the sum of their distances.
   const std::vector<Vertex>& from_centre() const { return from_centre_; }

@@ -49,17 +49,22 @@ std::size_t H0<T>::nearest_outside(std::size_t count) const {
 }
 
 template <class T>
-void H0<T>::compute(const T* D, std::size_t n, std::vector<Bar>& bars) {
-  bars.clear();
-  if (n < 2) return;
+void H0<T>::compute(const T* D, std::size_t n, Barcode& h0, T limit) {
+  h0.clear();
+  if (n == 0) return;
+  h0.essential.push_back(make_edge(0, 0));
+  if (n == 1) return;
   grow_tree(D, n);
   std::sort(tree_.begin(), tree_.end());
   components_.reset(n);
   for (const FiltrationEdge<T>& e : tree_) {
+    if (e.length > limit || e.length == std::numeric_limits<T>::infinity()) break;
     Vertex died = 0;
     components_.unite(first(e.edge), second(e.edge), died);
-    bars.push_back({make_edge(died, died), e.edge});
+    h0.bars.push_back({make_edge(died, died), e.edge});
   }
+  // The tree of all edges holds a spanning tree of each component of the shorter ones.
+  if (h0.bars.size() + 1 < n) components_.list_roots(n, h0.essential);
 }
 
 template class H0<float>;

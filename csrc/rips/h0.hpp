@@ -1,6 +1,7 @@
 // H0 of a Rips filtration: the minimum spanning tree in filtration order.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "rips/bar.hpp"
@@ -12,8 +13,10 @@ namespace tsl::rips {
 template <class T>
 class H0 {
  public:
-  // D is a symmetric [n, n] matrix; writes the n - 1 bars in filtration order.
-  void compute(const T* D, std::size_t n, std::vector<Bar>& bars);
+  // D is a symmetric [n, n] matrix, where edges that are infinite or longer than `limit` are absent;
+  // writes the bars in filtration order.
+  void compute(const T* D, std::size_t n, Barcode& h0,
+               T limit = std::numeric_limits<T>::infinity());
 
  private:
   void grow_tree(const T* D, std::size_t n);

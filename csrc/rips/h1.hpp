@@ -7,7 +7,7 @@
 // the reduced Vietoris-Rips filtration", arXiv 2307.16333.
 #pragma once
 
-#include <vector>
+#include <limits>
 
 #include "platform/isa.hpp"
 #include "rips/bar.hpp"
@@ -19,14 +19,20 @@ namespace tsl::rips {
 template <class T>
 class H1 {
  public:
-  // D is a symmetric [n, n] matrix; writes both diagrams, zero-length bars of H1 left out.
-  void compute(const T* D, std::size_t n, Isa isa, std::vector<Bar>& h0, std::vector<Bar>& h1) {
+  // D is a symmetric [n, n] matrix, where edges that are infinite or longer than `limit` are absent;
+  // writes both barcodes, zero-length bars of H1 left out.
+  void compute(const T* D, std::size_t n, Isa isa, Barcode& h0, Barcode& h1,
+               T limit = std::numeric_limits<T>::infinity()) {
     h0.clear();
     h1.clear();
-    if (n < 2) return;
+    if (n == 0) return;
+    if (n == 1) {
+      h0.essential.push_back(make_edge(0, 0));
+      return;
+    }
     extent_.measure(D, n, isa);
-    const T radius = extent_.enclosing_radius();
-    sweep_lunes(D, n, extent_.shortest(), radius, extent_.from_centre(), memory_, isa, h0, h1);
+    const T reach = extent_.longest_needed(D, n, limit);
+    sweep_lunes(D, n, extent_.shortest(), reach, extent_.from_centre(), memory_, isa, h0, h1);
   }
 
  private:

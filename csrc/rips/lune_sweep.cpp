@@ -11,14 +11,14 @@
 namespace tsl::rips {
 
 template <class T>
-void sweep_lunes(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
-                 SweepMemory<T>& memory, Isa isa, std::vector<Bar>& h0, std::vector<Bar>& h1) {
-  TSL_DISPATCH(isa, lune_sweep::run_sweep, D, n, shortest, radius, order, memory, h0, h1);
+void sweep_lunes(const T* D, std::size_t n, T shortest, T reach, const std::vector<Vertex>& order,
+                 SweepMemory<T>& memory, Isa isa, Barcode& h0, Barcode& h1) {
+  TSL_DISPATCH(isa, lune_sweep::run_sweep, D, n, shortest, reach, order, memory, h0, h1);
 }
 
 template void sweep_lunes(const float*, std::size_t, float, float, const std::vector<Vertex>&,
-                          SweepMemory<float>&, Isa, std::vector<Bar>&, std::vector<Bar>&);
+                          SweepMemory<float>&, Isa, Barcode&, Barcode&);
 template void sweep_lunes(const double*, std::size_t, double, double, const std::vector<Vertex>&,
-                          SweepMemory<double>&, Isa, std::vector<Bar>&, std::vector<Bar>&);
+                          SweepMemory<double>&, Isa, Barcode&, Barcode&);
 
 }  // namespace tsl::rips

@@ -53,11 +53,11 @@ struct SweepMemory {
   AlignedVector<Word> frontier;
 };
 
-// Writes both diagrams of the [n, n] matrix D, whose shortest edge and enclosing radius are given.
-// `order` lists all vertices; any order gives the same diagrams, and one from the centre outwards
+// Writes both barcodes of the [n, n] matrix D, whose shortest edge is given, with its edges up to the
+// length `reach`. `order` lists all vertices; any order gives the same diagrams, and one from the centre outwards
 // is fastest.
 template <class T>
-void sweep_lunes(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
-                 SweepMemory<T>& memory, Isa isa, std::vector<Bar>& h0, std::vector<Bar>& h1);
+void sweep_lunes(const T* D, std::size_t n, T shortest, T reach, const std::vector<Vertex>& order,
+                 SweepMemory<T>& memory, Isa isa, Barcode& h0, Barcode& h1);
 
 }  // namespace tsl::rips

@@ -30,12 +30,12 @@ using relations::Relations;
 template <class T, std::size_t W>
 class LuneSweep {
  public:
-  LuneSweep(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
-            SweepMemory<T>& memory, std::vector<Bar>& h0, std::vector<Bar>& h1)
+  LuneSweep(const T* D, std::size_t n, T shortest, T reach, const std::vector<Vertex>& order,
+            SweepMemory<T>& memory, Barcode& h0, Barcode& h1)
       : n_(n),
-        queue_(D, n, shortest, radius, memory.edges),
+        queue_(D, n, shortest, reach, memory.edges),
         graph_(n, memory.graph),
-        empty_lunes_(D, n, radius, order, graph_, memory.empty_lunes),
+        empty_lunes_(D, n, reach, order, graph_, memory.empty_lunes),
         relations_(memory.relations),
         memory_(memory),
         h0_(h0),
@@ -49,6 +49,12 @@ class LuneSweep {
   }
 
   void run() {
+    sweep();
+    write_essential();
+  }
+
+ private:
+  void sweep() {
     while (queue_.next()) {
       if (relations_.alive() == 0 && !skip_to_next_empty_lune()) return;
       for (const auto* e = queue_.begin(); e != queue_.end(); ++e) add_edge(*e);
@@ -56,7 +62,6 @@ class LuneSweep {
     }
   }
 
- private:
   using Graph = AnnotatedGraph<W>;
   using Layout = typename Graph::Layout;
   using Bits = typename Layout::Bits;
@@ -95,8 +100,8 @@ class LuneSweep {
   // An edge with an empty lune joins two components, or creates an H1 class.
   void add_empty_lune(const FiltrationEdge<T>& e, Vertex i, Vertex j) {
     Vertex died = 0;
-    if (h0_.size() + 1 < n_ && memory_.components.unite(first(e.edge), second(e.edge), died)) {
-      h0_.push_back({make_edge(died, died), e.edge});
+    if (h0_.bars.size() + 1 < n_ && memory_.components.unite(first(e.edge), second(e.edge), died)) {
+      h0_.bars.push_back({make_edge(died, died), e.edge});
       // A tree edge closes no loop, so its annotation is zero.
       graph_.connect_zero(i, j);
     } else {
@@ -246,8 +251,20 @@ class LuneSweep {
     std::sort(killed.begin(), killed.end());
     for (const std::size_t generator : killed)
       if (memory_.generators[generator].length < e.length)
-        h1_.push_back({memory_.generators[generator].edge, e.edge});
+        h1_.bars.push_back({memory_.generators[generator].edge, e.edge});
     killed.clear();
+  }
+
+  // The components that stayed apart, and the generators that are alive after the last edge.
+  void write_essential() {
+    if (h0_.bars.size() + 1 == n_)
+      h0_.essential.push_back(make_edge(0, 0));
+    else
+      memory_.components.list_roots(n_, h0_.essential);
+    if (relations_.alive() == 0) return;
+    const FiltrationEdge<T>* const born = memory_.generators.data() + memory_.generators.size() - born_;
+    for (std::size_t generator = 0; generator < born_; ++generator)
+      if (relations_.is_alive(generator)) h1_.essential.push_back(born[generator].edge);
   }
 
   // Replaces the witness of an edge by the annotation that it stands for. The two sides of a
@@ -296,18 +313,18 @@ class LuneSweep {
   // At most 128 points have few generators, so a block of 16 bytes is enough.
   Relations<W == 1 || W == 2 ? 16 : kRegisterBytes> relations_;
   SweepMemory<T>& memory_;
-  std::vector<Bar>& h0_;
-  std::vector<Bar>& h1_;
+  Barcode& h0_;
+  Barcode& h1_;
   // How many generators were born since no class was alive last.
   std::size_t born_ = 0;
   std::size_t swept_ = 0;
 };
 
 template <class T>
-void run_sweep(const T* D, std::size_t n, T shortest, T radius, const std::vector<Vertex>& order,
-               SweepMemory<T>& memory, std::vector<Bar>& h0, std::vector<Bar>& h1) {
+void run_sweep(const T* D, std::size_t n, T shortest, T reach, const std::vector<Vertex>& order,
+               SweepMemory<T>& memory, Barcode& h0, Barcode& h1) {
   const auto run = [&](auto width) {
-    LuneSweep<T, decltype(width)::value>(D, n, shortest, radius, order, memory, h0, h1).run();
+    LuneSweep<T, decltype(width)::value>(D, n, shortest, reach, order, memory, h0, h1).run();
   };
   if (n <= 64) return run(std::integral_constant<std::size_t, 1>{});
   if (n <= 128) return run(std::integral_constant<std::size_t, 2>{});

@@ -29,6 +29,9 @@ class Relations {
   explicit Relations(RelationMemory& memory) : memory_(memory) { clear(); }
 
   std::size_t alive() const { return alive_; }
+  bool is_alive(std::size_t generator) const {
+    return !(memory_.dead[generator / 64] >> (generator % 64) & 1);
+  }
 
   void clear() {
     memory_.reduced_at.clear();

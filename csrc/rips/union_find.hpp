@@ -35,6 +35,13 @@ class UnionFind {
     return true;
   }
 
+  // Writes (v, v) for the representative v of each of the components of n vertices, in order.
+  void list_roots(std::size_t n, std::vector<Edge>& roots) {
+    roots.clear();
+    for (Vertex v = 0; v < n; ++v)
+      if (parent_[v] == v) roots.push_back(make_edge(v, v));
+  }
+
  private:
   std::vector<Vertex> parent_;
 };

@@ -79,7 +79,7 @@ def test_tune_then_resume_without_repeating_the_settings(capsys, model, data, tm
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ([], "data: expected a JSONL file, got none"),
+        ([], "data: expected a file, got none"),
         (["--data", "DATA", "--lr", "-1"], "lr: expected a finite number > 0"),
         (["--data", "DATA", "--n-tokens", "0"], "n_tokens: expected at least 1, got 0"),
         (
@@ -95,6 +95,8 @@ def test_tune_then_resume_without_repeating_the_settings(capsys, model, data, tm
         (["--data", "none.jsonl"], "none.jsonl: No such file or directory"),
         (["--data", "BAD"], "bad.jsonl:2: not JSON: Expecting value at column 14"),
         (["--data", "DATA", "--eval-data", "BAD"], "bad.jsonl:2: not JSON"),
+        (["--data", "DATA", "--metric", "no_such:f"], "metric: cannot import 'no_such'"),
+        (["--data", "DATA", "--question-column", "q"], "question_column: expected answer_column"),
         (["--data", "DATA", "--resume"], "holds no run to resume"),
         (["--data", "DATA", "--out", "FILE"], "out: cannot write to"),
         (["--data", "DATA", "--balance", "1", "--loss", "ce"], "balance: expected none"),
@@ -268,12 +270,53 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_ends_as_if_never_stopped(
     assert torch.equal(*ends)
 
 
-def test_ctrl_c_while_loading_ends_without_a_traceback(capsys, monkeypatch, model, data, tmp_path):
+@pytest.mark.parametrize("saved", [False, True])
+def test_ctrl_c_while_loading_says_what_is_there(capsys, monkeypatch, model, data, tmp_path, saved):
     def interrupt(*args):
         raise KeyboardInterrupt
 
+    args = ["tune", "--data", data, "--model", model, "--out", tmp_path / "run", "--quiet"]
+    if saved:
+        assert run(capsys, *args, *SETTINGS, "--epochs", 1)[0] == 0
+        args += ["--overwrite"]
     monkeypatch.setattr("tsloss_fast.tuning.models.load_model", interrupt)
-    args = ["tune", "--data", data, "--model", model, "--out", tmp_path / "run"]
     status, _, stderr = run(capsys, *args)
     assert status == 130
-    assert "stopped; what was saved before is in" in stderr
+    kept = f"what was saved before is in {tmp_path / 'run'}" if saved else "nothing had been saved"
+    assert stderr == f"tsloss-fast: stopped; {kept}\n"
+    assert (tmp_path / "run").exists() == saved
+
+
+def test_sigterm_leaves_a_checkpoint(model, data, tmp_path):
+    out = tmp_path / "run"
+    args = ["tune", "--data", data, "--model", model, *SETTINGS, "--epochs", 400, "--quiet"]
+    process = start(*args, "--save-every", 400, "--out", out)
+    wait_for_steps(out / "metrics.jsonl", 2, process)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 143, stderr
+    assert "--resume goes on from here" in stderr
+    assert torch.load(out / "trainer_state.pt", weights_only=True)["step"] >= 2
+
+
+def test_quiet_shows_no_bar(capfd, model, data, tmp_path):
+    args = ["tune", "--data", data, "--model", model, *SETTINGS, "--epochs", 1, "--quiet"]
+    assert run(capfd, *args, "--out", tmp_path / "run")[::2] == (0, "")
+
+
+def test_a_hub_name_without_a_network_is_refused_after_one_request(
+    capsys, monkeypatch, data, tmp_path
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    # Nothing listens on port 9.
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    args = ["tune", "--data", data, "--model", "no/where", "--out", tmp_path / "run"]
+    started = time.monotonic()
+    status, _, stderr = run(capsys, *args)
+    assert status == 2
+    assert "cannot load the tokenizer of no/where: the hub cannot be reached" in stderr
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+    # Retries take most of a minute; importing transformers takes seconds on a busy machine.
+    assert time.monotonic() - started < 30

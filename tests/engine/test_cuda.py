@@ -8,11 +8,13 @@ import pytest
 import torch
 from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
+from torch.autograd import forward_ad
 
 from tsloss_fast import _C, TSLoss, pairwise_distances, rips_persistence
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import bar_tensors, start_bars
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
@@ -159,6 +161,116 @@ class TestPublicFunctions:
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+DERIVED = {
+    "persistence": TSLoss("persistence", h1_power=1.5),
+    "surrogate": TSLoss("surrogate", scale="mean"),
+    "distances": lambda x: pairwise_distances(x).pow(3).sum(),
+    "cosine": lambda x: pairwise_distances(x, "cosine").square().sum(),
+    "diagrams": lambda x: sum(dgm.lifetimes.square().sum() for dgm in rips_persistence(x)),
+    "precomputed": lambda x: (
+        rips_persistence(pairwise_distances(x), metric="precomputed")[1].lifetimes.square().sum()
+    ),
+}
+
+
+@pytest.mark.usefixtures("through_kernels")
+@pytest.mark.parametrize("f", DERIVED.values(), ids=DERIVED.keys())
+class TestDerivatives:
+    """Forward, reverse and their compositions, in float64, against the backward of the engine."""
+
+    def test_forward_and_reverse(self, f, engine):
+        x, v = points("circle", 11, 3).double(), torch.randn(2, 11, 3, dtype=torch.float64)
+        slopes = torch.stack([engine(f, cloud)[1] for cloud in x])
+        along = (slopes * v).sum((1, 2))
+        x, v = moved(x), moved(v)
+        found = (
+            torch.func.vmap(torch.func.grad(f))(x).cpu(),
+            torch.func.jacrev(f)(x[0]).cpu(),
+            torch.func.vmap(lambda x, v: torch.func.jvp(f, (x,), (v,))[1])(x, v).cpu(),
+        )
+        close(found, (slopes, slopes[0], along), 1e-9)
+        with forward_ad.dual_level():
+            value = f(forward_ad.make_dual(x[1], v[1]))
+            close([forward_ad.unpack_dual(value).tangent.cpu()], [along[1]], 1e-9)
+
+    def test_the_second_derivative(self, f, engine):
+        x, v = points("circle", 11, 3)[0].double(), torch.randn(11, 3, dtype=torch.float64)
+        over = lambda x: torch.func.jvp(torch.func.grad(f), (x,), (moved(v),))[1]  # noqa: E731
+        if isinstance(f, TSLoss):
+            with pytest.raises(RuntimeError, match="differentiable once"):
+                over(moved(x))
+            return
+        expected = []
+
+        def second(x):
+            (slope,) = torch.autograd.grad(f(x), x, create_graph=True)
+            expected.append(torch.autograd.grad((slope * v).sum(), x, retain_graph=True)[0])
+            return slope
+
+        engine(second, x)
+        close([over(moved(x)).cpu()], expected, 1e-9)
+
+
+@pytest.mark.usefixtures("through_kernels")
+class TestMissingEdges:
+    def graphs(self, n, dtype=torch.float32):
+        """A graph in many components, one with most edges, and one without any."""
+        D = torch.stack([matrix("ties", n, seed, dtype) for seed in range(3)])
+        generator = torch.Generator().manual_seed(n)
+        shares = torch.tensor([0.9, 0.2, 1.0])[:, None, None]
+        gone = (torch.rand(3, n, n, generator=generator) < shares).triu(1)
+        return D.masked_fill(gone | gone.mT, torch.inf)
+
+    def assert_same_classes(self, found, expected):
+        """The classes that never die may be padded to another number."""
+        for name in ("births", "deaths", "birth_edges", "death_edges", "mask"):
+            assert torch.equal(getattr(found, name).cpu(), getattr(expected, name)), name
+        for b in range(len(found.mask)):
+            ours, theirs = found.essential_mask[b].cpu(), expected.essential_mask[b]
+            assert torch.equal(ours, ours.sort(descending=True, stable=True).values)
+            for name in ("essential_births", "essential_edges"):
+                got, wanted = getattr(found, name)[b].cpu(), getattr(expected, name)[b]
+                assert torch.equal(got[ours], wanted[theirs]), name
+
+    @pytest.mark.parametrize("longest", [torch.inf, 2.0, 0.5])
+    @pytest.mark.parametrize("n", [1, 2, 9, 33, 257])
+    def test_components_that_stay_apart_never_die(self, n, longest):
+        D = self.graphs(n)
+        (expected,) = diagrams_of_engine(D, 0, longest)
+        (found,) = rips_persistence(moved(D), 0, "precomputed", max_edge_length=longest)
+        self.assert_same_classes(found, expected)
+
+    @pytest.mark.parametrize("longest", [torch.inf, 2.0])
+    def test_loops_that_nothing_fills_never_die(self, longest):
+        D = self.graphs(20)
+        expected = diagrams_of_engine(D, 1, longest)
+        found = rips_persistence(moved(D), 1, "precomputed", max_edge_length=longest)
+        for dgm, other in zip(found, expected, strict=True):
+            self.assert_same_classes(dgm, other)
+
+    @pytest.mark.parametrize("max_dim", [0, 1])
+    def test_points_with_a_longest_edge(self, max_dim):
+        x = points("circle", 20)
+        D = pairwise_distances(moved(x)).cpu()
+        found = rips_persistence(moved(x), max_dim, max_edge_length=0.7)
+        for dgm, other in zip(found, diagrams_of_engine(D, max_dim, 0.7), strict=True):
+            assert torch.equal(dgm.death_edges.cpu(), other.death_edges)
+            assert torch.equal(dgm.mask.cpu(), other.mask)
+            assert dgm.essential_mask.sum() == other.essential_mask.sum()
+
+    def test_infinity_is_an_error_on_a_device_unless_edges_may_be_missing(self):
+        if DEVICE == "cpu":
+            pytest.skip("needs values that nothing looks at")
+        (h0,) = rips_persistence(moved(self.graphs(9)), 0, "precomputed")
+        assert h0.deaths.isnan().all()
+
+
+def diagrams_of_engine(D, max_dim, longest):
+    """The compiled module's diagrams, their arrays tensors."""
+    found = _C.rips(D.numpy(), max_dim, max_edge_length=longest)
+    return [PersistenceDiagram._of_engine(arrays, {}) for arrays in found]
+
+
 @pytest.mark.usefixtures("through_kernels")
 class TestBadValues:
     def test_nan_comes_out_of_what_does_not_wait(self):
@@ -188,7 +300,7 @@ class TestBadValues:
         entries = {"asymmetric": 0.5, "negative": -1, "nan": torch.nan, "diagonal": 2}
         D[1, 4, 4 if fault == "diagonal" else 2] = entries[fault]
         if DEVICE == "cpu" or max_dim == 1:
-            with pytest.raises(ValueError, match="x: expected a symmetric, finite"):
+            with pytest.raises(ValueError, match="x: expected a symmetric, non-negative"):
                 rips_persistence(moved(D), max_dim, "precomputed")
             return
         (h0,) = rips_persistence(moved(D), max_dim, "precomputed")

@@ -119,12 +119,12 @@ def h0_cases():
     """The kernels of H0, by the most points that a form is for."""
     found = {}
     for size in (16, 32, 64, 128, 256):
-        options = h0_small.tile_options(size)
+        options = h0_small.prim_options(size)
         pointers = {"D": "fp32", "bars": "i64"}
         warps = {"num_warps": options["WARPS"]}
         found[f"prim-{size}"] = (h0_small._prim_kernel, pointers, options, warps)
     for n in (512, 1024, 2048, MAX_POINTS):
-        options = h0_large.tile_options(n)
+        options = h0_large.boruvka_options(n)
         round_ = {"labels": "i32", "components": "i32"}
         if n in (512, MAX_POINTS):
             pointers = {"D": "fp32", **round_, "nearest": "i64", "shortest": "i64"}
@@ -135,7 +135,7 @@ def h0_cases():
         constants = {"BLOCK": options["BLOCK"], "ROUNDS": options["ROUNDS"]}
         warps = {"num_warps": h0_large.hook_warps(options["BLOCK"])}
         found[f"hook-{n}"] = (h0_large._hook_kernel, before | after, constants, warps)
-        constants = h0_elder.tile_options(n)
+        constants = h0_elder.deaths_options(n)
         pointers = {**round_, "order": "i64", "heights": "i64", "deaths": "i64"}
         warps = {"num_warps": h0_elder.deaths_warps(constants["BLOCK"])}
         found[f"deaths-{n}"] = (h0_elder._deaths_kernel, pointers, constants, warps)
@@ -158,14 +158,14 @@ def surrogate_cases():
                 {"num_warps": surrogate.WARPS[size]},
             )
         for n in (100, 1000):
-            tiles = surrogate_tiled.tile_options(dtype, n)
+            tiles = surrogate_tiled.pass_options(dtype, n)
             pairs = {"SCALE_BY_MEAN": True, "SELF_PAIRS": False, **tiles}
             scratch = {"D": name, "scratch": "fp64"}
             tiled = {
                 "means": (surrogate_tiled._means_kernel, scratch, {}),
                 "softmax": (surrogate_tiled._softmax_kernel, scratch, pairs),
                 "shortfalls": (surrogate_tiled._shortfalls_kernel, scratch, pairs),
-                "slopes": (surrogate_tiled._slopes_kernel, scratch | results, flags | tiles),
+                "weights": (surrogate_tiled._weights_kernel, scratch | results, flags | tiles),
             }
             for idea, (kernel, pointers, constants) in tiled.items():
                 if idea != "means":

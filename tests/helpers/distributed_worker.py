@@ -151,13 +151,12 @@ def peft_model():
     weight = model.prompt_encoder["default"].embedding.weight
     with torch.no_grad():
         weight.copy_(start())
-    add_tsloss(model, tsl.TSLoss(lambda_ts=WEIGHT))
-    return model, weight
+    return model, weight, add_tsloss(model, tsl.TSLoss(lambda_ts=WEIGHT))
 
 
 def fsdp_whole_peft_model():
     """FSDP shards the prompt too; the encoder's output, which TSLoss takes, is whole."""
-    model, weight = peft_model()
+    model, weight, _ = peft_model()
     if rank_and_world()[1] == 1:
         train(model, [weight])
         return weight
@@ -181,7 +180,7 @@ def fsdp1_whole_peft_model():
     os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = "LlamaDecoderLayer"
 
     def wrapped(use_orig_params):
-        model, _ = peft_model()
+        model, _, _ = peft_model()
         return FullyShardedDataParallel(
             model,
             device_id=torch.device("cpu"),
@@ -218,7 +217,7 @@ def accelerated():
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=True)
-    model, weight = peft_model()
+    model, weight, _ = peft_model()
     rows = [
         {name: x[row] for name, x in global_batch(step, same_counts=True).items()}
         for step in range(STEPS)
@@ -237,11 +236,21 @@ def accelerated():
     return weight
 
 
-def trainer(accumulate):
-    """Trainer with unequal numbers of targets, which it sums over processes and micro-batches."""
+def trainer(accumulate, model, weight, handle=None, own_loss=False):
+    """Trainer with unequal numbers of targets, which it sums over processes and micro-batches.
+
+    TSLoss is attached to it by its `handle`, where that is given. With `own_loss` it drops
+    outputs.loss, as the trainers of TRL do, and builds it from logits.
+    """
     from transformers import Trainer, TrainingArguments
 
-    model, weight = peft_model()
+    class OwnLoss(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            logits = model(**inputs).logits[:, N:-1].flatten(0, 1)
+            labels = inputs["labels"][:, 1:].flatten()
+            total = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+            return total / num_items_in_batch * self.accelerator.num_processes
+
     rows = global_batch(0, same_counts=False)
     arguments = TrainingArguments(
         "unused",
@@ -258,8 +267,16 @@ def trainer(accumulate):
         disable_tqdm=True,
     )
     data = [{name: x[row] for name, x in rows.items()} for row in range(ROWS)]
-    Trainer(model, arguments, train_dataset=data).train()
+    running = (OwnLoss if own_loss else Trainer)(model, arguments, train_dataset=data)
+    if handle is not None:
+        handle.attach(running)
+    running.train()
     return weight
+
+
+def trainer_of_module(accumulate):
+    lm = prompt_tuned("persistence")
+    return trainer(accumulate, lm, lm.soft_prompt.weight)
 
 
 # What TopologyMonitor says of a sharded prompt, and of the whole one, by case.
@@ -275,8 +292,12 @@ CASES = {
     "fsdp1-frozen-model": fsdp1_frozen_model,
     "fsdp1-whole-peft-model": fsdp1_whole_peft_model,
     "accelerate": accelerated,
-    "trainer": lambda: trainer(1),
-    "trainer-accumulating": lambda: trainer(2),
+    "trainer": lambda: trainer(1, *peft_model()[:2]),
+    "trainer-accumulating": lambda: trainer(2, *peft_model()[:2]),
+    "trainer-attached": lambda: trainer(2, *peft_model()),
+    "trainer-attached-own-loss": lambda: trainer(2, *peft_model(), own_loss=True),
+    "trainer-of-module": lambda: trainer_of_module(1),
+    "trainer-of-module-accumulating": lambda: trainer_of_module(2),
 }
 
 

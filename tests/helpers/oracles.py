@@ -4,39 +4,73 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from tsloss_fast.persistence.diagram import FIELDS
 
-def filtration(D):
-    """Edges (length, i, j), i < j, of a matrix [n, n], in filtration order."""
+
+def filtration(D, longest=np.inf):
+    """Edges (length, i, j), i < j, of a matrix [n, n], in filtration order.
+
+    Those that are infinite or longer than `longest` are absent.
+    """
     n = len(D)
-    return sorted((D[i, j].item(), i, j) for i in range(n) for j in range(i + 1, n))
+    edges = ((D[i, j].item(), i, j) for i in range(n) for j in range(i + 1, n))
+    return sorted(edge for edge in edges if edge[0] <= longest and edge[0] < np.inf)
 
 
-def elder_rule(D):
+def elder_rule(D, longest=np.inf):
     """H0 as rows (v, v, i, j) by a walk over the edges, labels held by brute force."""
+    return _walk(D, longest)[0]
+
+
+def components(D, longest=np.inf):
+    """The smallest vertex of each component that stays apart, as rows (v, v)."""
+    return [(v, v) for v in sorted(set(_walk(D, longest)[1]))]
+
+
+def _walk(D, longest):
+    """The bars of H0, and the oldest vertex of each vertex's component at the end."""
     oldest = list(range(len(D)))
     bars = []
-    for _, i, j in filtration(D):
+    for _, i, j in filtration(D, longest):
         old, young = sorted((oldest[i], oldest[j]))
         if old != young:
             bars.append((young, young, i, j))
             oldest = [old if v == young else v for v in oldest]
-    return bars
+    return bars, oldest
 
 
-def matrix_reduction(D):
+def matrix_reduction(D, longest=np.inf):
     """H1 as rows (birth edge, death edge) by reducing the boundary matrix over Z/2.
 
     The textbook algorithm on columns held as sets, nothing skipped: for small n only.
     """
+    return _reduce_triangles(D, longest)[0]
+
+
+def unfilled_loops(D, longest=np.inf):
+    """The birth edges of the classes of H1 that never die, in filtration order.
+
+    Edges that close a loop, less those that some triangle pairs.
+    """
+    paired = _reduce_triangles(D, longest)[1]
+    joining = {(i, j) for _, _, i, j in elder_rule(D, longest)}
+    closing = [(i, j) for _, i, j in filtration(D, longest) if (i, j) not in joining]
+    return [edge for edge in closing if edge not in paired]
+
+
+def _reduce_triangles(D, longest):
+    """The bars of positive length of H1, and the birth edges of all, those of length zero too."""
     n = len(D)
-    edges = [(i, j) for _, i, j in filtration(D)]
+    edges = [(i, j) for _, i, j in filtration(D, longest)]
     index = {edge: position for position, edge in enumerate(edges)}
     triangles = []
     for a in range(n):
         for b in range(a + 1, n):
             for c in range(b + 1, n):
-                boundary = {index[a, b], index[a, c], index[b, c]}
-                triangles.append((max(boundary), boundary))
+                sides = ((a, b), (a, c), (b, c))
+                if all(side in index for side in sides):
+                    boundary = {index[side] for side in sides}
+                    triangles.append((max(boundary), boundary))
     triangles.sort(key=lambda triangle: triangle[0])
 
     reduced = {}
@@ -50,7 +84,8 @@ def matrix_reduction(D):
             reduced[birth] = column
             if D[edges[death]] > D[edges[birth]]:
                 bars.append((death, birth))
-    return [(*edges[birth], *edges[death]) for death, birth in sorted(bars)]
+    rows = [(*edges[birth], *edges[death]) for death, birth in sorted(bars)]
+    return rows, {edges[birth] for birth in reduced}
 
 
 def gudhi_intervals(D):
@@ -105,6 +140,16 @@ def edges(dgm):
     return [tuple(row) for row in rows[dgm.mask].tolist()]
 
 
+def essential_edges(dgm):
+    """The birth edges of the classes that never die of one unbatched diagram, as rows."""
+    return [tuple(row) for row in dgm.essential_edges[dgm.essential_mask].tolist()]
+
+
+def essential_births(dgm):
+    """The sorted births of the classes that never die of one unbatched diagram, float64."""
+    return sorted(dgm.essential_births[dgm.essential_mask].detach().double().tolist())
+
+
 def values(dgm, positive=True):
     """The sorted (birth, death) of one unbatched diagram, zero-length bars left out, float64."""
     pairs = dgm.pairs[dgm.mask].detach().double()
@@ -115,25 +160,24 @@ def values(dgm, positive=True):
 
 def select(dgm, index):
     """One cloud of a batched diagram, its padding cut off."""
-    mask = dgm.mask[index]
-    cut = {
-        name: getattr(dgm, name)[index][mask]
-        for name in ("births", "deaths", "birth_edges", "death_edges", "mask")
-    }
-    return type(dgm)(**cut)
+    masks = dict.fromkeys(FIELDS[:5], dgm.mask) | dict.fromkeys(FIELDS[5:], dgm.essential_mask)
+    return type(dgm)(**{name: getattr(dgm, name)[index][masks[name][index]] for name in FIELDS})
 
 
 def assert_same(dgm, expected):
     """Every field of two diagrams is equal: dtype, shape, and bit for bit up to the sign of 0."""
-    for name in ("births", "deaths", "birth_edges", "death_edges", "mask"):
+    for name in FIELDS:
         ours, theirs = getattr(dgm, name).detach(), getattr(expected, name).detach()
         assert ours.dtype == theirs.dtype, name
         assert ours.shape == theirs.shape, name
         assert torch.equal(ours, theirs), (name, ours, theirs)
 
 
-def assert_valid(dgm, dim, n):
-    """What every diagram obeys: shapes, order of vertices, padding last and of the fixed value."""
+def assert_valid(dgm, dim, n, complete=True):
+    """What every diagram obeys: shapes, order of vertices, padding last and of the fixed value.
+
+    Where no edge is missing, the graph is `complete`, one class never dies.
+    """
     K = dgm.mask.shape[-1]
     assert dgm.mask.dtype == torch.bool
     assert dgm.births.shape == dgm.deaths.shape == dgm.mask.shape
@@ -152,14 +196,16 @@ def assert_valid(dgm, dim, n):
     assert (death[:, 0] < death[:, 1]).all()
     if dim == 0:
         assert n - 1 == K
-        assert dgm.mask.all()
         assert (dgm.births == 0).all()
         assert (birth[:, 0] == birth[:, 1]).all()
-        vertices = dgm.birth_edges[..., 0].sort(-1).values
-        assert torch.equal(vertices, torch.arange(1, n).expand_as(vertices))
+        born = torch.cat((dgm.birth_edges, dgm.essential_edges), dim=-2)[..., 0]  # [..., K + E]
+        vertices = torch.arange(n).expand(*born.shape[:-1], n)
+        assert torch.equal(born.sort(-1).values[..., -n:], vertices)
+        assert not complete or dgm.mask.all()
     else:
         assert (birth[:, 0] < birth[:, 1]).all()
         assert (dgm.deaths[dgm.mask] > dgm.births[dgm.mask]).all()
+        assert not complete or dgm.essential_mask.shape[-1] == 0
         if dgm.mask.numel():
             assert dgm.mask.sum(-1).max() == K
 

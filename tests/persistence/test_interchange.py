@@ -477,3 +477,14 @@ class TestTorchTopological:
         assert len(dense) == 4
         counts = [(cloud[:, 2] == 1).sum().item() for cloud in dense]
         assert counts == dgms[1].mask.sum(-1).tolist()
+
+
+def test_classes_that_never_die_are_the_last_rows():
+    """A square without its diagonals, and a point apart."""
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [9.0, 9.0]])
+    dgms = rips_persistence(x, max_edge_length=1.0)
+    h0, h1 = interchange.to_arrays(dgms, essential=True)
+    assert h0.tolist() == [[0, 1]] * 3 + [[0, np.inf]] * 2
+    assert h1.tolist() == [[1, np.inf]]
+    assert [len(bars) for bars in interchange.to_arrays(dgms)] == [3, 0]
+    assert interchange.to_gudhi(dgms)[-1] == (1, (1.0, float("inf")))

@@ -44,6 +44,37 @@ def test_the_legend_of_one_panel_is_not_cut_off():
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width
 
 
+@pytest.mark.parametrize("plot", [plot_diagrams, plot_barcodes])
+def test_the_diagrams_of_one_cloud_need_no_title(plot):
+    """Was an error: 'tuple' object has no attribute 'items'."""
+    dgms = rips_persistence(SQUARE)
+    alone, titled = plot(dgms), plot({"": list(dgms)})
+    assert [axis.get_title() for axis in alone.axes] == [axis.get_title() for axis in titled.axes]
+    for ours, theirs in zip(alone.axes, titled.axes, strict=True):
+        for dots, expected in zip(ours.collections, theirs.collections, strict=True):
+            assert dots.get_offsets().data.tolist() == expected.get_offsets().data.tolist()
+
+
+def beyond_the_canvas(figure):
+    """How far anything that is drawn reaches beyond the picture, inches."""
+    figure.draw_without_rendering()
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return max(-box.x0, -box.y0, box.x1 - width, box.y1 - height)
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [plot_diagrams, lambda panels: plot_diagrams(panels, loops=True), plot_barcodes],
+    ids=["diagrams", "loops", "barcodes"],
+)
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+@pytest.mark.parametrize("title", ["", "a circle of sixty points in the plane, with noise"])
+@pytest.mark.parametrize("panels", [1, 2])
+def test_nothing_reaches_beyond_the_picture(plot, scale, title, panels):
+    dgms = rips_persistence(scale * torch.randn(30, 8))
+    assert beyond_the_canvas(plot({title + "'" * k: dgms for k in range(panels)})) <= 0
+
+
 def test_dimensions_differ_in_marker_and_every_bar_is_inside():
     figure = plot_diagrams({"a": rips_persistence(SQUARE)})
     h0, h1 = figure.axes[0].collections
@@ -181,6 +212,10 @@ def test_files_are_a_png_and_an_svg_with_its_labels(tmp_path):
 def test_wrong_panels(plot):
     with pytest.raises(ValueError, match="panels: expected at least one, got none"):
         plot({})
+    with pytest.raises(TypeError, match="panels: expected PersistenceDiagram, got Tensor"):
+        plot([SQUARE])
+    with pytest.raises(TypeError, match=r"panels: .*H0 first, got one alone"):
+        plot(rips_persistence(SQUARE)[0])
     with pytest.raises(ValueError, match="panels: expected one cloud for 'a', got a batch"):
         plot({"a": rips_persistence(SQUARE.expand(2, -1, -1))})
     with pytest.raises(ValueError, match="panels: expected at most H0 and H1, got 3 for 'a'"):

@@ -1,5 +1,6 @@
 """rips_persistence: agreement with the reference and gudhi, invariances, batches, gradients."""
 
+import numpy as np
 import pytest
 import torch
 from clouds import FAMILIES, WITHOUT_TIES, cloud, clouds, matrices, matrix
@@ -10,8 +11,10 @@ from oracles import assert_same, assert_valid, edges, gudhi_intervals, select, v
 from tsloss_fast import _C, reference
 from tsloss_fast._engine import eager
 from tsloss_fast.persistence import distances
+from tsloss_fast.persistence.diagram import FIELDS
 
-METRICS = [*distances.METRICS, "precomputed"]
+# Correlations of points in the plane are all 0 or 2: test_metrics has them.
+METRICS = [name for name in distances.METRICS if name != "correlation"] + ["precomputed"]
 
 
 def batch_of_points(family="gaussian", B=3, n=12, d=2):
@@ -107,6 +110,13 @@ def test_max_dim_0_is_h0_alone(impl):
     assert_same(h0, impl.rips_persistence(x)[0])
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+@pytest.mark.parametrize("max_dim", [0, 1])
+def test_max_dim_may_be_a_whole_number_of_numpy(tsl, kind, max_dim):
+    """Was an error: expected one of 0, 1, got np.int64(1)."""
+    assert len(tsl.rips_persistence(cloud("circle", 9, 2), max_dim=kind(max_dim))) == max_dim + 1
+
+
 # Invariances
 
 
@@ -184,13 +194,9 @@ def test_a_batch_is_the_loop_over_its_clouds(impl, batch, metric):
     for dim, dgm in enumerate(dgms):
         assert_valid(dgm, dim, 14)
         assert dgm.mask.shape[:-1] == batch
-        K = dgm.mask.shape[-1]
+        lead = len(batch)
         flat = type(dgm)(
-            births=dgm.births.reshape(B, K),
-            deaths=dgm.deaths.reshape(B, K),
-            birth_edges=dgm.birth_edges.reshape(B, K, 2),
-            death_edges=dgm.death_edges.reshape(B, K, 2),
-            mask=dgm.mask.reshape(B, K),
+            *(getattr(dgm, name).reshape(B, *getattr(dgm, name).shape[lead:]) for name in FIELDS)
         )
         for index, single in enumerate(singles):
             assert_same(select(flat, index), single[dim])
@@ -428,5 +434,8 @@ def test_the_device_tells_a_distance_matrix_as_the_engine_does(fault):
     elif fault != "none":
         entry = {"asymmetric": 0.5, "negative": -1.0, "nan": torch.nan, "diagonal": 2.0}[fault]
         D[1, 4, 4 if fault == "diagonal" else 2] = entry
-    expected = [_C.first_matrix_fault(one[None].numpy()) is None for one in D]
-    assert eager.is_distance_matrix(D).tolist() == expected == [True, fault == "none"]
+    for missing_edges in (False, True):
+        right = fault == "none" or (fault == "infinite" and missing_edges)
+        assert eager.is_distance_matrix(D, missing_edges).tolist() == [True, right]
+    is_right = _C.first_matrix_fault(D[1:].numpy()) is None
+    assert is_right == (fault in ("none", "infinite"))

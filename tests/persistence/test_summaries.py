@@ -56,6 +56,15 @@ def test_entropy_of_equal_lifetimes_is_log_k(impl, K):
     assert impl.persistence_entropy(diagram([0.3] * K)).item() == pytest.approx(math.log(K))
 
 
+@pytest.mark.parametrize("row", [[], [0.0], [2.0]], ids=str)
+def test_no_entropy_is_0_and_not_minus_0(impl, row):
+    """Was printed as -0."""
+    entropy = impl.persistence_entropy(diagram(row))
+    assert entropy == 0
+    assert not entropy.signbit()
+    assert str(entropy.item()) == "0.0"
+
+
 @pytest.mark.parametrize("name", ["total_persistence", "lifetime_variance", "persistence_entropy"])
 def test_padding_adds_nothing(impl, name):
     rows = ([0.7, 2.0, 0.1], [1.5], [])
@@ -164,3 +173,10 @@ def test_topology_summary_is_detached_and_frozen(impl, batch):
         assert not getattr(summary, field.name).requires_grad
     with pytest.raises(dataclasses.FrozenInstanceError):
         summary.entropy = summary.h0_count
+
+
+def test_components_that_stay_apart_are_counted(impl):
+    D = torch.tensor([[0.0, 1.0, torch.inf], [1.0, 0.0, torch.inf], [torch.inf, torch.inf, 0.0]])
+    summary = impl.topology_summary(D, metric="precomputed")
+    assert summary.h0_count == 3
+    assert summary.h0_max_lifetime == 1

@@ -21,10 +21,14 @@ WORKER = ROOT / "tests/helpers/distributed_worker.py"
 # AdamW that move each entry by 0.07 on average, entries being of size 1.
 TOLERANCE = 2e-6
 
-# Gradient accumulation and sharding change nothing either.
+# Gradient accumulation, sharding, and where the loss is built change nothing either.
 SAME_AS = {
     "accelerate": "ddp-persistence",
     "trainer-accumulating": "trainer",
+    "trainer-attached": "trainer",
+    "trainer-attached-own-loss": "trainer",
+    "trainer-of-module": "trainer",
+    "trainer-of-module-accumulating": "trainer",
     "fsdp-frozen-model": "ddp-persistence",
     "fsdp-whole-prompt-tuned": "ddp-persistence",
     "fsdp1-whole-prompt-tuned": "ddp-persistence",

@@ -1,5 +1,6 @@
 """add_tsloss on PEFT models: tiny random ones, and the real SmolLM2."""
 
+import argparse
 import copy
 import gc
 import subprocess
@@ -8,6 +9,7 @@ import textwrap
 import threading
 import weakref
 
+import accelerate
 import peft
 import pytest
 import torch
@@ -525,6 +527,14 @@ class TestCheckpoints:
             add_tsloss(loaded, tsl.TSLoss())
 
 
+def tiny_t5():
+    config = transformers.T5Config(
+        vocab_size=len(WORDS), d_model=DIM, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    return transformers.T5ForConditionalGeneration(config)
+
+
 class TestVirtualTokens:
     @pytest.mark.parametrize("kind", ["prompt", "p-mlp", "p-lstm"])
     def test_are_the_rows_in_front_of_the_input(self, kind):
@@ -542,13 +552,8 @@ class TestVirtualTokens:
             torch.testing.assert_close(cloud, torch.cat(parts, dim=1))
 
     def test_of_an_encoder_decoder_are_two_clouds(self):
-        config = transformers.T5Config(
-            vocab_size=len(WORDS), d_model=DIM, d_kv=4, d_ff=8, num_layers=1, num_heads=2,
-            decoder_start_token_id=0,
-        )  # fmt: skip
-        base = transformers.T5ForConditionalGeneration(config)
         model = peft.get_peft_model(
-            base, peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=N)
+            tiny_t5(), peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=N)
         )
         clouds = virtual_tokens(model)
         assert clouds.shape == (2, N, DIM)
@@ -564,6 +569,173 @@ class TestVirtualTokens:
         ce = model(**batch()).loss
         add_tsloss(model, tsl.TSLoss())
         torch.testing.assert_close(model(**batch()).loss, ce + tsl.TSLoss()(virtual_tokens(model)))
+
+
+def multitask_model(base=None, task_type="CAUSAL_LM"):
+    base = tiny_model() if base is None else base
+    torch.manual_seed(1)
+    config = peft.MultitaskPromptTuningConfig(
+        task_type=task_type, num_virtual_tokens=N, num_tasks=3, num_ranks=2
+    )
+    model = peft.get_peft_model(base, config)
+    with torch.no_grad():
+        # PEFT starts them so small that all tasks' rows are nearly 0.
+        model.prompt_encoder["default"].prefix_task_cols.normal_()
+        model.prompt_encoder["default"].prefix_task_rows.normal_()
+    return model
+
+
+def cpt_model():
+    torch.manual_seed(1)
+    # Each of CPT's types: an input's template, the input, a label's template, and the label.
+    config = peft.CPTConfig(
+        task_type="CAUSAL_LM",
+        cpt_token_ids=[3, 5, 6, 4, 7, 8],
+        cpt_mask=[1] * N,
+        cpt_tokens_type_mask=[1, 2, 2, 3, 4, 4],
+        opt_projection_epsilon=5.0,
+        opt_projection_format_epsilon=5.0,
+    )
+    model = peft.get_peft_model(tiny_model(), config)
+    with torch.no_grad():
+        model.prompt_encoder["default"].delta_embedding.weight[:4].normal_(std=0.1)
+    return model
+
+
+def cartridge_model(frozen=1):
+    torch.manual_seed(1)
+    config = peft.CartridgeConfig(
+        task_type="CAUSAL_LM", num_virtual_tokens=N, num_frozen_tokens=frozen
+    )
+    return peft.get_peft_model(tiny_model(), config)
+
+
+OTHER_KINDS = {"multitask": multitask_model, "cpt": cpt_model, "cartridge": cartridge_model}
+every_other_kind = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(
+            kind,
+            marks=pytest.mark.skipif(
+                kind == "cartridge" and not hasattr(peft, "CartridgeConfig"),
+                reason=f"PEFT {peft.__version__} has no cartridges",
+            ),
+        )
+        for kind in OTHER_KINDS
+    ],
+)
+
+
+class TestOtherVirtualTokens:
+    """Multitask prompt tuning, CPT and cartridges."""
+
+    def inputs(self, kind):
+        return batch() | ({"task_ids": torch.tensor([0, 2, 0])} if kind == "multitask" else {})
+
+    @every_other_kind
+    def test_loss_is_the_models_own_and_tsloss(self, kind):
+        model, inputs = OTHER_KINDS[kind](), self.inputs(kind)
+        ts_loss = tsl.TSLoss(lambda_ts=5.0)
+        ce, ts = model(**inputs).loss, ts_loss(virtual_tokens(model))
+        assert ts > 1e-2
+        expected = gradients(model, ce + ts)
+        handle = add_tsloss(model, ts_loss)
+        loss = model(**inputs).loss
+        torch.testing.assert_close(loss, ce + ts)
+        torch.testing.assert_close(handle.loss, ts.detach())
+        torch.testing.assert_close(gradients(model, loss), expected, rtol=1e-4, atol=1e-5)
+
+    @every_other_kind
+    def test_dropped_and_attached(self, kind, tmp_path):
+        class WithTasks(OwnLoss):
+            def compute_loss(self, model, inputs, *args, **kwargs):
+                if kind == "multitask":
+                    inputs["task_ids"] = torch.tensor([0, 2, 0, 1] * 2)[: len(inputs["labels"])]
+                return super().compute_loss(model, inputs, *args, **kwargs)
+
+        def running(ts_loss, attach=True):
+            model = OTHER_KINDS[kind]()
+            found = trainer(model, tmp_path, kind=WithTasks, lr=1e-3)
+            if ts_loss is not None:
+                handle = add_tsloss(model, ts_loss)
+                if attach:
+                    handle.attach(found)
+            return found
+
+        ts_loss = tsl.TSLoss(lambda_ts=5.0)
+        with pytest.raises(RuntimeError, match="ts_loss: expected in the loss"):
+            running(ts_loss, attach=False).train()
+        model = OTHER_KINDS[kind]()
+        expected = gradients(model, ts_loss(virtual_tokens(model)))
+        without, with_ts = step_of(running(None), 1e-3), step_of(running(ts_loss), 1e-3)
+        got = {name: with_ts[name] - without[name] for name in expected}
+        scale = max(grad.abs().max().item() for grad in expected.values())
+        assert scale > 1e-2
+        torch.testing.assert_close(got, expected, rtol=1e-2, atol=1e-2 * scale)
+
+    @every_other_kind
+    def test_loaded_for_inference_they_are_the_same(self, kind, tmp_path):
+        model = OTHER_KINDS[kind]()
+        model.save_pretrained(tmp_path)
+        loaded = peft.PeftModel.from_pretrained(tiny_model(), tmp_path)
+        torch.testing.assert_close(virtual_tokens(loaded), virtual_tokens(model))
+
+    @every_other_kind
+    def test_the_monitor_records_them(self, kind, tmp_path):
+        model = OTHER_KINDS[kind]()
+        record = tsl.TopologyMonitor(tmp_path / "topology.jsonl")(0, model)
+        assert record["shape"] == list(virtual_tokens(model).shape)
+
+    def test_of_tasks_are_the_rows_in_front_of_each_tasks_input(self):
+        model = multitask_model()
+        clouds = virtual_tokens(model)
+        assert clouds.shape == (3, N, DIM)
+        rows = model.get_prompt(batch_size=3, task_ids=torch.tensor([2, 0, 1]))
+        torch.testing.assert_close(rows, clouds[[2, 0, 1]])
+
+    def test_of_tasks_of_an_encoder_decoder_are_two_clouds_each(self):
+        model = multitask_model(tiny_t5(), "SEQ_2_SEQ_LM")
+        clouds = virtual_tokens(model)
+        assert clouds.shape == (6, N, DIM)
+        rows = model.get_prompt(batch_size=3, task_ids=torch.tensor([0, 1, 2]))
+        torch.testing.assert_close(rows.reshape(6, N, DIM), clouds)
+
+    def test_of_cpt_are_the_rows_in_front_of_the_input(self):
+        model = cpt_model()
+        clouds = virtual_tokens(model)
+        assert clouds.shape == (N, DIM)
+        torch.testing.assert_close(clouds, model.get_prompt(batch_size=1)[0])
+        table = model.get_input_embeddings().weight
+        assert torch.equal(clouds[4:], table[[7, 8]])  # labels are kept
+
+    @pytest.mark.skipif(not hasattr(peft, "CartridgeConfig"), reason="this PEFT has no cartridges")
+    @pytest.mark.parametrize("frozen", [0, 2])
+    def test_of_a_cartridge_are_each_layers_key_and_value(self, frozen):
+        model = cartridge_model(frozen)
+        clouds, cache = virtual_tokens(model), model.get_prompt(batch_size=1)
+        assert len(clouds) == len(cache.layers) == LAYERS
+        for cloud, layer in zip(clouds, cache.layers, strict=True):
+            parts = [x[0].transpose(0, 1).flatten(1) for x in (layer.keys, layer.values)]
+            torch.testing.assert_close(cloud, torch.cat(parts, dim=1))
+
+    @pytest.mark.skipif(not hasattr(peft, "CartridgeConfig"), reason="this PEFT has no cartridges")
+    def test_a_cartridge_is_scaled_as_its_cross_entropy_is(self):
+        model, inputs = cartridge_model(), batch()
+        inputs["labels"] = inputs["input_ids"]
+        scaled = {**inputs, "num_items_in_batch": torch.tensor(50)}
+        factor = model(**scaled).loss / model(**inputs).loss
+        assert factor.item() == pytest.approx(18 / 50)
+        add_tsloss(model, tsl.TSLoss(lambda_ts=10.0))
+        torch.testing.assert_close(model(**scaled).loss, factor * model(**inputs).loss)
+
+    def test_prompts_inside_of_attention_get_a_word(self):
+        config = peft.AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=4, adapter_layers=1)
+        model = peft.get_peft_model(tiny_model(), config)
+        with pytest.raises(
+            ValueError, match="ADAPTION_PROMPT and has its prompts inside of the at"
+        ):
+            add_tsloss(model, tsl.TSLoss())
+        assert [n for n, _ in model.named_parameters() if n.endswith("adaption_prompt")]
 
 
 class TestErrors:
@@ -636,7 +808,7 @@ class Rows(torch.utils.data.Dataset):
         return {name: value[index] for name, value in self.inputs.items()}
 
 
-def trainer(model, path, steps=1, lr=0.1, **changes):
+def trainer(model, path, steps=1, lr=0.1, kind=transformers.Trainer, **changes):
     """SGD without anything that would change the gradient, so that a step shows it."""
     settings = {
         "per_device_train_batch_size": 8,
@@ -655,14 +827,18 @@ def trainer(model, path, steps=1, lr=0.1, **changes):
     callback_names = ("compute_loss_func", "eval_dataset", "callbacks")
     own = {name: changes.pop(name) for name in callback_names if name in changes}
     arguments = transformers.TrainingArguments(str(path), **(settings | changes))
-    return transformers.Trainer(model, arguments, train_dataset=Rows(), **own)
+    return kind(model, arguments, train_dataset=Rows(), **own)
+
+
+def step_of(running, lr=0.1):
+    """What one optimizer step of a trainer takes for the gradient."""
+    before = {name: p.detach().clone() for name, p in trained(running.model).items()}
+    running.train()
+    return {name: (before[name] - p.detach()) / lr for name, p in trained(running.model).items()}
 
 
 def moved(model, path, lr=0.1, **changes):
-    """What one optimizer step of Trainer takes for the gradient."""
-    before = {name: p.detach().clone() for name, p in trained(model).items()}
-    trainer(model, path, lr=lr, **changes).train()
-    return {name: (before[name] - p.detach()) / lr for name, p in trained(model).items()}
+    return step_of(trainer(model, path, lr=lr, **changes), lr)
 
 
 class TestTrainer:
@@ -759,6 +935,297 @@ class TestTrainer:
         got = moved(saving, tmp_path, gradient_checkpointing=True)
         assert len(calls) == 2  # the layer ran again for the backward pass
         torch.testing.assert_close(got, expected)
+
+
+def own_cross_entropy(outputs, labels, num_items_in_batch=None):
+    """As a trainer that drops outputs.loss may have it: from the logits, summed over targets."""
+    logits = outputs.logits[:, -labels.shape[1] : -1].flatten(0, 1)
+    total = torch.nn.functional.cross_entropy(logits, labels[:, 1:].flatten(), reduction="sum")
+    return total / (
+        (labels[:, 1:] != -100).sum() if num_items_in_batch is None else num_items_in_batch
+    )
+
+
+class OwnLoss(transformers.Trainer):
+    """Builds its loss from the logits, although the model gets the labels."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs)
+        loss = own_cross_entropy(outputs, inputs["labels"], num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+
+class DividedByTrainer(OwnLoss):
+    """Whose loss Trainer divides by the number of micro-batches."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = self.loss_is_scaled_for_ga = False
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        return super().compute_loss(model, inputs, return_outputs)
+
+
+class TwoPasses(OwnLoss):
+    """As trainers that compare two answers may have it."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        first, second = model(**inputs), model(**inputs)
+        return own_cross_entropy(first, inputs["labels"], num_items_in_batch) + own_cross_entropy(
+            second, inputs["labels"], num_items_in_batch
+        )
+
+
+class TestLossBuiltElsewhere:
+    """Trainers that drop outputs.loss, where TSLoss was shown but never trained."""
+
+    LAMBDA = 100.0
+
+    def models(self, kind="prompt"):
+        """Without TSLoss and with it, and the step that TSLoss has to add."""
+        model = peft_model(kind)
+        ts_loss = tsl.TSLoss(lambda_ts=self.LAMBDA)
+        expected = gradients(model, ts_loss(virtual_tokens(model)))
+        return peft_model(kind), model, add_tsloss(model, ts_loss), expected
+
+    def check(self, kind, path, adapter="prompt", **changes):
+        plain, model, handle, expected = self.models(adapter)
+        without = step_of(trainer(plain, path, kind=kind, **changes))
+        running = trainer(model, path, kind=kind, **changes)
+        handle.attach(running)
+        with_ts = step_of(running)
+        got = {name: with_ts[name] - without[name] for name in expected}
+        scale = max(grad.abs().max().item() for grad in expected.values())
+        assert scale > 1
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4 * scale)
+
+    def test_the_first_step_says_what_to_write(self, tmp_path):
+        _, model, _, _ = self.models()
+        before = virtual_tokens(model).detach().clone()
+        with pytest.raises(
+            RuntimeError, match=r"ts_loss: expected in the loss .*attach\(trainer\)"
+        ):
+            trainer(model, tmp_path, kind=OwnLoss).train()
+        assert torch.equal(virtual_tokens(model), before)
+
+    @pytest.mark.parametrize("given", [True, False], ids=["with labels", "without"])
+    def test_so_does_a_loop_of_ones_own(self, given):
+        _, model, _, _ = self.models()
+        inputs = batch()
+        labels = inputs["labels"] if given else inputs.pop("labels")
+        loss = own_cross_entropy(model(**inputs), labels)
+        with pytest.raises(RuntimeError, match="ts_loss: expected in the loss"):
+            loss.backward()
+
+    def test_a_second_pass_beside_outputs_loss_is_no_mistake(self):
+        plain, model, _, expected = self.models()
+        inputs = batch()
+
+        def loss(model):
+            labels = inputs["labels"]
+            first, second = model(**inputs), model(input_ids=inputs["input_ids"])
+            return first.loss + own_cross_entropy(second, labels)
+
+        without, with_ts = gradients(plain, loss(plain)), gradients(model, loss(model))
+        got = {name: with_ts[name] - without[name] for name in expected}
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+    def test_frozen_virtual_tokens_have_none_to_train(self):
+        """As under another adapter that alone is trained: nothing is dropped."""
+        plain, model, _, _ = self.models()
+        for each in (plain, model):
+            each.prompt_encoder["default"].embedding.weight.requires_grad_(False)
+            each.get_input_embeddings().weight.requires_grad_()
+        ts = tsl.TSLoss(lambda_ts=self.LAMBDA)(virtual_tokens(model))
+        torch.testing.assert_close(model(**batch()).loss, plain(**batch()).loss + ts)
+        own_cross_entropy(model(**batch()), batch()["labels"]).backward()
+
+    def test_one_virtual_token_has_no_tsloss_to_drop(self):
+        model = peft_model(num_virtual_tokens=1)
+        add_tsloss(model, tsl.TSLoss())
+        model(**batch()).loss.backward()
+        assert model.prompt_encoder["default"].embedding.weight.grad.abs().max() > 0
+
+    @pytest.mark.parametrize("micro", [1, 2, 8])
+    @pytest.mark.parametrize("kind", [transformers.Trainer, OwnLoss, DividedByTrainer, TwoPasses])
+    def test_an_attached_trainer_takes_the_step_of_tsloss(self, kind, micro, tmp_path):
+        self.check(
+            kind,
+            tmp_path,
+            per_device_train_batch_size=8 // micro,
+            gradient_accumulation_steps=micro,
+        )
+
+    @pytest.mark.parametrize("adapter", ["p-mlp", "prefix"])
+    def test_for_other_virtual_tokens(self, adapter, tmp_path):
+        self.check(OwnLoss, tmp_path, adapter)
+
+    def test_in_the_last_step_of_an_epoch_with_fewer_micro_batches(self, tmp_path):
+        self.check(OwnLoss, tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=5)
+
+    @pytest.mark.parametrize(
+        ("adapter", "change"),
+        [
+            # Trainer's label smoothing knows of no logits in front of the input's.
+            ("prefix", {"label_smoothing_factor": 0.1}),
+            ("prompt", {"compute_loss_func": own_cross_entropy}),
+        ],
+        ids=["label_smoothing_factor", "compute_loss_func"],
+    )
+    def test_losses_outside_of_the_model(self, adapter, change, tmp_path):
+        self.check(transformers.Trainer, tmp_path, adapter, **change)
+
+    def test_under_a_gradient_scaler(self, tmp_path):
+        scales = []
+
+        class Scaled(OwnLoss):
+            def create_accelerator_and_postprocess(self):
+                super().create_accelerator_and_postprocess()
+                self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+            def training_step(self, *args, **kwargs):
+                loss = super().training_step(*args, **kwargs)
+                scales.append(self.accelerator.scaler.get_scale())
+                return loss
+
+        self.check(Scaled, tmp_path)
+        assert scales == [1024.0, 1024.0]
+
+    def test_the_loss_that_is_logged_is_that_of_outputs_loss(self, tmp_path):
+        logged = []
+        for attached in (False, True):
+            _, model, handle, _ = self.models()
+            running = trainer(
+                model, tmp_path, steps=3, logging_strategy="steps", logging_steps=1,
+                per_device_train_batch_size=4, gradient_accumulation_steps=2,
+            )  # fmt: skip
+            if attached:
+                handle.attach(running)
+            running.train()
+            logged.append([entry["loss"] for entry in running.state.log_history[:3]])
+        assert logged[1] == pytest.approx(logged[0], rel=1e-5)
+
+    def test_log_history_and_tensorboard_have_tsloss(self, tmp_path):
+        reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        _, model, handle, _ = self.models()
+        running = trainer(
+            model, tmp_path, steps=4, logging_strategy="steps", logging_steps=2,
+            eval_dataset=Rows(), report_to="tensorboard",
+        )  # fmt: skip
+        assert handle.attach(running) is handle
+        seen = []
+
+        class Seen(transformers.TrainerCallback):
+            def on_step_end(self, *args, **kwargs):
+                seen.append({"loss": handle.loss, **handle.terms})
+
+        running.add_callback(Seen())
+        running.train()
+        assert "ts_loss" not in running.evaluate()
+        training = [entry for entry in running.state.log_history if "loss" in entry]
+        assert [entry["step"] for entry in training] == [2, 4]
+        for index, entry in enumerate(training):
+            for name in ("loss", "h0", "h1"):
+                mean = sum(values[name].item() for values in seen[2 * index : 2 * index + 2]) / 2
+                assert entry[f"ts_{name}"] == pytest.approx(mean)
+        (folder,) = {path.parent for path in tmp_path.rglob("events.out.tfevents.*")}
+        events = reader.EventAccumulator(str(folder)).Reload()
+        for name in ("ts_loss", "ts_h0", "ts_h1"):
+            values = [event.value for event in events.Scalars(f"train/{name}")]
+            assert values == pytest.approx([entry[name] for entry in training])
+
+    def test_eval_loss_stays_the_cross_entropy(self, tmp_path):
+        model, handle = self.models()[1:3]
+        running = trainer(model, tmp_path, eval_dataset=Rows())
+        with torch.no_grad():
+            expected = model(**batch(8)).loss.item()
+        handle.attach(running)
+        assert running.evaluate()["eval_loss"] == pytest.approx(expected, rel=1e-5)
+
+    def test_removed_leaves_the_trainer_as_it_was(self, tmp_path):
+        model, handle = self.models()[1:3]
+        first, second = trainer(model, tmp_path), trainer(model, tmp_path)
+        parts = [part for each in (first, second) for part in (each, each.accelerator)]
+        names = {"training_step", "log", "backward"}
+        wrapped = []
+        for running in (first, second):
+            handle.attach(running)
+            wrapped.append([bool(names & set(vars(part))) for part in parts])
+        assert wrapped == [[True, True, False, False], [False, False, True, True]]
+        handle.remove()
+        assert not any(names & set(vars(part)) for part in parts)
+        step_of(first)
+
+    def test_a_step_that_raised_leaves_nothing(self, tmp_path):
+        class Failing(OwnLoss):
+            fails = True
+
+            def compute_loss(self, *args, **kwargs):
+                loss = super().compute_loss(*args, **kwargs)
+                if self.fails:
+                    raise RuntimeError("in the middle")
+                return loss
+
+        plain, model, handle, expected = self.models()
+        without = step_of(trainer(plain, tmp_path, kind=OwnLoss))
+        running = trainer(model, tmp_path, kind=Failing)
+        handle.attach(running)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            running.train()
+        running.fails = False
+        with_ts = step_of(running)
+        got = {name: with_ts[name] - without[name] for name in expected}
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3)
+
+    def test_something_else_is_refused(self, tmp_path):
+        plain, model, handle, _ = self.models()
+        with pytest.raises(ValueError, match="trainer: expected one that trains the model"):
+            handle.attach(trainer(plain, tmp_path))
+        with pytest.raises(
+            TypeError, match=r"trainer: expected a transformers\.Trainer.*, got Namesp"
+        ):
+            handle.attach(argparse.Namespace(model=model))
+        with pytest.raises(
+            TypeError, match=r"trainer: expected a transformers\.Trainer.*, got int"
+        ):
+            handle.attach(3)
+
+
+@pytest.mark.parametrize("kind", ["prompt", "p-mlp"])
+def test_generation_without_a_cache_is_that_of_the_forward_pass(kind):
+    """As the docs advise, for PEFT 0.21 with transformers 5.24 decodes otherwise with a cache."""
+    model = peft_model(kind).eval()
+    ids = batch()["input_ids"]
+    decoded = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, min_new_tokens=5,
+        do_sample=False, use_cache=False, output_logits=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    for step, logits in enumerate(decoded.logits):
+        so_far = decoded.sequences[:, : ids.shape[1] + step]
+        forward = model(input_ids=so_far, attention_mask=torch.ones_like(so_far)).logits[:, -1]
+        torch.testing.assert_close(logits, forward)
+
+
+def test_accelerates_half_precision_loses_nothing(request):
+    """Accelerate maps over the outputs, which keeps their items and no other attributes."""
+    state = accelerate.state.AcceleratorState
+    state._reset_state(reset_partial_state=True)
+    request.addfinalizer(lambda: state._reset_state(reset_partial_state=True))
+    ts_loss = tsl.TSLoss(lambda_ts=5.0)
+    model, plain = peft_model(), peft_model()
+    handle = add_tsloss(model, ts_loss)
+    inputs = batch()
+    losses = []
+    for each in (plain, model):
+        prepared = accelerate.Accelerator(cpu=True, mixed_precision="bf16").prepare(each)
+        losses.append(prepared(**inputs).loss)
+    ts = ts_loss(virtual_tokens(model)).detach()
+    assert losses[1].dtype == torch.float32
+    torch.testing.assert_close(losses[1] - losses[0], ts, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(handle.loss, ts)
+    assert set(handle.terms) == {"h0", "h1"}
+    mapped = torch.utils._pytree.tree_map(lambda x: x, model(**inputs))
+    torch.testing.assert_close(mapped.loss.float(), losses[1])
 
 
 @pytest.mark.parametrize("kind", ["prompt", "prefix"])

@@ -38,13 +38,18 @@ def test_full_disk_leaves_the_old_file(tmp_path):
     folder = RunFolder(tmp_path)
     folder.save_state({"step": 1, "prompt": torch.ones(4, 4)})
     folder.save_prompt(folder.prompt_file(1), torch.ones(4, 4))
-    with full_disk(2000), pytest.raises(OSError, match="File too large"):
+    with full_disk(2000), pytest.raises(OSError, match=r"File too large: '.*/trainer_state\.pt'"):
         folder.save_state({"step": 2, "prompt": torch.zeros(400, 400)})
     with full_disk(2000), pytest.raises(OSError, match="File too large"):
         folder.save_prompt(folder.prompt_file(1), torch.zeros(400, 400))
     assert folder.load_state()["step"] == 1
     assert torch.equal(torch.load(folder.prompt_file(1), weights_only=True), torch.ones(4, 4))
     assert sorted(os.listdir(tmp_path)) == ["soft_prompt_epoch_001.pt", "trainer_state.pt"]
+
+
+def test_full_disk_is_named_with_the_path_of_the_metrics(tmp_path):
+    with full_disk(20), pytest.raises(OSError, match=r"File too large: '.*/metrics\.jsonl'"):
+        RunFolder(tmp_path).append_metrics({"step": 1, "loss": "x" * 100})
 
 
 def test_prompt_is_a_plain_tensor_of_its_own_size(tmp_path):

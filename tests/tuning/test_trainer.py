@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,6 +121,13 @@ class TestRun:
         epoch = next(m for m in result.metrics if m["kind"] == "epoch")
         assert epoch["ce"] == pytest.approx(mean)
 
+    def test_settings_reach_the_score(self, config, loaded, tmp_path, monkeypatch):
+        (tmp_path / "mine_of_tune.py").write_text("def f(said, expected):\n    return 0.25\n")
+        monkeypatch.chdir(tmp_path)
+        config = replace(config, metric="mine_of_tune:f", epochs=1, eval_every=0)
+        result = tune(config, tmp_path / "run", loaded=loaded, progress=False)
+        assert result.accuracies() == {0: 0.25, 1: 0.25}
+
     def test_settings_reach_the_optimizer(self, config, loaded, tmp_path):
         """Two steps against AdamW and schedule written out by hand."""
         config = replace(config, epochs=2, batch_size=100, weight_decay=0.1, warmup=0.5)
@@ -187,6 +195,23 @@ class TestResume:
         assert (tmp_path / "parts" / "soft_prompt_interrupted.pt").is_file()
         tune(config, tmp_path / "parts", resume=True, loaded=loaded, progress=False)
         assert same_run(tmp_path / "whole", tmp_path / "parts")
+        assert not (tmp_path / "parts" / "soft_prompt_interrupted.pt").exists()
+
+    def test_a_finished_run_is_trained_longer(self, config, loaded, tmp_path, caplog):
+        folder = tmp_path / "run"
+        tune(replace(config, epochs=1), folder, loaded=loaded, progress=False)
+        first = torch.load(folder / "soft_prompt_epoch_001.pt", weights_only=True)
+        with caplog.at_level("INFO"):
+            result = tune(config, folder, resume=True, loaded=loaded, progress=False)
+        assert "epochs was 1 and is 3 now: the learning rate follows" in caplog.text
+        assert "resuming after step 2 of 6" in caplog.text
+        assert [m["step"] for m in result.metrics if m["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+        assert json.loads((folder / "config.json").read_text())["epochs"] == 3
+        kept = torch.load(folder / "soft_prompt_epoch_001.pt", weights_only=True)
+        assert torch.equal(first, kept)
+        # The rate is that of the longer schedule.
+        third = next(m for m in result.metrics if m["kind"] == "step" and m["step"] == 3)
+        assert third["lr"] == pytest.approx(config.lr * warmup_linear(2, 6))
 
     def test_after_a_crash_goes_on_from_the_last_epoch(self, config, loaded, tmp_path, monkeypatch):
         tune(config, tmp_path / "whole", loaded=loaded, progress=False)
@@ -205,30 +230,32 @@ class TestResume:
         tune(config, tmp_path / "parts", resume=True, loaded=loaded, progress=False)
         assert same_run(tmp_path / "whole", tmp_path / "parts")
 
-    def test_a_finished_run_stays_as_it_is(self, config, loaded, tmp_path):
+    def test_a_finished_run_stays_as_it_is_and_says_so(self, config, loaded, tmp_path, caplog):
         tune(config, tmp_path / "run", loaded=loaded, progress=False)
         before = (tmp_path / "run" / "metrics.jsonl").read_text()
-        result = tune(config, tmp_path / "run", resume=True, loaded=loaded, progress=False)
+        with caplog.at_level("INFO"):
+            result = tune(config, tmp_path / "run", resume=True, loaded=loaded, progress=False)
+        assert "the run is finished: 6 of 6 steps; --epochs trains it longer" in caplog.text
         assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
         last = torch.load(tmp_path / "run" / "soft_prompt_epoch_003.pt", weights_only=True)
         assert torch.equal(result.prompt, last)
 
     def test_refuses_what_would_change_the_numbers(self, config, loaded, tmp_path):
         folder = tmp_path / "run"
-        tune(replace(config, epochs=1), folder, loaded=loaded, progress=False)
+        config = replace(config, epochs=2)
+        tune(config, folder, loaded=loaded, progress=False)
         before = {file.name: file.read_bytes() for file in folder.iterdir()}
         for name, value, words in [
-            ("epochs", 2, "epochs: the run in the folder has 1, got 2"),
+            ("epochs", 1, "epochs: expected at least the 2 of the run in the folder, got 1"),
             ("lr", 1e-3, "lr: the run in the folder has 0.01, got 0.001"),
             ("loss", "ce", "loss: the run in the folder has 'tsloss', got 'ce'"),
             ("balance", 1.0, "balance: the run in the folder has None, got 1.0"),
         ]:
-            changed = replace(config, epochs=1) if name != "epochs" else config
             with pytest.raises(RunError, match=words):
-                tune(replace(changed, **{name: value}), folder, resume=True, loaded=loaded)
+                tune(replace(config, **{name: value}), folder, resume=True, loaded=loaded)
         write_jsonl(tmp_path / "data.jsonl", EXAMPLES[::-1])
         with pytest.raises(RunError, match="data: the examples are not those of the run"):
-            tune(replace(config, epochs=1), folder, resume=True, loaded=loaded)
+            tune(config, folder, resume=True, loaded=loaded)
         assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
@@ -312,6 +339,7 @@ class TestFailures:
     ("changes", "words"),
     [
         ({"n_tokens": 0}, "n_tokens: expected at least 1, got 0"),
+        ({"n_tokens": 10**8}, "n_tokens: expected at most 65535, got 100000000"),
         ({"n_tokens": 2.5}, "n_tokens: expected an int, got 2.5"),
         ({"epochs": True}, "epochs: expected an int, got True"),
         ({"seed": -1}, "seed: expected at least 0, got -1"),
@@ -332,6 +360,15 @@ class TestFailures:
         ({"balance": 0.0}, "balance: expected a finite number > 0, got 0.0"),
         ({"balance": 1.0, "loss": "ce"}, "balance: expected none with loss 'ce'"),
         ({"balance": 1.0, "lambda_ts": 0.0}, "balance: expected lambda_ts > 0 with it"),
+        ({"long_examples": "cut"}, "long_examples: expected one of 'skip', 'truncate', got 'cut'"),
+        ({"question_column": "q"}, "question_column: expected answer_column with it, or neither"),
+        (
+            {"question_column": "q", "answer_column": "a", "messages_column": "m"},
+            "messages_column: expected none beside question_column, got both",
+        ),
+        ({"extract": "("}, "extract: expected '####' or a regular expression, got '('"),
+        ({"compare": "digits"}, "compare: expected one of 'text', 'number', got 'digits'"),
+        ({"compare": "number", "metric": "a:b"}, "compare: expected none beside metric"),
         ({"eval_every": 1}, "eval_every: expected eval_data or holdout with it, got neither"),
     ],
 )
@@ -371,6 +408,7 @@ def test_exact_match_counts_whole_answers():
 
     class Canned(torch.nn.Module):
         soft_prompt = SoftPrompt(1, 1)
+        model = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=1))
 
         def generate(self, ids, mask, **kwargs):
             self.asked = kwargs["max_new_tokens"]
@@ -387,6 +425,8 @@ def test_exact_match_counts_whole_answers():
     assert tokenizer.convert_tokens_to_ids(["True", "not", "7"]) == [6, 8, 21]
     assert exact_match(lm, tokenizer, examples, batch_size=3) == 0.5
     assert lm.asked == 3
+    # "True" to the first two, "not True" to the others.
+    assert exact_match(lm, tokenizer, examples, score=lambda said, _: len(said)) == 6
 
 
 def test_exact_match_with_the_model(loaded):

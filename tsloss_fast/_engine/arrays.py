@@ -1,6 +1,6 @@
 """The compiled module, how tensors get in and out of it, and the checks of values it makes.
 
-What is read here is read on the host: of a CUDA tensor a copy, which waits for the device.
+The host reads the values here; those of a CUDA tensor are copied first, which waits for the device.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ def batch_of(x: Tensor) -> tuple[int, ...]:
 
 def clouds(x: Tensor, trailing: int = 2) -> Tensor:
     """A tensor [..., ...] as [B, ...] with `trailing` dimensions behind B, out of its graph."""
-    # Counted, for -1 is ambiguous where there are no clouds.
+    # B is computed, since reshape cannot infer a -1 where there are no clouds.
     lead = math.prod(x.shape[: x.ndim - trailing])
     return x.detach().reshape(lead, *x.shape[x.ndim - trailing :])
 
 
 def host_array(x: Tensor) -> Any:
     """The contiguous NumPy array that the compiled module reads, the memory of a CPU tensor."""
-    # Not .numpy(), which forbids for good that the tensor's storage is resized, as FSDP does.
+    # Not .numpy(): after it the tensor's storage can never be resized, and FSDP resizes it.
     if not (x.is_cpu and x.is_contiguous()):
         x = x.detach().contiguous().cpu()
     return np.from_dlpack(_Memory(x))
@@ -111,6 +111,15 @@ def matrix_error(D: Tensor, fault: tuple[str, int, int, int]) -> ValueError:
     entries = entries.reshape(-1, *entries.shape[-2:])
     lead = "".join(f"{int(k)}, " for k in torch.unravel_index(torch.tensor(b), batch_of(D)))
     return ValueError(
-        f"x: expected a symmetric, finite, non-negative matrix with zero diagonal, got one that is "
-        f"{what}: x[{lead}{i}, {j}] = {entries[b, i, j]}, x[{lead}{j}, {i}] = {entries[b, j, i]}"
+        f"x: expected a symmetric, non-negative matrix with zero diagonal, up to rounding, got one "
+        f"that is {what}: x[{lead}{i}, {j}] = {entries[b, i, j]}, "
+        f"x[{lead}{j}, {i}] = {entries[b, j, i]}{_REMEDIES.get(what, '')}"
     )
+
+
+_REMEDIES = {
+    "asymmetric": ". If that is meant, pass (D + D.mT) / 2",
+    "non-zero on the diagonal": ". If these are distances, set it to 0: D.fill_diagonal_(0)",
+    "negative": ". If that is rounding, pass D.clamp(min=0)",
+    "not a number": ". Say that there is no edge by infinity",
+}

@@ -64,19 +64,53 @@ def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
 
 
-def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
-    """See `operators.rips_bars`; for H1 it waits for the copy of ``D`` to the host."""
+def rips_bars(
+    D: Tensor,
+    max_dim: int,
+    lengths: Tensor | None = None,
+    max_edge_length: float | None = None,
+) -> list[Tensor]:
+    """See `operators.rips_bars`; for H1 it waits for the copy of ``D`` to the host.
+
+    H0 is padded to n classes that never die where edges may be missing.
+    """
     if lengths is not None:
         raise NotImplementedError("lengths: CUDA takes clouds of n points each, got lengths")
     if max_dim == 1:
-        return start_bars(D, D, "x").result()
+        return start_bars(D, D, "x", max_edge_length).result()
     bars = h0_critical_edges(D)
     batch = batch_of(D)
+    if max_edge_length is not None:
+        return _forest_of(bars, D, max_edge_length)
     return [
         bars,
         bars.new_ones(bars.shape[:-1], dtype=torch.bool),
         bars.new_zeros((*batch, 1, 2)),
         bars.new_ones((*batch, 1), dtype=torch.bool),
+    ]
+
+
+def _forest_of(bars: Tensor, D: Tensor, max_edge_length: float) -> list[Tensor]:
+    """`rips_bars` of H0 from the bars [..., n - 1, 4] of all edges, infinite ones among them.
+
+    The tree of all edges holds a spanning tree of each component of those that are not absent, and
+    bars are in the order of their deaths: those that stay come first. A class whose death is absent
+    never dies.
+    """
+    n = D.shape[-1]
+    at = bars[..., 2] * n + bars[..., 3]  # [..., n - 1]
+    deaths = D.flatten(-2).gather(-1, at)
+    mask = (deaths <= max_edge_length) & (deaths < torch.inf)
+    oldest = bars.new_zeros((*bars.shape[:-2], 1))
+    # n stands behind every vertex, so that sorting puts the padding last.
+    apart = torch.cat((oldest, bars[..., 0].where(~mask, n)), dim=-1).sort(-1).values  # [..., n]
+    essential_mask = apart < n
+    vertices = apart.where(essential_mask, -1).unsqueeze(-1)
+    return [
+        bars.where(mask.unsqueeze(-1), -1),
+        mask,
+        vertices.expand(*apart.shape, 2).contiguous(),
+        essential_mask,
     ]
 
 
@@ -101,7 +135,7 @@ def loss_of_edges(
     h1_power: float,
     scale_by_mean: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """See `ops.loss_of_edges`."""
+    """See `operators.loss_of_edges`."""
     launch = kernels()
     lengths = launch.edge_lengths.edge_lengths(clouds(x), clouds(edges))  # [B, M]
     scales = scales_of(D, scale_by_mean)
@@ -125,19 +159,19 @@ def eager_surrogate_loss(
     launch = kernels()
     x = clouds(prompt)
     D = launch.distances.launch.unchecked_distances(x)
-    # The factors of the differences go as the square of the scale, which leaves the range of
-    # float32 for clouds that are tiny or huge.
+    # The weights are of the size of 1 / mean^2, which leaves the range of float32 for tiny or huge
+    # clouds; so the points are divided by a power of two near the mean first.
     unit = unit_of(D) if scale_by_mean else None  # [B, 1, 1]
     if unit is not None:
         x, D = x / unit, D / unit
     flags = {
         "SCALE_BY_MEAN": scale_by_mean, "SELF_PAIRS": self_pairs, "DETACH_SCALES": detach_scales,
     }  # fmt: skip
-    loss, h0, h1, factors = launch.surrogate.launch.unchecked_slopes(
+    loss, h0, h1, weights = launch.surrogate.launch.unchecked_terms(
         D, batch_of(prompt), tuple(numbers), flags
     )
     if not with_gradient:
         return loss, h0, h1, None
-    gradient = launch.scatter.differences.unchecked_scatter_differences(x, factors)
+    gradient = launch.scatter.differences.unchecked_scatter_differences(x, weights)
     gradient = gradient if unit is None else gradient / unit
     return loss, h0, h1, gradient.reshape(prompt.shape)

@@ -7,6 +7,7 @@ operators.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from tsloss_fast._engine.arrays import (
     matrix_error,
     require_distance_matrix,
     require_finite,
+    require_finite_points,
 )
 
 # A diagram of one dimension: the arrays of its fields, and those fields that are tensors already,
@@ -39,8 +41,12 @@ def pairwise_distances(x: Tensor) -> Tensor:
     return ops.pairwise_distances(x)
 
 
-def rips_of_matrix(D: Tensor, max_dim: int) -> Sequence[Fields]:
+def rips_of_matrix(
+    D: Tensor, max_dim: int, max_edge_length: float | None = None
+) -> Sequence[Fields]:
     """The diagrams of dimensions 0 to ``max_dim`` of what should be matrices ``D`` [..., n, n].
+
+    Edges that are infinite or longer than `max_edge_length` are absent.
 
     Raises
     ------
@@ -48,29 +54,35 @@ def rips_of_matrix(D: Tensor, max_dim: int) -> Sequence[Fields]:
         ``D`` is no tensor of distance matrices.
     """
     is_plain = ops.is_plain(D)
-    found = _checked_rips(D, max_dim) if is_plain else None
+    found = _checked_rips(D, max_dim, max_edge_length) if is_plain else None
     if found is None:
         check_square(D)
         D = ops.at_least_float32(D)
         if not is_plain:
-            return _traced_of_matrix(D, max_dim)
-        found = _checked_rips(D.contiguous(), max_dim)
+            return _traced_of_matrix(D, max_dim, max_edge_length)
+        found = _checked_rips(D.contiguous(), max_dim, max_edge_length)
     if ops.wants_gradient(D):
         return _measured(found, lambda edges, _: _gather_edges(D, edges))
     return [(arrays, {}) for arrays in found]
 
 
 def rips_of_points(
-    points: Tensor, max_dim: int, measure: Callable[[Tensor], Tensor] | None
+    points: Tensor,
+    max_dim: int,
+    measure: Callable[[Tensor], Tensor] | None,
+    max_edge_length: float | None = None,
 ) -> Sequence[Fields]:
     """The diagrams of ``points`` [..., n, d]; ``measure`` gives the metric's lengths of Euclidean
     ones, where it is another metric."""
     if not ops.is_plain(points):
-        return _traced_of_points(points, max_dim, measure or _as_it_is)
+        return _traced_of_points(points, max_dim, measure or _as_it_is, max_edge_length)
     threads = torch.get_num_threads()
     D = _C.distances(host_array(points), threads)
     require_finite(D, points, "x")
-    found = _C.rips(D, max_dim, None, threads)
+    if measure is not None and max_edge_length is not None:
+        D = _without_long_edges(torch.from_numpy(D), measure, max_edge_length).numpy()
+        max_edge_length = None
+    found = _C.rips(D, max_dim, None, threads, max_edge_length=max_edge_length)
     if ops.wants_gradient(points):
         of = measure or _as_it_is
         return _measured(
@@ -81,9 +93,9 @@ def rips_of_points(
     return [(arrays, {}) for arrays in found]
 
 
-def _checked_rips(D: Tensor, max_dim: int) -> Any:
+def _checked_rips(D: Tensor, max_dim: int, max_edge_length: float | None) -> Any:
     """The engine's diagrams of a plain ``D``, or None where it is not what the engine reads."""
-    found = _C.rips_of_tensor(to_dlpack(D), max_dim, torch.get_num_threads())
+    found = _C.rips_of_tensor(to_dlpack(D), max_dim, torch.get_num_threads(), max_edge_length)
     if found is not None and isinstance(found[0], str):
         raise matrix_error(D, found)
     return found
@@ -95,53 +107,84 @@ def _measured(found: Any, lengths: Lengths) -> Sequence[Fields]:
     Classes of H0 are born with vertices, at 0.
     """
     fields: list[Fields] = [(arrays, {}) for arrays in found]
-    ends = [
-        (arrays, known, end)
-        for dim, (arrays, known) in enumerate(fields)
-        for end in ("birth", "death")
-        if (dim, end) != (0, "birth")
-    ]
-    for arrays, known, end in ends:
-        known[f"{end}_edges"] = torch.from_numpy(getattr(arrays, f"{end}_edges"))
-    values = [torch.from_numpy(getattr(arrays, f"{end}s")) for arrays, _, end in ends]
-    edges = torch.cat([known[f"{end}_edges"] for _, known, end in ends], dim=-2)
+    ends = [(*fields[0], "deaths", "death_edges")]
+    for arrays, known in fields[1:]:
+        ends.append((arrays, known, "births", "birth_edges"))
+        ends.append((arrays, known, "deaths", "death_edges"))
+        if arrays.essential_mask.size:
+            ends.append((arrays, known, "essential_births", "essential_edges"))
+    for arrays, known, _, its_edges in ends:
+        known[its_edges] = torch.from_numpy(getattr(arrays, its_edges))
+    values = [torch.from_numpy(getattr(arrays, name)) for arrays, _, name, _ in ends]
+    edges = torch.cat([known[its_edges] for _, known, _, its_edges in ends], dim=-2)
     measured = lengths(edges, torch.cat(values, dim=-1))
     parts = measured.split([part.shape[-1] for part in values], dim=-1)
-    for (_, known, end), part in zip(ends, parts, strict=True):
-        known[f"{end}s"] = part
+    for (_, known, name, _), part in zip(ends, parts, strict=True):
+        known[name] = part
     return fields
 
 
+def _without_long_edges(D: Tensor, measure: Callable[[Tensor], Tensor], longest: float) -> Tensor:
+    """Euclidean distances ``D``, infinite where the metric's are longer than `longest`."""
+    return D.where(measure(D) <= longest, torch.inf)
+
+
 def _traced_of_points(
-    points: Tensor, max_dim: int, measure: Callable[[Tensor], Tensor]
+    points: Tensor,
+    max_dim: int,
+    measure: Callable[[Tensor], Tensor],
+    max_edge_length: float | None,
 ) -> Sequence[Fields]:
     D = ops.pairwise_distances(points.detach())
-    return _traced(D, max_dim, lambda edges: measure(ops.edge_lengths(points, edges)))
+    if max_edge_length is None:
+        return _traced(D, max_dim, lambda edges: measure(ops.edge_lengths(points, edges)), None)
+    if points.device.type == "cuda" and max_dim > 0:
+        require_finite_points(points)
+    # A distance of bad points must not pass for one that is too long.
+    valid = D.isfinite().all(-1).all(-1)  # [...]
+    D = _without_long_edges(D, measure, max_edge_length)
+
+    def lengths(edges: Tensor) -> Tensor:
+        return measure(ops.edge_lengths(points, edges)).where(valid.unsqueeze(-1), torch.nan)
+
+    return _traced(D, max_dim, lengths, math.inf)
 
 
-def _traced_of_matrix(D: Tensor, max_dim: int) -> Sequence[Fields]:
-    D, valid = _checked_matrix(D, max_dim)
+def _traced_of_matrix(D: Tensor, max_dim: int, max_edge_length: float | None) -> Sequence[Fields]:
+    checked, valid = _checked_matrix(D.detach(), max_dim, max_edge_length is not None)
+    # Infinities may be among what was checked on the host.
+    longest = math.inf if valid is None and max_edge_length is None else max_edge_length
 
     def lengths(edges: Tensor) -> Tensor:
         entries = _gather_edges(D, edges)
         return entries if valid is None else entries.where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(D, max_dim, lengths)
+    return _traced(checked, max_dim, lengths, longest)
 
 
-def _traced(D: Tensor, max_dim: int, lengths: Callable[[Tensor], Tensor]) -> Sequence[Fields]:
+def _traced(
+    D: Tensor,
+    max_dim: int,
+    lengths: Callable[[Tensor], Tensor],
+    max_edge_length: float | None,
+) -> Sequence[Fields]:
     """The diagrams by the operator, all fields of them tensors."""
     fields: list[Fields] = []
-    for dim, found in enumerate(ops.bars_by_dimension(D.detach(), max_dim)):
+    bars = ops.bars_by_dimension(D.detach(), max_dim, max_edge_length=max_edge_length)
+    for dim, found in enumerate(bars):
         birth_edges, death_edges = found.bars[..., :2], found.bars[..., 2:]
         deaths = lengths(death_edges)
+        if dim == 0 or max_edge_length is None:
+            essential_births = deaths.new_zeros(found.essential_mask.shape)
+        else:
+            essential_births = lengths(found.essential_edges)
         known = {
             "births": torch.zeros_like(deaths) if dim == 0 else lengths(birth_edges),
             "deaths": deaths,
             "birth_edges": birth_edges,
             "death_edges": death_edges,
             "mask": found.mask,
-            "essential_births": deaths.new_zeros(found.essential_mask.shape),
+            "essential_births": essential_births,
             "essential_edges": found.essential_edges,
             "essential_mask": found.essential_mask,
         }
@@ -149,23 +192,31 @@ def _traced(D: Tensor, max_dim: int, lengths: Callable[[Tensor], Tensor]) -> Seq
     return fields
 
 
-def _checked_matrix(D: Tensor, max_dim: int) -> tuple[Tensor, Tensor | None]:
+def _checked_matrix(D: Tensor, max_dim: int, missing_edges: bool) -> tuple[Tensor, Tensor | None]:
     """A precomputed matrix once it was found to be one, or else the answer of the device, bool.
 
-    H1 of a CUDA matrix needs it on the host anyhow, so there it is checked as on the CPU. For H0
-    alone the device checks it: what is no distance matrix becomes 0, for the kernels rely on its
-    symmetry, and its lengths NaN.
+    It is made symmetric by its upper triangle. H1 of a CUDA matrix needs it on the host anyhow, so
+    there it is checked as on the CPU. For H0 alone the device checks it: what is no distance matrix
+    becomes 0, for the kernels rely on its symmetry, and its lengths NaN.
     """
     if D.device.type != "cuda" or max_dim > 0:
-        require_distance_matrix(D)
-        return D, None
-    valid = is_distance_matrix(D)  # [...]
+        if ops.is_transformed():
+            D = ops.checked_matrix(D)
+        else:
+            require_distance_matrix(D)
+        upper = D.triu(1)
+        return upper + upper.mT, None
+    valid = is_distance_matrix(D, missing_edges)  # [...]
     return D.where(valid[..., None, None], 0), valid
 
 
-def is_distance_matrix(D: Tensor) -> Tensor:
-    """Whether each matrix is symmetric, finite, non-negative and 0 on its diagonal, bool [...]."""
-    entries = ((D.mT == D) & (D >= 0) & D.isfinite()).all(-1).all(-1)
+def is_distance_matrix(D: Tensor, missing_edges: bool = False) -> Tensor:
+    """Whether each matrix is exactly symmetric, non-negative and 0 on its diagonal, bool [...].
+
+    Infinity is an entry where there may be `missing_edges`.
+    """
+    within = (D.mT == D) & (D >= 0)
+    entries = (within if missing_edges else within & D.isfinite()).all(-1).all(-1)
     return entries & (D.diagonal(dim1=-2, dim2=-1) == 0).all(-1)
 
 

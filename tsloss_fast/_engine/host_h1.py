@@ -19,7 +19,9 @@ from tsloss_fast._engine.arrays import _C, host_array, require_finite
 from tsloss_fast._engine.pending import Pending
 
 
-def start_bars(D: Tensor, points: Tensor, name: str) -> Pending[list[Tensor]]:
+def start_bars(
+    D: Tensor, points: Tensor, name: str, max_edge_length: float | None = None
+) -> Pending[list[Tensor]]:
     """Begin to compute the bars of H0 and H1 of ``D`` [..., n, n].
 
     `points` [..., n, d], from which ``D`` was computed, and their `name` are for the error if a
@@ -27,11 +29,12 @@ def start_bars(D: Tensor, points: Tensor, name: str) -> Pending[list[Tensor]]:
 
     The result is the bars as `operators.rips_bars` gives them, on the device of ``D``. It waits for
     the host's thread and for nothing else, and raises a ValueError if a distance is NaN or
-    infinite.
+    infinite. With `max_edge_length` infinite edges and longer ones are absent, and nothing is
+    checked.
     """
 
     def begin() -> Callable[[], list[Tensor]]:
-        bars = _bars_on_host(D, points, name)
+        bars = _bars_on_host(D, points, name, max_edge_length)
         return lambda: [_to_device(part, D.device) for part in bars.result()]
 
     return Pending(begin)
@@ -51,7 +54,9 @@ def start_critical_edges(D: Tensor, points: Tensor, name: str) -> Pending[Tensor
     return Pending(begin)
 
 
-def _bars_on_host(D: Tensor, points: Tensor, name: str) -> Future[list[Tensor]]:
+def _bars_on_host(
+    D: Tensor, points: Tensor, name: str, max_edge_length: float | None = None
+) -> Future[list[Tensor]]:
     bars: Future[list[Tensor]] = Future()
     threads = torch.get_num_threads()
 
@@ -60,13 +65,15 @@ def _bars_on_host(D: Tensor, points: Tensor, name: str) -> Future[list[Tensor]]:
             if copied is not None:
                 _wait_for(copied, D.device)
             matrices = host_array(on_host)
-            require_finite(matrices, points, name)
-            bars.set_result(bar_tensors(_C.rips(matrices, 1, None, threads)))
+            if max_edge_length is None:
+                require_finite(matrices, points, name)
+            found = _C.rips(matrices, 1, None, threads, max_edge_length=max_edge_length)
+            bars.set_result(bar_tensors(found))
         except BaseException as error:
             bars.set_exception(error)
 
     if D.device.type == "cuda":
-        # Not a daemon, which Python would stop amid the engine's C++ at exit, and so abort.
+        # Not a daemon: Python would stop it at exit inside the engine's C++, which aborts.
         Thread(target=compute, args=_copy_to_host(D), name="h1").start()
     else:
         compute(D, None)
@@ -97,7 +104,7 @@ def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
         with torch.cuda.stream(side):
             on_host = torch.empty(D.shape, dtype=D.dtype, pin_memory=True)
             on_host.copy_(D, non_blocking=True)
-            # A blocking event lets the thread sleep, for the model is being launched meanwhile.
+            # A blocking event lets the thread sleep while the caller launches the model.
             copied = torch.cuda.Event(blocking=True)
             copied.record()
         # The allocator must not hand the memory of D to others before the copy is done.
@@ -106,7 +113,7 @@ def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
 
 
 def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
-    # A thread begins on device 0, where the wait would make a context that nothing needs.
+    # A new thread starts on device 0, where the wait would create a context that nobody needs.
     with torch.cuda.device(device):
         copied.synchronize()
 

@@ -17,10 +17,23 @@ import torch
 from torch import Tensor
 
 from tsloss_fast._engine import cuda
-from tsloss_fast._engine.arrays import _C, batch_of, host_array, require_finite
+from tsloss_fast._engine.arrays import (
+    _C,
+    batch_of,
+    host_array,
+    require_distance_matrix,
+    require_finite,
+)
+from tsloss_fast._engine.derivatives import register_derivatives
 from tsloss_fast._engine.host_h1 import bar_tensors
 from tsloss_fast._engine.persistence_terms import persistence_terms
-from tsloss_fast._engine.plain import is_plain, is_transformed, wants_gradient
+from tsloss_fast._engine.plain import (
+    is_plain,
+    is_plain_gradient,
+    is_transformed,
+    takes_derivatives,
+    wants_gradient,
+)
 from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
@@ -63,8 +76,27 @@ def _scatter_differences_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tenso
     return grad_x, grad_weights
 
 
-scatter_differences.register_autograd(
-    _scatter_differences_backward, setup_context=_scatter_differences_context
+def _scatter_differences_jvp(inputs: Any, tangents: Any, output: Tensor) -> Tensor:
+    x, weights = inputs
+    along_x, along_weights = tangents
+    return _total(
+        None if along_x is None else scatter_differences(along_x, weights),
+        None if along_weights is None else scatter_differences(x, along_weights),
+    )
+
+
+def _total(first: Tensor | None, second: Tensor | None) -> Tensor:
+    """The sum of the two that are there."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
+
+
+register_derivatives(
+    scatter_differences,
+    _scatter_differences_context,
+    _scatter_differences_backward,
+    _scatter_differences_jvp,
 )
 
 
@@ -110,8 +142,28 @@ def _divide_or_zero(slopes: Tensor, lengths: Tensor) -> Tensor:
     return (slopes / lengths.masked_fill(coincident, 1)).masked_fill(coincident, 0)
 
 
-pairwise_distances.register_autograd(
-    _pairwise_distances_backward, setup_context=_pairwise_distances_context
+def _pairwise_distances_jvp(inputs: Any, tangents: Any, D: Tensor) -> Tensor:
+    return _divide_or_zero(_products_of_differences(*inputs, *tangents), D)
+
+
+def _products_of_differences(x: Tensor, y: Tensor) -> Tensor:
+    """``<x_i - x_j, y_i - y_j>`` [..., n, n], with all digits where rows nearly coincide."""
+    rows = max(1, _BLOCK // max(1, x.numel()))
+    blocks = [
+        ((a.unsqueeze(-2) - x.unsqueeze(-3)) * (b.unsqueeze(-2) - y.unsqueeze(-3))).sum(-1)
+        for a, b in zip(x.split(rows, -2), y.split(rows, -2), strict=True)
+    ]
+    return torch.cat(blocks, dim=-2)
+
+
+# The differences that are held at once, in numbers: 64 MiB of float32.
+_BLOCK = 2**24
+
+register_derivatives(
+    pairwise_distances,
+    _pairwise_distances_context,
+    _pairwise_distances_backward,
+    _pairwise_distances_jvp,
 )
 
 
@@ -150,7 +202,18 @@ def _edge_differences(x: Tensor, edges: Tensor) -> Tensor:
     return x.gather(-2, i) - x.gather(-2, j)
 
 
-scatter_edges.register_autograd(_scatter_edges_backward, setup_context=_scatter_edges_context)
+def _scatter_edges_jvp(inputs: Any, tangents: Any, output: Tensor) -> Tensor:
+    x, edges, weights = inputs
+    along_x, _, along_weights = tangents
+    return _total(
+        None if along_x is None else scatter_edges(along_x, edges, weights),
+        None if along_weights is None else scatter_edges(x, edges, along_weights),
+    )
+
+
+register_derivatives(
+    scatter_edges, _scatter_edges_context, _scatter_edges_backward, _scatter_edges_jvp
+)
 
 
 @custom_op("tsloss_fast::edge_lengths", mutates_args=(), device_types="cpu")
@@ -171,29 +234,63 @@ def _edge_lengths_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tenso
 
 def _edge_lengths_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     x, edges, lengths = ctx.saved_tensors
-    weights = _divide_or_zero(grad, lengths)
-    # Only create_graph=True leaves gradients on here, and needs the operator's own.
-    scatter = eager_scatter_edges if is_plain(x) and not torch.is_grad_enabled() else scatter_edges
-    return scatter(x, edges, weights), None
+    return scatter_edges(x, edges, _divide_or_zero(grad, lengths)), None
 
 
-edge_lengths.register_autograd(_edge_lengths_backward, setup_context=_edge_lengths_context)
+def _edge_lengths_jvp(inputs: Any, tangents: Any, lengths: Tensor) -> Tensor:
+    x, edges = inputs
+    products = _edge_differences(x, edges) * _edge_differences(tangents[0], edges)
+    return _divide_or_zero(products.sum(-1), lengths)
+
+
+register_derivatives(edge_lengths, _edge_lengths_context, _edge_lengths_backward, _edge_lengths_jvp)
+
+
+@custom_op("tsloss_fast::checked_matrix", mutates_args=())
+def checked_matrix(D: Tensor) -> Tensor:
+    """A copy of ``D`` [..., n, n] once its values are those of a distance matrix, out of graphs."""
+    require_distance_matrix(D)
+    return D.clone()
+
+
+@checked_matrix.register_fake
+def _(D: Tensor) -> Tensor:
+    return torch.empty_like(D)
 
 
 @custom_op("tsloss_fast::rips_bars", mutates_args=(), device_types="cpu")
-def rips_bars(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+def rips_bars(
+    D: Tensor,
+    max_dim: int,
+    lengths: Tensor | None = None,
+    max_edge_length: float | None = None,
+) -> list[Tensor]:
     """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
     H0 has n - 1 bars in filtration order, and its oldest class never dies. H1 is ordered by death,
     then birth; zero-length bars are left out. ``lengths`` [...], int64, are the clouds' numbers of
     points, where not all have n: the first rows and columns of their matrices.
+
+    With `max_edge_length`, which may be infinite, edges that are infinite or longer are absent, and
+    more classes may never die: what is traced knows how many from its value alone.
     """
     points = None if lengths is None else host_array(lengths)
-    return bar_tensors(_C.rips(host_array(D), max_dim, points, torch.get_num_threads()))
+    threads = torch.get_num_threads()
+    found = _C.rips(host_array(D), max_dim, points, threads, max_edge_length=max_edge_length)
+    return bar_tensors(found)
 
 
 @rips_bars.register_fake
-def _(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
+def _(
+    D: Tensor,
+    max_dim: int,
+    lengths: Tensor | None = None,
+    max_edge_length: float | None = None,
+) -> list[Tensor]:
+    def essential(of_all_edges: int) -> Any:
+        missing = max_edge_length is not None
+        return torch.library.get_ctx().new_dynamic_size() if missing else of_all_edges
+
     def dimension(K: Any, E: int) -> list[Tensor]:
         batch = batch_of(D)
         return [
@@ -203,10 +300,10 @@ def _(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Tensor]:
             D.new_empty(*batch, E, dtype=torch.bool),
         ]
 
-    h0 = dimension(D.shape[-1] - 1, 1)
+    h0 = dimension(D.shape[-1] - 1, essential(1))
     if max_dim == 0:
         return h0
-    return h0 + dimension(torch.library.get_ctx().new_dynamic_size(), 0)
+    return h0 + dimension(torch.library.get_ctx().new_dynamic_size(), essential(0))
 
 
 class Bars(NamedTuple):
@@ -218,9 +315,14 @@ class Bars(NamedTuple):
     essential_mask: Tensor  # [..., E] bool
 
 
-def bars_by_dimension(D: Tensor, max_dim: int, lengths: Tensor | None = None) -> list[Bars]:
+def bars_by_dimension(
+    D: Tensor,
+    max_dim: int,
+    lengths: Tensor | None = None,
+    max_edge_length: float | None = None,
+) -> list[Bars]:
     """`rips_bars`, its tensors put together by dimension."""
-    parts = rips_bars(D, max_dim, lengths)
+    parts = rips_bars(D, max_dim, lengths, max_edge_length)
     return [Bars(*parts[k : k + 4]) for k in range(0, len(parts), 4)]
 
 
@@ -249,6 +351,50 @@ def eager_persistence_loss(prompt: Tensor, with_gradient: bool, *options: Any) -
         host_array(prompt), *options, with_gradient, torch.get_num_threads()
     )
     return _loss_outputs(prompt, results)
+
+
+@custom_op("tsloss_fast::gradient_for_once", mutates_args=())
+def gradient_for_once(gradient: Tensor, x: Tensor) -> Tensor:
+    """The gradient of a loss at ``x``, known as numbers: an error where they are derived by x."""
+    return gradient.clone()
+
+
+@gradient_for_once.register_fake
+def _(gradient: Tensor, x: Tensor) -> Tensor:
+    return torch.empty_like(gradient)
+
+
+def _gradient_for_once_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    if ctx.needs_input_grad[1]:
+        raise _only_once()
+    return grad, None
+
+
+def _gradient_for_once_jvp(inputs: Any, tangents: Any, output: Tensor) -> Tensor:
+    if tangents[1] is not None:
+        raise _only_once()
+    return tangents[0]
+
+
+def _once(gradient: Tensor, x: Tensor) -> Tensor:
+    """`gradient_for_once` where something may derive the gradient at all."""
+    derived = torch.is_grad_enabled() or takes_derivatives()
+    return gradient_for_once(gradient, x) if derived else gradient
+
+
+def _only_once() -> RuntimeError:
+    return RuntimeError(
+        "TSLoss is differentiable once. For second derivatives build the loss from "
+        "tsloss_fast.rips_persistence or tsloss_fast.pairwise_distances."
+    )
+
+
+register_derivatives(
+    gradient_for_once,
+    lambda ctx, inputs, output: None,
+    _gradient_for_once_backward,
+    _gradient_for_once_jvp,
+)
 
 
 @custom_op("tsloss_fast::loss_of_edges", mutates_args=(), device_types="cpu")
@@ -293,21 +439,33 @@ def _loss_of_edges_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tens
 def _loss_of_edges_backward(
     ctx: Any, grad: Tensor, *unused: Tensor | None
 ) -> tuple[Tensor | None, ...]:
-    return _gradient_of_edges(ctx, grad, scatter_edges)
-
-
-def _gradient_of_edges(
-    ctx: Any, grad: Tensor, scatter: Callable[..., Tensor]
-) -> tuple[Tensor | None, ...]:
-    _require_once()
     x, edges, weights, scales = ctx.saved_tensors
-    # Multiplied at the end: the product of a scale and the factors of the edges may leave the
-    # range of float32 for clouds that are tiny or huge.
-    factors = (grad * scales).to(x.dtype)[..., None, None]
-    return scatter(x, edges, weights) * factors, None, None, *([None] * ctx.options)
+    gradient = _once(scatter_edges(x.detach(), edges, weights), x)
+    return gradient * _factors(grad, scales, x), None, None, *([None] * ctx.options)
 
 
-loss_of_edges.register_autograd(_loss_of_edges_backward, setup_context=_loss_of_edges_context)
+def _factors(grad: Tensor, scales: Tensor, x: Tensor) -> Tensor:
+    """By what the gradient on the edges is multiplied, [..., 1, 1].
+
+    At the end, for the product of a scale and the factors of the edges may leave the range of
+    float32 for clouds that are tiny or huge.
+    """
+    return (grad * scales).to(x.dtype)[..., None, None]
+
+
+def _loss_of_edges_jvp(
+    inputs: Any, tangents: Any, outputs: tuple[Tensor, ...]
+) -> tuple[Tensor | None, ...]:
+    x, _, edges, *_ = inputs
+    *_, weights, scales = outputs
+    gradient = _once(scatter_edges(x.detach(), edges, weights), x)
+    along = (gradient * tangents[0]).sum((-2, -1)) * scales
+    return along.to(x.dtype), None, None, None, None
+
+
+register_derivatives(
+    loss_of_edges, _loss_of_edges_context, _loss_of_edges_backward, _loss_of_edges_jvp
+)
 
 
 @custom_op(
@@ -352,25 +510,25 @@ def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor
 def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, h0, h1, gradient = output
     ctx.mark_non_differentiable(h0, h1, gradient)
-    ctx.save_for_backward(gradient)
+    ctx.save_for_backward(inputs[0], gradient)
     ctx.options = len(inputs) - 1
 
 
 def _loss_backward(ctx: Any, grad: Tensor, *unused: Tensor | None) -> tuple[Tensor | None, ...]:
-    _require_once()
-    (gradient,) = ctx.saved_tensors
-    factors = grad[..., None, None] if grad.ndim else grad
-    return factors * gradient, *([None] * ctx.options)
+    prompt, gradient = ctx.saved_tensors
+    return grad[..., None, None] * _once(gradient, prompt), *([None] * ctx.options)
+
+
+def _loss_jvp(inputs: Any, tangents: Any, outputs: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    gradient = _once(outputs[3], inputs[0])
+    return (gradient * tangents[0]).sum((-2, -1)), None, None, None
 
 
 def _require_once() -> None:
     """Refuse a second derivative, which what was saved for the first could not follow."""
     # Only create_graph=True leaves gradients on in a backward.
     if torch.is_grad_enabled():
-        raise RuntimeError(
-            "TSLoss is differentiable once. For second derivatives build the loss from "
-            "tsloss_fast.rips_persistence or tsloss_fast.pairwise_distances."
-        )
+        raise _only_once()
 
 
 class _EagerLoss(torch.autograd.Function):
@@ -380,18 +538,22 @@ class _EagerLoss(torch.autograd.Function):
     def forward(ctx: Any, prompt: Tensor, results: tuple[Tensor, Tensor]) -> Tensor:
         loss, gradient = results
         ctx.save_for_backward(gradient)
-        ctx.options = 1
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        _require_once()
+        (gradient,) = ctx.saved_tensors
         # In a sum of losses the factor is 1, so the saved gradient is returned as it is, without
-        # a copy. If a caller changes it in place, autograd refuses a second backward. On a device
-        # the factor is not looked at, for that would wait.
-        on_host = grad.device.type == "cpu"
-        if on_host and grad.ndim == 0 and not torch.is_grad_enabled() and grad.item() == 1:
-            return ctx.saved_tensors[0], None
-        return _loss_backward(ctx, grad)
+        # a copy, where no other backward can ask for it. On a device the factor is not looked at,
+        # for that would wait.
+        if grad.ndim == 0 and is_plain_gradient(grad) and not _keeps_graph() and grad.item() == 1:
+            return gradient, None
+        return (grad[..., None, None] if grad.ndim else grad) * gradient, None
+
+
+# torch has no public question for this. A release without it is taken to keep every graph.
+_keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
 Compute = Callable[..., tuple[Any, ...]]
@@ -442,9 +604,11 @@ class _EagerLossOfEdges(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
-        return _gradient_of_edges(
-            ctx, grad, scatter_edges if is_transformed() else cuda.scatter_edges
-        )
+        _require_once()
+        x, edges, weights, scales = ctx.saved_tensors
+        scatter = scatter_edges if is_transformed() else cuda.scatter_edges
+        gradient = scatter(x, edges, weights) * _factors(grad, scales, x)
+        return gradient, None, None, *([None] * ctx.options)
 
 
 def exact_terms_on_edges(
@@ -466,7 +630,10 @@ class _EagerEdgeLengths(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return *_edge_lengths_backward(ctx, grad), None
+        x, edges, lengths = ctx.saved_tensors
+        # With create_graph=True the operator's own derivatives are needed.
+        scatter = eager_scatter_edges if is_plain_gradient(grad) else scatter_edges
+        return scatter(x, edges, _divide_or_zero(grad, lengths)), None, None
 
 
 def measured_edges(x: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:
@@ -483,7 +650,7 @@ def eager_diagrams(D: Tensor, max_dim: int) -> list[list[Tensor]]:
 
 for _loss in (persistence_loss, surrogate_loss):
     _loss.register_fake(_loss_fake)
-    _loss.register_autograd(_loss_backward, setup_context=_loss_context)
+    register_derivatives(_loss, _loss_context, _loss_backward, _loss_jvp)
 
 
 def _batched(op: Any) -> Any:
@@ -518,5 +685,5 @@ _CUDA_KERNELS = {
 }
 for _op, _kernel in _CUDA_KERNELS.items():
     _op.register_kernel("cuda")(_kernel)
-for _op in (*_CUDA_KERNELS, persistence_loss):
+for _op in (*_CUDA_KERNELS, persistence_loss, gradient_for_once, checked_matrix):
     _op.register_vmap(_batched(_op))

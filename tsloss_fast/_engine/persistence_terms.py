@@ -22,14 +22,14 @@ def persistence_terms(
     count = max(n - 1, 1)
     above = h0_lifetimes - h0_lifetimes.sum(-1, keepdim=True) / count
     h0 = above.square().sum(-1) / count
-    # Lengths that were summed anew may be out of order by a rounding.
+    # Lengths were computed again from the points: a death may be a rounding below its birth.
     lifetimes = (deaths - births).clamp(min=0)
     h1 = lifetimes.pow(h1_power).sum(-1) / n
 
-    rise = h1_weight * h1_power / n * lifetimes.pow(h1_power - 1)
-    slopes = cat((h0_weight * 2 / count * above, -rise, rise), dim=-1)
+    of_lifetimes = h1_weight * h1_power / n * lifetimes.pow(h1_power - 1)
+    gradient = cat((h0_weight * 2 / count * above, -of_lifetimes, of_lifetimes), dim=-1)
     # The gradient at coincident points is 0.
     coincident = lengths == 0
-    weights = (slopes / lengths.masked_fill(coincident, 1)).masked_fill(coincident, 0)
+    weights = (gradient / lengths.masked_fill(coincident, 1)).masked_fill(coincident, 0)
     parts = (h0_weight * h0 + h1_weight * h1, h0, h1, weights)
     return tuple(part.to(lengths.dtype) for part in parts)  # type: ignore[return-value]

@@ -6,18 +6,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 _ORDINARY = (Tensor, nn.Parameter)
 
+# The public question takes three times as long.
+_is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
+
 
 def is_transformed() -> bool:
-    """Whether torch.compile or torch.func is at work, which can follow operators alone."""
-    if torch.compiler.is_compiling():
-        return True
-    # torch has no public question for this. A release without it is taken to be transforming:
+    """Whether torch.compile, torch.func or forward mode is at work: they follow operators alone.
+
+    So does torch.jit.trace, which would take what comes past the operators for constants.
+    """
+    return torch.compiler.is_compiling() or _is_tracing() or takes_derivatives()
+
+
+def takes_derivatives() -> bool:
+    """Whether torch.func is at work, or forward mode by dual tensors."""
+    # torch has no public question for either. A release without these is taken to be transforming:
     # the operators are right for every tensor.
-    is_active = getattr(torch._C, "_are_functorch_transforms_active", None)
-    return True if is_active is None else is_active()
+    try:
+        # The level of dual tensors is -1 where there are none.
+        return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    except AttributeError:
+        return True
 
 
 def is_plain(x: Any, device: str = "cpu") -> bool:
@@ -26,6 +39,15 @@ def is_plain(x: Any, device: str = "cpu") -> bool:
         return False
     # `is_cpu` takes a fifth of the time.
     return x.is_cpu if device == "cpu" else x.device.type == device
+
+
+def is_plain_gradient(grad: Tensor) -> bool:
+    """Whether a backward outside of graphs may read the gradient that it is given."""
+    if torch.is_grad_enabled() or not is_plain(grad):
+        return False
+    # is_grads_batched=True maps in a way of its own, which is no transform of torch.func.
+    is_mapped = getattr(torch._C._functorch, "is_legacy_batchedtensor", None)
+    return is_mapped is not None and not is_mapped(grad)
 
 
 def wants_gradient(x: Tensor) -> bool:

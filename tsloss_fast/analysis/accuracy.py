@@ -28,8 +28,8 @@ def read_accuracy(file: Path, unit: str = "epoch") -> dict[int, float]:
     Raises
     ------
     AnalysisError
-        For a file that cannot be read, has no accuracy, gives one twice, or holds what is no
-        number; the message gives file and line.
+        For a file that cannot be read, has no accuracy, gives one twice, or holds something that is
+        not a number; the message gives file and line.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -70,7 +70,7 @@ def _jsonl(file: Path, text: str, unit: str) -> Iterator[tuple[str, dict[str, An
             continue
         try:
             record = json.loads(line)
-        # RecursionError is for what is nested too deeply.
+        # A RecursionError comes from JSON that is nested too deeply.
         except (ValueError, RecursionError) as error:
             reason = getattr(error, "msg", str(error))
             raise AnalysisError(f"accuracy: {file}:{number}: not JSON: {reason}") from error

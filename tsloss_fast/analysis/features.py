@@ -111,7 +111,7 @@ def _topologies(batch: Tensor) -> list[Topology]:
     columns["loops_per_row"] = columns["h1_count"].double() / n
     # Both halves of the matrix count each pair twice, and the diagonal is 0; 0 / 0 is NaN.
     columns["mean_distance"] = pairwise_distances(batch).double().sum((-1, -2)) / pairs
-    # The entropy of no bars is -0.0, which adding 0 makes plain.
+    # The entropy of no bars is -0.0; adding 0 makes it 0.0.
     values = {name: (columns[name] + 0).tolist() for name in FEATURES}
     return [
         Topology(n, d, (_cloud(h0, b), _cloud(h1, b)), {name: v[b] for name, v in values.items()})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # As the paper's authors save them, and as `tsloss-fast tune` does.
-# No longer numbers, because JavaScript cannot tell them apart.
+# At most 15 digits: JavaScript cannot tell longer numbers apart.
 PROMPT_NAME = re.compile(r"soft_prompt_epoch_(\d{1,15})\.pt")
 # As transformers' Trainer and accelerate name the folders of a run.
 FOLDER_NAME = re.compile(r"(checkpoint|step|epoch)[-_](\d{1,15})")
@@ -29,7 +29,7 @@ EXPECTED = (
 class AnalysisError(ValueError):
     """An argument or a file that cannot be analysed: its name, what was expected, what was got.
 
-    A single bad file is none: it is skipped.
+    A single bad file raises no error: it is skipped.
     """
 
 

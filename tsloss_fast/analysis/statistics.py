@@ -9,7 +9,7 @@ import numpy as np
 
 # Fewer give no p-value at all.
 LEAST_POINTS = 3
-# So many have few enough orders (40,320) to count them all.
+# Up to so many points all their orders are counted: 40,320 of 8.
 EXACT_POINTS = 8
 
 

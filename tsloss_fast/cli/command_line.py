@@ -1,4 +1,4 @@
-"""The command line: ``tsloss-fast tune``, ``analyze``, ``bench`` and ``info``, a file each."""
+"""The command line: the commands of ``tsloss-fast``, a file each."""
 
 from __future__ import annotations
 
@@ -8,23 +8,33 @@ from typing import NoReturn
 
 from tsloss_fast import __version__
 from tsloss_fast.analysis.names import printable
-from tsloss_fast.cli import analyze, bench, info, tune
-from tsloss_fast.cli.output import EXIT_USAGE
+from tsloss_fast.cli import analyze, bench, export, generate, info, tune
+from tsloss_fast.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, fail
 
 # In the order in which the help shows them.
-COMMANDS = {"tune": tune, "analyze": analyze, "bench": bench, "info": info}
+COMMANDS = {
+    "tune": tune,
+    "generate": generate,
+    "export": export,
+    "analyze": analyze,
+    "bench": bench,
+    "info": info,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     0: done. 1: failed on the way (diverged, disk full). 2: wrong arguments or data, nothing was
-    changed. 130: stopped by Ctrl-C.
+    changed. 130: stopped by Ctrl-C; 143: by SIGTERM.
     """
     parser = _parser()
     args = vars(parser.parse_args(argv))
     command = args.pop("command")
-    return COMMANDS[command].run(args)
+    try:
+        return COMMANDS[command].run(args)
+    except KeyboardInterrupt:
+        return fail(EXIT_INTERRUPTED, "stopped")
 
 
 class _Parser(argparse.ArgumentParser):

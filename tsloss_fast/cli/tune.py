@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from tsloss_fast.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, say
@@ -32,22 +33,35 @@ def run(args: dict[str, Any]) -> int:
         return fail(
             EXIT_USAGE, f"missing {', '.join(missing)}; run: pip install 'tsloss-fast[tune]'"
         )
+    out = args.pop("out")
+    try:
+        return _run_reporting(out, args)
+    except KeyboardInterrupt:
+        return fail(EXIT_INTERRUPTED, f"stopped; {_what_is_kept(out)}")
+
+
+def _run_reporting(out: str, args: dict[str, Any]) -> int:
+    """Run, and report what ends a run early but Ctrl-C, which may come during the imports."""
     from tsloss_fast.tuning.interrupt import Interrupted
     from tsloss_fast.tuning.trainer import TrainingDiverged
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("tsloss_fast").setLevel(logging.INFO)
-    out = args.pop("out")
     try:
         return _run_tune(out, args)
     except Interrupted as error:
-        return fail(EXIT_INTERRUPTED, str(error))
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, f"stopped; what was saved before is in {out}")
+        # As a shell counts: 130 for Ctrl-C, 143 for SIGTERM.
+        return fail(128 + error.signal, str(error))
     except (TrainingDiverged, OSError) as error:
         return fail(EXIT_FAILED, f"error: {error}")
     except (ValueError, TypeError) as error:
         return fail(EXIT_USAGE, f"error: {error}")
+
+
+def _what_is_kept(out: str) -> str:
+    if any(Path(out).glob("soft_prompt_*.pt")):
+        return f"what was saved before is in {out}"
+    return "nothing had been saved"
 
 
 def _run_tune(out: str, args: dict[str, Any]) -> int:
@@ -63,7 +77,7 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
         old = RunFolder(out).load_config()
         settings = {name: old[name] for name in config_names() if name in old} | args
     if "data" not in settings:
-        raise ConfigError("data: expected a JSONL file, got none")
+        raise ConfigError("data: expected a file, got none")
     result = tune(
         TuneConfig(**settings), out, resume=resume, overwrite=overwrite, progress=not quiet
     )
@@ -75,18 +89,34 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("data").add_argument
-    add("--data", metavar="FILE", help='JSONL lines of {"question": ..., "answer": ...}')
+    add(
+        "--data",
+        metavar="FILE",
+        help="JSONL, CSV or Parquet, or a folder of Hugging Face datasets, with the columns "
+        "question and answer, prompt and completion, instruction, input and output, or messages",
+    )
+    add("--question-column", metavar="NAME", help="the column that is asked")
+    add("--answer-column", metavar="NAME", help="the column to be answered")
+    add("--messages-column", metavar="NAME", help="the column of conversations, instead of both")
+    add("--split", metavar="NAME", help="part of --data, if it is a folder of several (train)")
     add("--eval-data", metavar="FILE", help="held-out examples of the same form")
+    add("--eval-split", metavar="NAME", help="part of --eval-data, if it is such a folder (test)")
     add("--holdout", type=float, metavar="SHARE", help="hold out this share of --data instead")
     add("--template", metavar="NAME", help="chat, plain, or auto: chat if the model has one (auto)")
     add("--max-length", type=int, metavar="N", help="most tokens of an example (512)")
+    add("--long-examples", metavar="WHAT", help="skip those that have more, or truncate (skip)")
 
     add = parser.add_argument_group("model and prompt").add_argument
     add("--model", metavar="NAME", help="folder, GGUF file or hub name (smollm2-135m-instruct)")
     add("--device", metavar="NAME", help="a torch device (cpu)")
     add("--threads", type=int, metavar="N", help="CPU threads (torch's own choice)")
     add("--n-tokens", type=int, metavar="N", help="rows of the prompt (20)")
-    add("--init", metavar="NAME", help="normal, vocab (rows of the vocabulary) or text (normal)")
+    add(
+        "--init",
+        metavar="NAME",
+        help="normal, vocab (rows of the vocabulary), text, or a prompt to start from: a .pt file, "
+        "a run, or a PEFT adapter (normal)",
+    )
     add("--init-text", metavar="TEXT", help="the text, repeated or cut to --n-tokens tokens")
     add("--init-std", type=float, metavar="X", help="standard deviation of --init normal (0.02)")
 
@@ -114,6 +144,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--eval-every", type=int, metavar="N", help="epochs between evaluations (start and end)")
     add("--eval-batch-size", type=int, metavar="N", help="examples decoded at once (16)")
     add("--max-new-tokens", type=int, metavar="N", help="where decoding stops (longest answer)")
+    add("--extract", metavar="REGEX", help="the answer's part that counts, or #### as in GSM8K")
+    add("--compare", metavar="HOW", help="text, or number: 7.0 is 7 (text)")
+    add("--metric", metavar="MODULE:FUNCTION", help="scores an answer and the one expected instead")
 
     add = parser.add_argument_group("output").add_argument
     add("--out", metavar="DIR", required=True, help="the run's folder")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, overload
 
+import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice, check_cloud, check_number, describe
@@ -12,7 +13,9 @@ from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_finite_points
 from tsloss_fast._engine.pending import Pending
 from tsloss_fast._engine.scaling import scales_of
+from tsloss_fast.losses.by_distances import divided_by_mean
 from tsloss_fast.losses.graphed import GraphedTSLoss
+from tsloss_fast.persistence.distances import METRICS, Metric, pairwise_distances
 
 # A loss and its terms: the loss reduced, the terms one number a cloud, unweighted and detached.
 LossAndTerms = tuple[Tensor, dict[str, Tensor]]
@@ -102,9 +105,9 @@ class TopologicalLoss(nn.Module):
         Raises
         ------
         TypeError, ValueError
-            As `pairwise_distances` does; NaN and infinity never give a number. On CUDA they give
-            an error where H1 is computed on the host, and a NaN where nothing waits for the device
-            to look.
+            As `pairwise_distances` does; NaN and infinity never give a number. On CUDA they raise
+            an error where H1 is computed on the host, and give NaN elsewhere, where nothing waits
+            for the device.
         """
         return self._reduced(self._begin_checked(prompt)(), return_terms)
 
@@ -241,6 +244,9 @@ class H0H1Loss(TopologicalLoss):
 
     SHOWN = ("lambda_ts", "beta_h0", "beta_h1", "scale", "reduction")
 
+    # Of losses that were pickled before there were others.
+    metric: Metric = "euclidean"
+
     def __init__(
         self,
         lambda_ts: float = 1.0,
@@ -248,18 +254,58 @@ class H0H1Loss(TopologicalLoss):
         beta_h1: float = 1.0,
         scale: str | None = None,
         reduction: str = "mean",
+        metric: Metric = "euclidean",
     ) -> None:
         super().__init__(lambda_ts, scale, reduction)
+        self.metric = metric if callable(metric) else check_choice(metric, "metric", METRICS)
         self.beta_h0 = check_number(beta_h0, "beta_h0", least=0)
         self.beta_h1 = check_number(beta_h1, "beta_h1", least=0)
 
-    def _weights(self, x: Tensor) -> tuple[float, float]:
+    def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+        if self.metric == "euclidean":
+            return self._begin_euclidean(prompt, x)
+        if x.device.type == "cpu" and not ops.is_transformed():
+            require_finite_points(x, "prompt")
+        D = pairwise_distances(x, self.metric)
+        h0, h1 = self._terms_of_distances(divided_by_mean(D) if self.scale == "mean" else D)
+        h0_weight, h1_weight = self._term_weights(x)
+        loss = h0_weight * h0 + h1_weight * h1
+        loss = loss.sum() if self.reduction == "mean" else loss
+        return lambda: (loss, {"h0": h0.detach(), "h1": h1.detach()})
+
+    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+        """`_begin` by the engine, which computes the loss and its gradient at once."""
+        raise NotImplementedError
+
+    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
+        """L_H0 and L_H1 [...] of distances [..., n, n], in their graph."""
+        raise NotImplementedError
+
+    def _require_capturable(self) -> None:
+        super()._require_capturable()
+        if self.metric != "euclidean":
+            raise ValueError(
+                f'metric: expected "euclidean" for a graph of the loss, got {self.metric!r}'
+            )
+
+    def extra_repr(self) -> str:
+        """Name the options; the metric where it is not the Euclidean."""
+        named = super().extra_repr()
+        return named if self.metric == "euclidean" else f"{named}, metric={self.metric!r}"
+
+    def _term_weights(self, x: Tensor) -> tuple[float, float]:
         """The weights of L_H0 and L_H1 in the loss of each cloud.
 
-        For a mean over B clouds they are divided by B, and the losses are summed: to divide the sum
-        instead would cost a pass over the gradient.
+        For a mean over B clouds they are divided by B and the losses are summed: dividing the sum
+        instead would take a pass over the gradient.
         """
-        B = x.shape[:-2].numel() if self.reduction == "mean" else 1
+        takes_mean = self.reduction == "mean"
+        if takes_mean and x.ndim > 2 and torch.jit.is_tracing():
+            raise ValueError(
+                'reduction: expected "none" for a batch in torch.jit.trace, which would fix the '
+                f"number of clouds that the mean is taken over, got {self.reduction!r}"
+            )
+        B = x.shape[:-2].numel() if takes_mean else 1
         each = self.lambda_ts / B
         return each * self.beta_h0, each * self.beta_h1
 

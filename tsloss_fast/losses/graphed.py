@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import describe
 
-LossAndSlope = tuple[Tensor, Tensor]
+LossAndGradient = tuple[Tensor, Tensor]
 
 
 class GraphedTSLoss:
@@ -20,8 +20,8 @@ class GraphedTSLoss:
     compute : callable
         ``compute(prompt)`` gives the loss, a scalar, with a graph; it may not wait for the device.
     options : callable
-        ``options()`` is what the loss hangs on beside the prompt. Once it changes, or the prompt
-        has moved to other memory, the next call captures anew.
+        ``options()`` is what the loss depends on beside the prompt. Once it changes, or the prompt
+        has moved to other memory, the next call captures again.
     prompt : Tensor
         A leaf that requires a gradient, on CUDA.
     """
@@ -36,7 +36,7 @@ class GraphedTSLoss:
         _require_cuda(prompt)
         self._compute, self._options, self._prompt = compute, options, prompt
         self._key = self._current_key()
-        self._replay, self._loss, self._slope = _capture(self._loss_and_slope, prompt.device)
+        self._replay, self._loss, self._gradient = _capture(self._loss_and_gradient, prompt.device)
 
     def __call__(self) -> Tensor:
         """Compute the loss of the prompt's present values, and add its gradient to ``prompt.grad``.
@@ -49,27 +49,27 @@ class GraphedTSLoss:
         """
         key = self._current_key()
         if key != self._key:
-            self._replay, self._loss, self._slope = _capture(
-                self._loss_and_slope, self._prompt.device
+            self._replay, self._loss, self._gradient = _capture(
+                self._loss_and_gradient, self._prompt.device
             )
             self._key = key
         self._replay()
         # The gradient is the caller's, who may keep it or set it to None: never the graph's memory.
         if self._prompt.grad is None:
-            self._prompt.grad = self._slope.clone()
+            self._prompt.grad = self._gradient.clone()
         else:
-            self._prompt.grad.add_(self._slope)
+            self._prompt.grad.add_(self._gradient)
         return self._loss
 
     def _current_key(self) -> Hashable:
         x = self._prompt
         return self._options(), x.data_ptr(), x.dtype, x.shape, x.stride()
 
-    def _loss_and_slope(self) -> LossAndSlope:
+    def _loss_and_gradient(self) -> LossAndGradient:
         with torch.enable_grad():
             loss = self._compute(self._prompt)
-        (slope,) = torch.autograd.grad(loss, self._prompt)
-        return loss.detach(), slope
+        (gradient,) = torch.autograd.grad(loss, self._prompt)
+        return loss.detach(), gradient
 
 
 def _require_leaf(prompt: Tensor) -> None:
@@ -88,18 +88,18 @@ def _require_cuda(prompt: Tensor) -> None:
 
 
 def _capture(
-    compute: Callable[[], LossAndSlope], device: torch.device
+    compute: Callable[[], LossAndGradient], device: torch.device
 ) -> tuple[Callable[[], None], Tensor, Tensor]:
-    """The replay of `compute` as a graph, and where it leaves the loss and the slope."""
+    """The replay of `compute` as a graph, and where it leaves the loss and the gradient."""
     with torch.cuda.device(device):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        # Whatever compiles or allocates for good does so here, out of the graph.
+        # The first call compiles kernels and allocates lasting memory; neither may be in the graph.
         with torch.cuda.stream(side):
             compute()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # What another thread does, such as a copy to the host for H1, does not disturb the capture.
         with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-            loss, slope = compute()
-    return graph.replay, loss, slope
+            loss, gradient = compute()
+    return graph.replay, loss, gradient

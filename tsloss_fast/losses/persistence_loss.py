@@ -11,6 +11,8 @@ from tsloss_fast._checks import check_number
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import critical_edges, start_critical_edges
 from tsloss_fast.losses.base import H0H1Loss, LossAndTerms
+from tsloss_fast.losses.by_distances import persistence_terms
+from tsloss_fast.persistence.distances import Metric
 
 
 class PersistenceLoss(H0H1Loss):
@@ -32,6 +34,9 @@ class PersistenceLoss(H0H1Loss):
         ``"mean"`` divides the distances by their detached mean over all n^2 entries first.
     reduction : {"mean", "none"}
         Over the clouds of a batch.
+    metric : str or callable
+        As `pairwise_distances` has it. The engine has the Euclidean loss and its gradient in one
+        pass; with another metric the same formulas are PyTorch's, on distances in memory.
 
     Examples
     --------
@@ -50,15 +55,19 @@ class PersistenceLoss(H0H1Loss):
         h1_power: float = 2.0,
         scale: str | None = None,
         reduction: str = "mean",
+        metric: Metric = "euclidean",
     ) -> None:
-        super().__init__(lambda_ts, beta_h0, beta_h1, scale, reduction)
+        super().__init__(lambda_ts, beta_h0, beta_h1, scale, reduction, metric)
         self._set_persistence_options(h1_power)
 
     def _set_persistence_options(self, h1_power: float) -> None:
         self.h1_power = check_number(h1_power, "h1_power", least=1)
 
-    def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        options = (*self._weights(x), self.h1_power, self.scale == "mean")
+    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
+        return persistence_terms(D, self.h1_power)
+
+    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+        options = (*self._term_weights(x), self.h1_power, self.scale == "mean")
         if not ops.fuses_persistence_loss(x):
             return self._begin_on_host(prompt, x, options)
         loss, h0, h1 = ops.loss_terms(ops.persistence_loss, self.reduction == "mean", x, *options)
@@ -90,7 +99,7 @@ class PersistenceLoss(H0H1Loss):
         D = ops.distances_out_of_graph(x)
         no_bars = torch.empty((*x.shape[:-2], 0, 4), dtype=torch.int64, device=x.device)
         edges = critical_edges(ops.h0_critical_edges(D), no_bars)
-        options = (*self._weights(x), self.h1_power, self.scale == "mean")
+        options = (*self._term_weights(x), self.h1_power, self.scale == "mean")
         loss, _ = _on_edges(x, D, edges, options, self.reduction == "mean")
         return loss
 

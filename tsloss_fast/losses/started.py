@@ -47,8 +47,8 @@ StartedLoss = start_loss
 def can_start(ts_loss: nn.Module) -> bool:
     """Whether `start` and `result` give what a call of the module gives.
 
-    Not where a subclass overrides ``forward`` alone, or the module has hooks: both would be passed
-    by.
+    Not where a subclass overrides ``forward`` alone, or the module has hooks: `start` would skip
+    both.
     """
     if ts_loss._forward_pre_hooks or ts_loss._forward_hooks or ts_loss._backward_hooks:
         return False

@@ -9,6 +9,8 @@ from torch import Tensor
 from tsloss_fast._checks import check_flag, check_number
 from tsloss_fast._engine import operators as ops
 from tsloss_fast.losses.base import H0H1Loss, LossAndTerms
+from tsloss_fast.losses.by_distances import surrogate_terms
+from tsloss_fast.persistence.distances import Metric
 
 
 class SurrogateLoss(H0H1Loss):
@@ -38,6 +40,9 @@ class SurrogateLoss(H0H1Loss):
         Whether delta and zeta are constants for the gradient.
     reduction : {"mean", "none"}
         Over the clouds of a batch.
+    metric : str or callable
+        As `pairwise_distances` has it. The engine has the Euclidean loss and its gradient in one
+        pass; with another metric the same formulas are PyTorch's, on distances in memory.
 
     Notes
     -----
@@ -69,8 +74,9 @@ class SurrogateLoss(H0H1Loss):
         self_pairs: bool = False,
         detach_scales: bool = False,
         reduction: str = "mean",
+        metric: Metric = "euclidean",
     ) -> None:
-        super().__init__(lambda_ts, beta_h0, beta_h1, scale, reduction)
+        super().__init__(lambda_ts, beta_h0, beta_h1, scale, reduction, metric)
         self._set_surrogate_options(
             tau, alpha, lambda_repel, lambda_attract, self_pairs, detach_scales
         )
@@ -91,9 +97,15 @@ class SurrogateLoss(H0H1Loss):
         self.self_pairs = check_flag(self_pairs, "self_pairs")
         self.detach_scales = check_flag(detach_scales, "detach_scales")
 
-    def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
+        return surrogate_terms(
+            D, self.tau, self.alpha, self.lambda_repel, self.lambda_attract, self.self_pairs,
+            self.detach_scales,
+        )  # fmt: skip
+
+    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
         loss, h0, h1 = ops.loss_terms(
-            ops.surrogate_loss, self.reduction == "mean", x, *self._weights(x), self.tau,
+            ops.surrogate_loss, self.reduction == "mean", x, *self._term_weights(x), self.tau,
             self.alpha, self.lambda_repel, self.lambda_attract, self.scale == "mean",
             self.self_pairs, self.detach_scales,
         )  # fmt: skip

@@ -11,6 +11,7 @@ from tsloss_fast._engine.pending import Pending
 from tsloss_fast.losses.base import H0H1Loss, LossAndTerms, show
 from tsloss_fast.losses.persistence_loss import PersistenceLoss
 from tsloss_fast.losses.surrogate_loss import SurrogateLoss
+from tsloss_fast.persistence.distances import Metric
 
 # The name of a class that `Pending` replaced, for those who import it.
 PendingTSLoss = Pending
@@ -73,13 +74,16 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
         Whether delta and zeta are constants for the gradient ("surrogate" only).
     reduction : {"mean", "none"}
         Over the clouds of a batch.
+    metric : str or callable
+        As `pairwise_distances` has it. The engine has the Euclidean loss and its gradient in one
+        pass; with another metric the same formulas are PyTorch's, on distances in memory.
 
     Notes
     -----
     Ties are broken as in `rips_persistence`. The gradient is exact for the chosen pairing, one
     valid subgradient at ties, 0 at coincident points, and the same on every run. One point alone
     has loss 0 and gradient 0. Forward computes loss and gradient together; backward scales it, so
-    the loss is differentiable once.
+    the loss is differentiable once, in forward or reverse mode; a second derivative is an error.
 
     On CUDA ``mode="surrogate"`` is all kernels: nothing waits for the device, and a CUDA graph can
     capture it. ``mode="persistence"`` computes H1 on the host: its distances are copied there, and
@@ -115,17 +119,21 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
         self_pairs: bool = False,
         detach_scales: bool = False,
         reduction: str = "mean",
+        metric: Metric = "euclidean",
     ) -> None:
-        # Not super(), for each of the two classes knows its own options alone.
-        H0H1Loss.__init__(self, lambda_ts, beta_h0, beta_h1, scale, reduction)
+        # Not super(): the constructor of either class takes its own options alone.
+        H0H1Loss.__init__(self, lambda_ts, beta_h0, beta_h1, scale, reduction, metric)
         self.mode = check_choice(mode, "mode", tuple(LOSSES))
         self._set_persistence_options(h1_power)
         self._set_surrogate_options(
             tau, alpha, lambda_repel, lambda_attract, self_pairs, detach_scales
         )
 
-    def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        return self._chosen._begin(self, prompt, x)
+    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+        return self._chosen._begin_euclidean(self, prompt, x)
+
+    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
+        return self._chosen._terms_of_distances(self, D)
 
     def _require_capturable(self) -> None:
         self._chosen._require_capturable(self)
@@ -135,7 +143,8 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
 
     def extra_repr(self) -> str:
         """Name the options of the chosen mode."""
-        return show(self, ("mode", *self._chosen.SHOWN))
+        named = show(self, ("mode", *self._chosen.SHOWN))
+        return named if self.metric == "euclidean" else f"{named}, metric={self.metric!r}"
 
     @property
     def _chosen(self) -> type[PersistenceLoss] | type[SurrogateLoss]:

@@ -1,6 +1,7 @@
 """Distances, diagrams of the Rips filtration, and what is read off them."""
 
 from tsloss_fast._engine.eager import Lengths
+from tsloss_fast.persistence.containers import collate_diagrams
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import edge_lengths, pairwise_distances
 from tsloss_fast.persistence.rips import rips_persistence
@@ -20,6 +21,7 @@ __all__ = [
     "Lengths",
     "PersistenceDiagram",
     "TopologySummary",
+    "collate_diagrams",
     "edge_lengths",
     "lifetime_variance",
     "pairwise_distances",

@@ -29,8 +29,9 @@ class PersistenceDiagram:
     mask : Tensor, shape [..., K], bool
         True for a bar, False for padding. Padding stands last.
     essential_births : Tensor, shape [..., E]
-        Births of the classes that never die, which are no bars and so have no lifetime. Padding is
-        0. Without the three essential fields a diagram has no such class, ``E = 0``.
+        Births of the classes that never die, which are no bars and so have no lifetime.
+        Differentiable. Padding is 0. Without the three essential fields a diagram has no such
+        class, ``E = 0``.
     essential_edges : Tensor, shape [..., E, 2], int64
         Their birth edges, as `birth_edges`.
     essential_mask : Tensor, shape [..., E], bool
@@ -42,6 +43,10 @@ class PersistenceDiagram:
     born at vertex 0, never dies: ``E = 1``. H1 is padded to the longest of the batch and ordered by
     death edge, then by birth edge, in filtration order; zero-length bars are dropped. Each of its
     classes dies: ``E = 0``.
+
+    Where edges are missing, H0 has a class that never dies for each component that stays apart, by
+    its smallest vertex, and so many bars less, which are padding; H1 has one for each loop that
+    nothing fills, in filtration order. ``E`` is the most of the batch.
 
     Examples
     --------
@@ -105,8 +110,8 @@ class PersistenceDiagram:
         return made[name]
 
     def __getstate__(self) -> dict[str, Tensor]:
-        """All fields: what pickle and copy take."""
-        return {name: getattr(self, name) for name in FIELDS}
+        """All fields: what pickle, copy and `torch.save` take."""
+        return {name: _of_own_memory(getattr(self, name)) for name in FIELDS}
 
     def __setstate__(self, state: dict[str, Tensor]) -> None:
         """Take the fields; those of before there were essential ones have none."""
@@ -139,6 +144,14 @@ class PersistenceDiagram:
         return [cloud[mask] for cloud, mask in zip(pairs, masks, strict=True)]
 
 
+def _of_own_memory(value: Tensor) -> Tensor:
+    """The tensor; where it is an empty one of the engine, another that has no address.
+
+    Empty arrays of several dtypes lie at one address, which `torch.save` refuses.
+    """
+    return value if value.numel() or value.requires_grad else torch.empty_like(value)
+
+
 FIELDS = tuple(each.name for each in fields(PersistenceDiagram))
 
 # By the name of a field, those that are made when it is looked at: who needs one needs the others.
@@ -147,3 +160,6 @@ _MADE_TOGETHER = {
     for group in (("births", "deaths", "mask"), ("birth_edges", "death_edges"), FIELDS[5:])
     for name in group
 }
+
+# `torch.load` with its defaults then loads a saved diagram: a class and the tensors of its fields.
+torch.serialization.add_safe_globals([PersistenceDiagram])

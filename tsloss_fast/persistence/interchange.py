@@ -1,5 +1,7 @@
 """Diagrams to and from the formats of gudhi, ripser, persim, giotto-tda and torch-topological.
 
+`wasserstein_distance` is POT's, for diagrams in training.
+
 Their distances and vectorisations then serve on diagrams of `rips_persistence`:
 
 ============================================  =====================================================
@@ -7,8 +9,8 @@ for                                           take
 ============================================  =====================================================
 gudhi's plots, ``SimplexTree.persistence()``  `to_gudhi`, `from_gudhi`
 ``gudhi.bottleneck_distance``,                `to_arrays`, `from_arrays`; one dimension, with
-``gudhi.wasserstein``,                        gradients, of each cloud: ``dgm.unbatch()``
-``gudhi.representations``, persim's images
+``gudhi.representations``, persim's images    gradients, of each cloud: ``dgm.unbatch()``
+``gudhi.wasserstein``                         `wasserstein_distance`
 ripser.py, the rest of persim                 ``to_arrays(dgms, essential=True)``, `from_arrays`
 giotto-tda                                    `to_giotto`, `from_giotto`
 torch-topological                             `to_torch_topological`, `from_torch_topological`
@@ -22,6 +24,7 @@ imported before a function that needs it is called.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -30,8 +33,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsloss_fast._checks import check_whole
+from tsloss_fast._checks import check_flag, check_number, check_whole
 from tsloss_fast.persistence.diagram import PersistenceDiagram
+from tsloss_fast.persistence.norms import norm
 
 Diagrams = Sequence[PersistenceDiagram]
 
@@ -44,7 +48,7 @@ def to_gudhi(dgms: Diagrams, essential: bool = True) -> list[tuple[int, tuple[fl
     dgms : sequence of PersistenceDiagram
         H0, then H1, of one cloud.
     essential : bool
-        Whether to add the essential H0 class, (0, inf), as gudhi has it.
+        Whether to add the classes that never die, (birth, inf), as gudhi has them.
 
     Examples
     --------
@@ -94,8 +98,9 @@ def to_arrays(dgms: Diagrams, essential: bool = False) -> list[np.ndarray]:
     dgms : sequence of PersistenceDiagram
         H0, then H1, of one cloud.
     essential : bool
-        Whether to add the essential H0 class, (0, inf), as the last row of H0. ripser.py has it;
-        persim's and gudhi's distances accept it; vectorisations do not.
+        Whether to add the classes that never die, (birth, inf), as the last rows: of H0 one at
+        least, (0, inf). ripser.py has them; persim's and gudhi's distances accept them;
+        vectorisations do not.
 
     Returns
     -------
@@ -117,11 +122,25 @@ def to_arrays(dgms: Diagrams, essential: bool = False) -> list[np.ndarray]:
     >>> h0.shape, h1
     ((4, 2), array([[1.       , 1.4142135]], dtype=float32))
     """
-    arrays = [_as_numpy(_one_cloud(dgm)) for dgm in _checked(dgms)]
-    if essential and arrays:
-        forever = np.array([[0, np.inf]], dtype=arrays[0].dtype)
-        arrays[0] = np.concatenate((arrays[0], forever))
-    return arrays
+    checked = _checked(dgms)
+    arrays = [_as_numpy(_one_cloud(dgm)) for dgm in checked]
+    if not essential:
+        return arrays
+    return [
+        np.concatenate((bars, _forever(dgm, dim).astype(bars.dtype)))
+        for dim, (bars, dgm) in enumerate(zip(arrays, checked, strict=True))
+    ]
+
+
+def _forever(dgm: PersistenceDiagram, dim: int) -> np.ndarray:
+    """(birth, inf) of each class of one cloud that never dies, [e, 2].
+
+    H0 has one, which a diagram that came from elsewhere need not know of.
+    """
+    births = _as_numpy(dgm.essential_births[dgm.essential_mask])
+    if dim == 0 and not births.size:
+        births = np.zeros(1)
+    return np.stack((births, np.full_like(births, np.inf)), axis=-1)
 
 
 def from_arrays(arrays: Sequence[Any]) -> tuple[PersistenceDiagram, ...]:
@@ -261,6 +280,162 @@ def from_torch_topological(infos: Sequence[Any]) -> tuple[PersistenceDiagram, ..
         raise ValueError(f"infos: expected dimensions 0, 1, ... of each cloud, got {sorted(dims)}")
     columns = zip(*clouds, strict=True)
     return tuple(_from_infos(column, dim, not single) for dim, column in enumerate(columns))
+
+
+def wasserstein_distance(
+    a: PersistenceDiagram | Any,
+    b: PersistenceDiagram | Any,
+    order: float = 1.0,
+    internal_p: float = math.inf,
+    essential: bool = True,
+) -> Tensor:
+    r"""The Wasserstein distance of two diagrams of one dimension, differentiable.
+
+    .. math:: W = \left( \min_\gamma \sum_{(u, v) \in \gamma} \lVert u - v \rVert_p^q \right)^{1/q}
+
+    over the matchings of bars with bars or with the diagonal. POT finds the matching; the gradient
+    is that of the bars matched, and 0 for those that lie on their partners.
+
+    Parameters
+    ----------
+    a, b : PersistenceDiagram, or array or tensor [k, 2] of (birth, death)
+        Diagrams may be batches of the same shape, or one cloud against a batch. Without a bar they
+        are the diagonal.
+    order : float, >= 1
+        The power q.
+    internal_p : float, >= 1
+        The norm of the plane, p; infinity unless given, as in gudhi.
+    essential : bool
+        Whether classes that never die count: they are matched in the order of their births, and
+        the distance is infinite, without a gradient, where their numbers differ.
+
+    Returns
+    -------
+    Tensor, shape [...]
+        One number a cloud, what ``gudhi.wasserstein.wasserstein_distance`` gives.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what are no bars, batches of different shapes, and wrong powers.
+    ImportError
+        Without POT.
+
+    Notes
+    -----
+    The matching is computed on the host, for which CUDA diagrams wait.
+
+    Examples
+    --------
+    >>> import torch, tsloss_fast as tsl
+    >>> square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    >>> _, small = tsl.rips_persistence(square)
+    >>> _, large = tsl.rips_persistence(1.2 * square)
+    >>> wasserstein_distance(small, large)  # doctest: +SKIP
+    tensor(0.2828)
+    """
+    order = check_number(order, "order", least=1)
+    if internal_p != math.inf:
+        internal_p = check_number(internal_p, "internal_p", least=1)
+    check_flag(essential, "essential")
+    batches = [_batch_shape(a, "a"), _batch_shape(b, "b")]
+    if () not in batches and batches[0] != batches[1]:
+        raise ValueError(
+            f"b: expected one cloud or the batch of a, {list(batches[0])}, got {list(batches[1])}"
+        )
+    first, second = _split_bars(a, "a"), _split_bars(b, "b")
+    batch = batches[0] or batches[1]
+    if batches[0] != batch:
+        first = first * math.prod(batch)
+    if batches[1] != batch:
+        second = second * math.prod(batch)
+    distances = [
+        _one_distance(one, other, order, internal_p, essential)
+        for one, other in zip(first, second, strict=True)
+    ]
+    if not distances:
+        return (a if batches[0] == batch else b).births.new_zeros(batch)
+    return torch.stack(distances).reshape(batch)
+
+
+# The bars [k, 2] of one cloud, and the births [e] of its classes that never die.
+Split = tuple[Tensor, Tensor]
+
+
+def _batch_shape(dgm: Any, name: str) -> tuple[int, ...]:
+    if isinstance(dgm, PersistenceDiagram):
+        return tuple(dgm.mask.shape[:-1])
+    if isinstance(dgm, tuple) and any(isinstance(part, PersistenceDiagram) for part in dgm):
+        raise TypeError(
+            f"{name}: expected one PersistenceDiagram or bars [k, 2], got a tuple of diagrams; "
+            "take one dimension"
+        )
+    return ()
+
+
+def _split_bars(dgm: Any, name: str) -> list[Split]:
+    """The bars and the classes that never die of each cloud, in the diagram's graph."""
+    if isinstance(dgm, PersistenceDiagram):
+        E = dgm.essential_mask.shape[-1]
+        births = dgm.essential_births.reshape(-1, E) if E else None
+        masks = dgm.essential_mask.reshape(-1, E) if E else None
+        return [
+            (bars, bars.new_zeros(0) if births is None else births[k][masks[k]])
+            for k, bars in enumerate(dgm.unbatch())
+        ]
+    pairs = _as_pairs(dgm, name)
+    birth, death = pairs.detach().unbind(-1)
+    wrong = ~(birth.isfinite() & (death >= birth))
+    if wrong.any():
+        got = tuple(pairs[wrong][0].tolist())
+        raise ValueError(f"{name}: expected finite births and deaths not before them, got {got}")
+    forever = death == math.inf
+    return [(pairs[~forever], pairs[forever, 0])]
+
+
+def _one_distance(a: Split, b: Split, order: float, internal_p: float, essential: bool) -> Tensor:
+    """The distance of two clouds' bars, a scalar in the graph of both."""
+    costs = [_matched_costs(a[0], b[0], order, internal_p)]
+    if essential:
+        if len(a[1]) != len(b[1]):
+            return a[0].sum() * 0 + b[0].sum() * 0 + math.inf
+        costs.append((a[1].sort().values - b[1].sort().values).abs())
+    together = torch.cat(costs)
+    return norm(together, order) if len(together) else together.sum()
+
+
+def _matched_costs(a: Tensor, b: Tensor, order: float, internal_p: float) -> Tensor:
+    """What each pair of the best matching of bars [k, 2] and [m, 2] costs, shape [matched]."""
+    to_diagonal = [(bars[:, 1] - bars[:, 0]) * 2 ** (1 / internal_p - 1) for bars in (a, b)]
+    if len(a) == 0 or len(b) == 0:
+        return torch.cat(to_diagonal)
+    with torch.no_grad():
+        among = norm(a.unsqueeze(1) - b.unsqueeze(0), internal_p)  # [k, m]
+        matched = _matching(among, *to_diagonal, order)
+    i, j = matched[:-1, :-1].nonzero().unbind(-1)
+    alone = [
+        part[stays]
+        for part, stays in zip(to_diagonal, (matched[:-1, -1], matched[-1, :-1]), strict=True)
+    ]
+    return torch.cat((norm(a[i] - b[j], internal_p), *alone))
+
+
+def _matching(among: Tensor, a_alone: Tensor, b_alone: Tensor, order: float) -> Tensor:
+    """Which bars POT matches, bool [k + 1, m + 1]; the last row and column are the diagonal."""
+    try:
+        import ot
+    except ImportError:
+        raise ImportError("wasserstein_distance needs POT: pip install POT") from None
+    k, m = among.shape
+    costs = np.zeros((k + 1, m + 1))
+    parts = ((np.s_[:k, :m], among), (np.s_[:k, m], a_alone), (np.s_[k, :m], b_alone))
+    for place, part in parts:
+        costs[place] = part.cpu().double().numpy() ** order
+    masses = [np.append(np.ones(count), other) for count, other in ((k, m), (m, k))]
+    plan, log = ot.emd(*masses, costs, numItermax=2_000_000, log=True)
+    if log["warning"]:
+        raise RuntimeError(f"POT found no matching of {k} bars with {m}: {log['warning']}")
+    return torch.from_numpy(plan > 0.5).to(among.device)
 
 
 def _from_infos(infos: Sequence[Any], dim: int, batch: bool) -> PersistenceDiagram:

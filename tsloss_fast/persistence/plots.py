@@ -25,16 +25,18 @@ NAMES = ("H0 (components)", "H1 (loops)")
 
 Bar = tuple[float, float]
 
+# The diagrams of one cloud, H0 then H1, or those of several by their titles.
+Panels = Mapping[str, Sequence[PersistenceDiagram]] | Sequence[PersistenceDiagram]
 
-def plot_diagrams(
-    panels: Mapping[str, Sequence[PersistenceDiagram]], loops: bool = False
-) -> Figure:
+
+def plot_diagrams(panels: Panels, loops: bool = False) -> Figure:
     """Persistence diagrams side by side, on the same axes.
 
     Parameters
     ----------
-    panels : mapping of str to sequence of PersistenceDiagram
-        Title and diagrams (H0, then H1) of one cloud, such as `rips_persistence` returns.
+    panels : sequence of PersistenceDiagram, or mapping of str to such sequences
+        The diagrams (H0, then H1) of one cloud, as `rips_persistence` returns them, or those of
+        several clouds by their titles.
     loops : bool, default False
         Add a row of H1 alone, lifetimes over births: where loops live for a small part of their
         birth, as those of a prompt do, they lie on the diagonal of the first row. All panels of a
@@ -50,6 +52,8 @@ def plot_diagrams(
 
     Raises
     ------
+    TypeError
+        For anything but diagrams.
     ValueError
         Without a panel, for a panel with more than two diagrams, or for a batch of clouds.
     """
@@ -57,7 +61,7 @@ def plot_diagrams(
 
     bars = _panel_bars(panels)
     rows = 1 + loops
-    size = (_panel_width(bars) * len(bars), 0.9 + 3.4 * rows)
+    size = (_row_width(bars), 0.9 + 3.4 * rows)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, len(bars), sharey="row", squeeze=False)
     first_death = _diagram_row(grid[0], bars)
@@ -81,9 +85,9 @@ def plot_diagrams(
     return figure
 
 
-def _wrapped(note: str | None, figure: Figure) -> str | None:
-    """A line about the axes, in as many lines as the figure's width asks for."""
-    return note and textwrap.fill(note, int(12 * figure.get_figwidth()))
+def _wrapped(note: str | None, figure: Figure, letters: int = 12) -> str | None:
+    """A line about the axes, in as many lines as the figure's width and letters an inch ask for."""
+    return note and textwrap.fill(note, int(letters * figure.get_figwidth()))
 
 
 def _diagram_row(axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]]) -> float:
@@ -94,7 +98,7 @@ def _diagram_row(axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]]) -> fl
         for dim, bar in enumerate(dgms):
             points = [b for b, _ in bar], [d for _, d in bar]
             axis.scatter(*points, label=NAMES[dim], **_style(dim, len(bar)))
-        axis.set(title=title, xlabel="birth (distance in embedding space)")
+        axis.set(title=_wrapped_title(title, bars), xlabel="birth (distance in embedding space)")
         axis.set(xlim=(-0.06 * right, right), ylim=(bottom, top))
         few_ticks(axis.xaxis, 4)
     axes[0].set_ylabel("death (distance in embedding space)")
@@ -117,13 +121,13 @@ def _lifetime_row(axes: Sequence[Any], drawn: Sequence[list[Bar]]) -> None:
     axes[0].set_ylabel("H1 lifetime (distance\nin embedding space)")
 
 
-def plot_barcodes(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
+def plot_barcodes(panels: Panels) -> Figure:
     """Barcodes side by side: H0 above and H1 below.
 
     Parameters
     ----------
-    panels : mapping of str to sequence of PersistenceDiagram
-        Title and diagrams (H0, then H1) of one cloud.
+    panels
+        As `plot_diagrams` takes them.
 
     Returns
     -------
@@ -135,13 +139,13 @@ def plot_barcodes(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As `plot_diagrams`.
     """
     from matplotlib.figure import Figure
 
     bars = _panel_bars(panels)
-    size = (0.9 + 0.83 * _panel_width(bars) * len(bars), 5.6)
+    size = (0.9 + 0.83 * _row_width(bars), 5.6)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(2, len(bars), sharey="row", squeeze=False)
     for dim, row in enumerate(grid):
@@ -149,7 +153,7 @@ def plot_barcodes(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
         _barcode_row(row, drawn, dim)
     last = max((death for dgms in bars.values() for _, death in dgms[0]), default=0.0) or 1.0
     for axis, title in zip(grid[0], bars, strict=True):
-        axis.set_title(title)
+        axis.set_title(_wrapped_title(title, bars))
         axis.set_xlim(-0.04 * last, 1.04 * last)
         few_ticks(axis.xaxis, 4)
     loops = [
@@ -162,7 +166,7 @@ def plot_barcodes(panels: Mapping[str, Sequence[PersistenceDiagram]]) -> Figure:
     note = "distance in embedding space"
     if len(bars) > 1:
         note += "; axes of H1 are equally long, but each lies around its own bars"
-    figure.supxlabel(_wrapped(note, figure))
+    figure.supxlabel(_wrapped(note, figure, letters=10))
     return figure
 
 
@@ -190,6 +194,16 @@ def _barcode_row(row: Sequence[Any], drawn: Sequence[list[Bar]], dim: int) -> No
 def _panel_width(bars: Mapping[str, Any]) -> float:
     """Inches; more than four panels become narrower, so that their letters can still be read."""
     return 3.5 if len(bars) <= 4 else 2.9
+
+
+def _row_width(bars: Mapping[str, Any]) -> float:
+    """Inches; one panel alone has to make room for the numbers on its axis of deaths."""
+    return _panel_width(bars) * len(bars) + (0.6 if len(bars) == 1 else 0)
+
+
+def _wrapped_title(title: str, bars: Mapping[str, Any]) -> str:
+    """A title in as many lines as the width of a panel asks for."""
+    return textwrap.fill(title, int(7 * _panel_width(bars)))
 
 
 def _style(dim: int, count: int) -> dict[str, Any]:
@@ -252,12 +266,16 @@ def save_figure(figure: Figure, stem: str | Path) -> list[Path]:
     return files
 
 
-def _panel_bars(
-    panels: Mapping[str, Sequence[PersistenceDiagram]],
-) -> dict[str, list[list[Bar]]]:
+def _panel_bars(panels: Panels) -> dict[str, list[list[Bar]]]:
     """Births and deaths of each panel and dimension."""
+    if isinstance(panels, PersistenceDiagram):
+        raise TypeError(
+            "panels: expected the diagrams of a cloud, H0 first, got one alone; put it into a list"
+        )
     if not panels:
         raise ValueError("panels: expected at least one, got none")
+    if not isinstance(panels, Mapping):
+        panels = {"": panels}
     bars = {title: [_bars(dgm, title) for dgm in dgms] for title, dgms in panels.items()}
     for title, dgms in bars.items():
         if not dgms:
@@ -277,6 +295,8 @@ def _limits(pairs: Sequence[Bar]) -> tuple[float, float, float]:
 
 
 def _bars(dgm: PersistenceDiagram, title: str) -> list[Bar]:
+    if not isinstance(dgm, PersistenceDiagram):
+        raise TypeError(f"panels: expected PersistenceDiagram, got {type(dgm).__name__}")
     if dgm.mask.dim() != 1:
         raise ValueError(f"panels: expected one cloud for {title!r}, got a batch")
     (pairs,) = dgm.unbatch()  # [k, 2]

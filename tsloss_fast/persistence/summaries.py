@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_number
 from tsloss_fast.persistence.diagram import PersistenceDiagram
+from tsloss_fast.persistence.distances import Metric
 from tsloss_fast.persistence.rips import rips_persistence
 
 
@@ -66,7 +67,8 @@ def persistence_entropy(*dgms: PersistenceDiagram) -> Tensor:
     total = lifetimes.sum(-1, keepdim=True)
     # log 1 = 0 keeps bars of no length, and clouds of no bars, out of the value and the gradient.
     shares = torch.where(alive, lifetimes / total.where(total > 0, 1), 1)
-    return -(shares * shares.log()).sum(-1)
+    # From 0, for the negative of a sum of nothing is -0.
+    return 0 - (shares * shares.log()).sum(-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +76,9 @@ class TopologySummary:
     """The features of arXiv 2602.16500v1, Tables I and II, one number a cloud, shape [...].
 
     The paper leaves open which bars count; here they are those of positive, finite length.
-    ``h0_count`` adds the essential class, so that it is the number of distinct points; ``h1_count``
-    is the number of loops. Lifetimes are in the units of the distances; ``entropy`` pools both
-    dimensions.
+    ``h0_count`` adds the classes that never die, so that it is the number of distinct points;
+    ``h1_count`` is the number of loops that die. Lifetimes are in the units of the distances;
+    ``entropy`` pools both dimensions.
     """
 
     h0_count: Tensor
@@ -92,12 +94,14 @@ class TopologySummary:
         return asdict(self)
 
 
-def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
+def topology_summary(
+    x: Tensor, metric: Metric = "euclidean", *, p: float | None = None
+) -> TopologySummary:
     """Summarise the H0 and H1 diagrams of each cloud.
 
     Parameters
     ----------
-    x, metric
+    x, metric, p
         As `rips_persistence` takes them.
 
     Returns
@@ -114,7 +118,10 @@ def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
     (tensor(4), tensor(1), tensor(1.))
     """
     with torch.no_grad():
-        return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric))
+        return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric, p=p))
+
+
+torch.serialization.add_safe_globals([TopologySummary])
 
 
 @torch.no_grad()
@@ -123,7 +130,9 @@ def summarise_diagrams(h0: PersistenceDiagram, h1: PersistenceDiagram) -> Topolo
     h0_bars, h0_mean, h0_max = _lifetime_features(h0)
     h1_bars, h1_mean, h1_max = _lifetime_features(h1)
     entropy = persistence_entropy(h0, h1)
-    return TopologySummary(h0_bars + 1, h1_bars, h0_mean, h0_max, h1_mean, h1_max, entropy)
+    # A diagram from elsewhere need not know of the class that H0 always has.
+    forever = h0.essential_mask.sum(-1).clamp(min=1)
+    return TopologySummary(h0_bars + forever, h1_bars, h0_mean, h0_max, h1_mean, h1_max, entropy)
 
 
 def _lifetime_features(dgm: PersistenceDiagram) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from tsloss_fast._engine.pending import Pending
 from tsloss_fast.losses.base import LossAndTerms
 from tsloss_fast.losses.started import start_loss
+from tsloss_fast.prompt.backward_check import BackwardCheck
+from tsloss_fast.prompt.trainer_link import TrainerLink, check_trainer
 
 try:
     from peft import PeftModel, PeftType, TaskType
@@ -25,7 +27,15 @@ except ModuleNotFoundError as error:
         "run: pip install 'tsloss-fast[peft]'"
     ) from error
 
-SUPPORTED = (PeftType.PROMPT_TUNING, PeftType.P_TUNING, PeftType.PREFIX_TUNING)
+SUPPORTED = tuple(
+    PeftType[name]
+    for name in (
+        "PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "MULTITASK_PROMPT_TUNING", "CPT", "CARTRIDGE",
+    )
+    if name in PeftType.__members__  # PEFT 0.18 has no CARTRIDGE.
+)  # fmt: skip
+# They give the model keys and values for each of its layers, and no rows of the input.
+KEYS_AND_VALUES = ("PREFIX_TUNING", "CARTRIDGE")
 
 
 def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = None) -> PeftTSLoss:
@@ -68,6 +78,11 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
     TSLoss is left out, and the outputs are as they were, in passes without labels, and in passes
     without gradients (``torch.no_grad``), so Trainer's ``eval_loss`` is the cross-entropy alone.
 
+    TSLoss is never left out of training unsaid: a backward pass that reaches the virtual tokens
+    through this adapter, but no TSLoss, raises a RuntimeError. TRL's trainers, for one, build their
+    loss from log-probabilities and drop ``outputs.loss``; so may a subclass of Trainer with a
+    ``compute_loss`` of its own. `PeftTSLoss.attach` serves these.
+
     Under gradient accumulation the loss of a micro-batch must carry its share of TSLoss. A plain
     loop and accelerate divide the loss by the number of micro-batches, and that is right as it is.
     Trainer passes ``num_items_in_batch`` instead, by which transformers divides the summed
@@ -76,9 +91,8 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
     cross-entropy as it does in one pass over the whole batch.
 
     Trainer's ``label_smoothing_factor`` and ``compute_loss_func`` compute the loss outside of the
-    model, which then gets no labels. Where that can be seen (no labels, but
-    ``num_items_in_batch``) the pass raises a ValueError. Add
-    ``ts_loss(virtual_tokens(peft_model))`` to a loss of your own instead.
+    model, which then gets no labels. Where that can be seen in the forward pass (no labels, but
+    ``num_items_in_batch``) it raises a ValueError; `PeftTSLoss.attach` serves these, too.
 
     PEFT's ``from_pretrained`` loads saved prompts for inference alone. To train on, make the model
     with ``get_peft_model`` and the same configuration, then call
@@ -133,8 +147,12 @@ def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
 
     Prompt tuning and P-tuning give one cloud [n, d]: the rows that stand in front of the input, for
     P-tuning the encoder's output. An encoder-decoder gives [2, n, d], the encoder's prompt and the
-    decoder's. Prefix tuning gives one cloud a layer, [L, n, 2 * token_dim]: a virtual token of a
-    layer is its key and its value side by side, for attention uses them as a pair.
+    decoder's. Prefix tuning and cartridges give one cloud a layer, [L, n, 2 * token_dim]: a virtual
+    token of a layer is its key and its value side by side, for attention uses them as a pair.
+    Multitask prompt tuning gives one cloud a task, [T, n, d], or two for an encoder-decoder,
+    [2 * T, n, d]: of all tasks, whichever a batch holds. CPT gives one cloud [n, d], its context's
+    embeddings with what is learnt added. Rows that PEFT keeps frozen (a cartridge's first ones,
+    labels in CPT's context) are points of the cloud, but do not move.
 
     Parameters
     ----------
@@ -153,11 +171,13 @@ def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
     """
     adapter = checked_adapter(peft_model, adapter)
     config, encoder = peft_model.peft_config[adapter], peft_model.prompt_encoder[adapter]
+    if config.peft_type == PeftType.MULTITASK_PROMPT_TUNING:
+        return _clouds_of_tasks(encoder, config)
     if config.inference_mode:
         # Loaded for inference, PEFT keeps the encoder's output in place of its weights.
         return _clouds(encoder.embedding.weight, config)
     tokens = peft_model.prompt_tokens[adapter].to(encoder.embedding.weight.device)
-    if config.peft_type == PeftType.PREFIX_TUNING:
+    if config.peft_type in KEYS_AND_VALUES:
         tokens = tokens[: config.num_virtual_tokens]
     return _clouds(encoder(tokens[None])[0], config)
 
@@ -188,6 +208,8 @@ class PeftTSLoss:
         self.seconds = 0.0
         self._model = peft_model
         self._encoder = peft_model.prompt_encoder[adapter]
+        self._check = BackwardCheck()
+        self._link: TrainerLink | None = None
         self._names = list(inspect.signature(type(peft_model).forward).parameters)[1:]
         # One entry a thread, for nn.DataParallel runs its replicas in threads.
         self._passes: dict[int, _Pass] = {}
@@ -200,8 +222,44 @@ class PeftTSLoss:
             ),
         ]
 
+    def attach(self, trainer: Any) -> PeftTSLoss:
+        """Let a trainer train on TSLoss whatever its loss is built from, and log it.
+
+        From now on TSLoss is added to the loss in the trainer's training steps, and no longer to
+        ``outputs.loss`` there. The log (``log_history``, TensorBoard and so on) has ``ts_loss`` and
+        ``ts_h0``, ``ts_h1`` beside ``loss``, which contains TSLoss: means over the passes since the
+        last log, the terms unweighted. Under gradient accumulation each micro-batch carries an
+        equal share.
+
+        Parameters
+        ----------
+        trainer : transformers.Trainer
+            Or a subclass, as TRL's ``SFTTrainer`` and ``DPOTrainer``, that trains this model. A
+            trainer attached before is let go.
+
+        Returns
+        -------
+        PeftTSLoss
+            This one, so that ``handle = add_tsloss(model, ts_loss).attach(trainer)`` can be said.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For something that is no trainer, and for a trainer of another model.
+        """
+        check_trainer(trainer)
+        if all(module is not self._model for module in trainer.model.modules()):
+            raise ValueError(
+                f"trainer: expected one that trains the model of add_tsloss, got "
+                f"{type(trainer).__name__} of another"
+            )
+        self._detach()
+        self._link = TrainerLink(trainer)
+        return self
+
     def remove(self) -> None:
-        """Take TSLoss off the model again; a second call does nothing."""
+        """Take TSLoss off the model, and the trainer, again; a second call does nothing."""
+        self._detach()
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -219,8 +277,8 @@ class PeftTSLoss:
         self.remove()
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy of the model takes no part in a pass that the original is in.
-        return self.__dict__ | {"_passes": {}}
+        # A copy of the model takes no part in a pass that the original is in, nor in its training.
+        return self.__dict__ | {"_passes": {}, "_check": BackwardCheck(), "_link": None}
 
     # Without this torch.compile would look for graph breaks inside of the hooks and warn of each.
     @torch.compiler.disable
@@ -231,30 +289,42 @@ class PeftTSLoss:
         self._passes.pop(threading.get_ident(), None)
         if not (torch.is_grad_enabled() and self._is_active()):
             return
-        given = dict(zip(self._names, args, strict=False)) | kwargs
-        labels, items = given.get("labels"), given.get("num_items_in_batch")
-        if labels is None:
-            # The labels of question answering.
-            labels = given.get("start_positions")
-        if labels is not None:
-            # An entry means that the encoder's output is wanted: generate and others call it, too.
-            self._passes[threading.get_ident()] = _Pass(labels, items)
-        elif items is not None:
-            raise ValueError(_NO_LABELS)
+        current = _Pass(self._link if self._link and self._link.is_training else None)
+        if current.link is None:
+            given = dict(zip(self._names, args, strict=False)) | kwargs
+            current.labels, current.items = given.get("labels"), given.get("num_items_in_batch")
+            if current.labels is None:
+                # The labels of question answering.
+                current.labels = given.get("start_positions")
+            if current.labels is None and current.items is not None:
+                raise ValueError(_NO_LABELS)
+        current.counts = current.link is not None or current.labels is not None
+        # An entry means that the encoder's output is wanted: generate and others call it, too.
+        self._passes[threading.get_ident()] = current
 
     @torch.compiler.disable
     def _after_encoder(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         current = self._passes.get(threading.get_ident())
-        if current is not None and current.started is None:
-            # [1 or B, n, width]: the virtual tokens of each sequence, which are the same.
-            current.started = start_loss(self.ts_loss, _clouds(output[0], self._config))
+        if current is None or current.has_tokens:
+            return
+        current.has_tokens = True
+        if output.requires_grad:
+            current.watched = self._check.watch_tokens(output)
+        if current.counts:
+            if self._config.peft_type == PeftType.MULTITASK_PROMPT_TUNING:
+                # The output has the tasks of this batch alone.
+                clouds = _clouds_of_tasks(module, self._config)
+            else:
+                # [1 or B, n, width]: the virtual tokens of each sequence, which are the same.
+                clouds = _clouds(output[0], self._config)
+            current.started = start_loss(self.ts_loss, clouds)
 
     @torch.compiler.disable
     def _after_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
     ) -> Any:
         current = self._passes.pop(threading.get_ident(), None)
-        if current is None or outputs is None:
+        if current is None or not current.counts or outputs is None:
             return outputs
         if current.started is None:
             if not any(child is self._encoder for child in self._model.modules()):
@@ -264,10 +334,22 @@ class PeftTSLoss:
                 f"{self.adapter!r}, got one that does not; was task_type set in its configuration?"
             )
         ts = self._result(current.started)
+        if ts.requires_grad:
+            self._check.watch_tsloss(ts)
+        elif current.watched is not None:
+            current.watched.remove()
+        if current.link is not None:
+            current.link.keep(ts, self.terms)
+            return outputs
         if current.items is not None:
             share = _share_of_step(current.labels, current.items, self._config)
             ts = ts * share.to(ts.device)
         return _with_added(outputs, ts)
+
+    def _detach(self) -> None:
+        if self._link is not None:
+            self._link.remove()
+            self._link = None
 
     @property
     def _config(self) -> Any:
@@ -285,27 +367,46 @@ class PeftTSLoss:
 
 @dataclass
 class _Pass:
-    """A forward pass under way, to whose loss TSLoss will be added."""
+    """A forward pass under way that may be trained on."""
 
-    labels: Tensor
-    items: Tensor | int | None
+    link: TrainerLink | None
+    labels: Tensor | None = None
+    items: Tensor | int | None = None
+    # Whether TSLoss is added, to its loss or to the trainer's.
+    counts: bool = False
+    has_tokens: bool = False
+    watched: torch.utils.hooks.RemovableHandle | None = None
     started: Pending[LossAndTerms] | None = None
 
+
+# Of kinds whose name promises virtual tokens.
+_PROMPTS_ELSEWHERE = {
+    PeftType.ADAPTION_PROMPT: (
+        " and has its prompts inside of the attention layers; add ts_loss(prompt) of the "
+        "parameters named adaption_prompt to a loss of your own"
+    ),
+}
 
 _NO_LABELS = (
     "labels: expected them beside num_items_in_batch, got none: Trainer's label_smoothing_factor "
     "and compute_loss_func compute the loss outside of the model, where add_tsloss does not reach. "
-    "Leave them out, or add ts_loss(virtual_tokens(peft_model)) in compute_loss_func"
+    "Write add_tsloss(peft_model, ts_loss).attach(trainer)"
 )
 
 
 def _clouds(rows: Tensor, config: Any) -> Tensor:
     """An encoder's output [rows, width] as clouds [n, d] or [C, n, d]; see `virtual_tokens`."""
     n = config.num_virtual_tokens
-    if config.peft_type == PeftType.PREFIX_TUNING:
+    if config.peft_type in KEYS_AND_VALUES:
         # A row holds layer 0's key and value, then layer 1's, and so on.
         return rows.view(n, config.num_layers, -1).transpose(0, 1)  # [L, n, 2 * token_dim]
     return rows if len(rows) == n else rows.view(-1, n, rows.shape[-1])
+
+
+def _clouds_of_tasks(encoder: Any, config: Any) -> Tensor:
+    """Multitask prompt tuning's rows of every task, [T, n, d]; see `virtual_tokens`."""
+    shared, of_tasks = encoder.embedding.weight, encoder.prefix_task_cols @ encoder.prefix_task_rows
+    return (shared * of_tasks).view(-1, config.num_virtual_tokens, shared.shape[-1])
 
 
 def _share_of_step(labels: Tensor, items: Tensor | int, config: Any) -> Tensor:
@@ -314,7 +415,7 @@ def _share_of_step(labels: Tensor, items: Tensor | int, config: Any) -> Tensor:
     Counted are the targets that the model's own loss sums. The virtual tokens of a prefix are no
     positions of the input, so there nothing predicts the first token.
     """
-    if config.peft_type == PeftType.PREFIX_TUNING and config.task_type == TaskType.CAUSAL_LM:
+    if config.peft_type in KEYS_AND_VALUES and config.task_type == TaskType.CAUSAL_LM:
         labels = labels[..., 1:]
     items = torch.as_tensor(items, device=labels.device).flatten()[0]
     return (labels != -100).sum() / items
@@ -352,6 +453,6 @@ def checked_adapter(peft_model: object, adapter: str | None = None) -> str:
         expected = ", ".join(PeftType(kind).value for kind in SUPPORTED)
         raise ValueError(
             f"adapter: expected one with virtual tokens ({expected}), "
-            f"got {adapter!r}, which is {PeftType(kind).value}"
+            f"got {adapter!r}, which is {PeftType(kind).value}{_PROMPTS_ELSEWHERE.get(kind, '')}"
         )
     return adapter

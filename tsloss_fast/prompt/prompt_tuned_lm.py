@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from typing import Any
 
@@ -13,9 +14,24 @@ from tsloss_fast._engine.pending import Pending
 from tsloss_fast.losses.base import LossAndTerms
 from tsloss_fast.losses.started import start_loss
 from tsloss_fast.prompt.balance import GradientBalance
+from tsloss_fast.prompt.checkpointing import checkpointed, checkpointing_layers
+from tsloss_fast.prompt.embedding import embedded
+from tsloss_fast.prompt.layout import ColumnOrder, left_padded, positions_of
+from tsloss_fast.prompt.outputs import PARTS, with_parts
 from tsloss_fast.prompt.soft_prompt import SoftPrompt
 
 IGNORED_LABEL = -100
+
+# Inputs with a column for each row of the prompt and each token.
+COLUMN_INPUTS = frozenset(
+    ("inputs_embeds", "attention_mask", "labels", "position_ids", "token_type_ids")
+)
+
+# What transformers calls a cache, in its versions and for its models.
+CACHES = ("past_key_values", "cache", "cache_params")
+
+# Lengths in a model's generation_config that say nothing: the defaults of transformers.
+UNSET_LENGTHS = (None, 0, 20)
 
 
 class PromptTunedLM(nn.Module):
@@ -101,12 +117,45 @@ class PromptTunedLM(nn.Module):
         self.grad_norms: dict[str, Tensor] = {}
         self.ts_seconds = 0.0
         self._balance_started = False
+        parameters = inspect.signature(model.forward).parameters
+        self._takes = frozenset(parameters)
+        self._takes_any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        self.register_state_dict_post_hook(_drop_tied)
+        self.register_load_state_dict_pre_hook(_restore_tied)
+
+    @property
+    def config(self) -> Any:
+        """The model's configuration, which Trainer and DeepSpeed look at."""
+        return self.model.config
+
+    @property
+    def accepts_loss_kwargs(self) -> bool:
+        """Whether the model takes ``num_items_in_batch``; what Trainer asks before it passes it."""
+        told = getattr(self.model, "accepts_loss_kwargs", None)
+        return self._takes_any_keyword if told is None else told
 
     def train(self, mode: bool = True) -> PromptTunedLM:
         """As for any module, but the frozen model stays in eval mode (no dropout)."""
         super().train(mode)
         self.model.eval()
         return self
+
+    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+        """As the model's own. Trainer's ``gradient_checkpointing=True`` calls it."""
+        self.model.gradient_checkpointing_enable(*args, **kwargs)
+
+    def gradient_checkpointing_disable(self) -> None:
+        """As the model's own."""
+        self.model.gradient_checkpointing_disable()
+
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+        """As the model's own, in the versions of transformers that call it so."""
+        if hasattr(self.model, "activation_checkpointing_enable"):
+            self.model.activation_checkpointing_enable(*args, **kwargs)
+        else:
+            self.model.gradient_checkpointing_enable(
+                kwargs.get("activation_checkpointing_kwargs", *args)
+            )
 
     def forward(
         self,
@@ -122,60 +171,100 @@ class PromptTunedLM(nn.Module):
         input_ids : Tensor of shape [B, T], int64
         attention_mask : Tensor of shape [B, T], optional
             1 for text, 0 for padding, which may stand on either side: inside, it is moved to the
-            right, for the text to follow the prompt. Default: all text.
+            right, for the text to follow the prompt; with ``use_cache=True`` to the left, in front
+            of the prompt. Default: all text.
         labels : Tensor of shape [B, T], int64, optional
             Targets, -100 where there is none; shifted by the model, as in transformers.
+        **kwargs
+            For the model. ``position_ids`` and ``token_type_ids`` [B, T] are those of the text:
+            positions are counted on from the prompt's, whose type is 0. With ``past_key_values``
+            that hold the prompt, `input_ids` are the new tokens, and `attention_mask` is that of
+            all text, as in transformers. ``logits_to_keep`` counts in the order of `input_ids`; in
+            a batch whose padding is moved it saves no memory. ``num_items_in_batch`` is what
+            Trainer passes: TSLoss then has the weight (targets of this pass) /
+            ``num_items_in_batch``, so that it counts once in an optimizer step.
 
         Returns
         -------
         transformers.utils.ModelOutput
             The model's own output; ``logits`` is [B, n + T, V], prompt first, then the text's
-            columns in the order of ``input_ids``. With ``labels``,
-            ``loss`` is cross-entropy + TSLoss, and the attributes ``ce_loss``, ``ts_loss`` (as
-            weighted in ``loss``; 0 without TSLoss) and ``ts_terms`` (detached) are its parts.
+            columns in the order of ``input_ids``, and so are ``hidden_states`` and ``attentions``.
+            With ``labels``, ``loss`` is cross-entropy + TSLoss, and ``ce_loss``, ``ts_loss`` (as
+            weighted in ``loss``; 0 without TSLoss) and ``ts_terms`` (detached) are its parts. In
+            passes without gradients TSLoss is left out, as `add_tsloss` does, so that an evaluation
+            loss is the cross-entropy alone. With ``return_dict=False`` the model's own tuple.
 
         Raises
         ------
         ValueError
             For a wrong shape, and from TSLoss when the prompt holds NaN or Inf.
         """
-        has_padding = attention_mask is not None
-        input_ids, attention_mask = _checked_text(input_ids, attention_mask)
-        if labels is not None and labels.shape != input_ids.shape:
-            raise ValueError(
-                f"labels: expected the shape of input_ids {tuple(input_ids.shape)}, "
-                f"got {tuple(labels.shape)}"
-            )
+        run = self._forward
+        if self._tracks and torch.compiler.is_compiling():
+            # Gradients taken inside a forward pass, and hooks on them, are no part of a graph.
+            run = torch.compiler.disable(run)
+        return run(input_ids, attention_mask, labels, kwargs)
+
+    def _forward(
+        self, ids: Tensor, mask: Tensor | None, labels: Tensor | None, kwargs: dict[str, Any]
+    ) -> Any:
+        if _holds_prompt(kwargs):
+            return self._continue(ids, mask, labels, kwargs)
+        has_padding = mask is not None
+        ids, mask = _checked_text(ids, mask)
+        self._check_labels(ids, labels, kwargs)
         # TSLoss comes before the model, so that work it starts elsewhere hides behind the model.
         started = None
-        if labels is not None and self.ts_loss is not None:
+        if labels is not None and self.ts_loss is not None and torch.is_grad_enabled():
             started = start_loss(self.ts_loss, self.soft_prompt.weight)
-        prompt = self.soft_prompt(len(input_ids))  # [B, n, d]
-        order = self._right_padded_order(attention_mask) if has_padding else None  # [B, T]
+        prompt = self.soft_prompt(len(ids))  # [B, n, d]
+        text = embedded(self.model, ids)  # [B, T, d]
+        inputs = {
+            "inputs_embeds": torch.cat((prompt.to(text), text), dim=1),  # [B, n + T, d]
+            "attention_mask": self._extend(mask, 1),  # [B, n + T]
+            **self._with_prompt(ids, kwargs),
+        }
+        if labels is not None:
+            inputs["labels"] = self._extend(labels, IGNORED_LABEL)
+        order = self._order(mask, inputs.get("use_cache", False)) if has_padding else None
+        keep = 0 if order is None else inputs.pop("logits_to_keep", 0)
         if order is not None:
-            # The prompt's last row predicts the text's first token, so it must stand next to it.
-            # With padding last, positions count from 0 in every architecture.
-            input_ids, attention_mask = input_ids.gather(1, order), attention_mask.gather(1, order)
-            labels = None if labels is None else labels.gather(1, order)
-        out = self.model(
-            **self._model_inputs(prompt, input_ids, attention_mask),
-            labels=None if labels is None else self._extend(labels, IGNORED_LABEL),
-            **{"use_cache": False, "return_dict": True, **kwargs},
-        )
+            for name in COLUMN_INPUTS & inputs.keys():
+                inputs[name] = order.apply(inputs[name])
+            if inputs.get("use_cache") and "position_ids" in self._takes:
+                inputs.setdefault("position_ids", positions_of(inputs["attention_mask"]))
+        out = self._run(inputs)
         if order is not None:
-            out.logits = self._in_input_order(out.logits, order)
-        if labels is None:
-            return out
-        ts, terms, ts_norm = self._ts_loss(started)
-        out.ce_loss = out.loss
-        if has_padding and order is None and attention_mask.device.type == "cuda":
-            out.ce_loss = out.loss.where(_is_right_padded(attention_mask), torch.nan)
-        out.ts_terms = terms
-        if self._tracks and out.ce_loss.requires_grad:
-            self._watch_ce(out.ce_loss, prompt)
-        out.ts_loss = torch.zeros_like(out.ce_loss) if ts is None else self._weighted(ts, ts_norm)
-        out.loss = out.ce_loss + out.ts_loss
-        return out
+            order.undo_outputs(out)
+            if isinstance(keep, Tensor) or keep:
+                out.logits = out.logits[:, keep if isinstance(keep, Tensor) else slice(-keep, None)]
+        if labels is not None:
+            if has_padding and order is None and mask.device.type == "cuda":
+                out.loss = out.loss.where(_is_right_padded(mask), torch.nan)
+            out = self._with_ts_loss(out, started, prompt, labels, kwargs)
+        return _in_wanted_form(out, kwargs)
+
+    def _continue(
+        self, ids: Tensor, mask: Tensor | None, labels: Tensor | None, kwargs: dict[str, Any]
+    ) -> Any:
+        """The model on new tokens [B, t] alone, after a pass whose cache holds the prompt."""
+        if labels is not None:
+            raise ValueError("labels: expected none beside a cache that holds the prompt, got some")
+        inputs = {"input_ids": ids, **self._with_prompt(ids, kwargs)}
+        if mask is not None:
+            if mask.ndim != 2 or len(mask) != len(ids) or mask.shape[1] <= ids.shape[1]:
+                raise ValueError(
+                    "attention_mask: expected the mask of all text, in the cache and new, of shape "
+                    f"[{len(ids)}, more than {ids.shape[1]}], got {tuple(mask.shape)}"
+                )
+            whole = left_padded(mask, self.soft_prompt.n_tokens, ids.shape[1])
+            if "position_ids" in self._takes:
+                inputs.setdefault("position_ids", positions_of(whole)[:, -ids.shape[1] :])
+            # A state-space model has no columns to mask any more.
+            cache = next(kwargs[name] for name in CACHES if kwargs.get(name) is not None)
+            if isinstance(cache, tuple) or _has_columns(cache):
+                inputs["attention_mask"] = whole
+        return _in_wanted_form(self._run(inputs), kwargs)
 
     def generate(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any
@@ -185,32 +274,57 @@ class PromptTunedLM(nn.Module):
         Parameters
         ----------
         input_ids, attention_mask : Tensor of shape [B, T]
-            As in `forward`. Padding may stand on either side: it is moved to the left first.
+            As in `forward`. Padding may stand on either side: it is moved to the left of the
+            prompt, so a sequence's continuation does not depend on the others in its batch.
         **kwargs
             For the model's own ``generate``, such as ``max_new_tokens`` and ``do_sample``.
+            ``max_length`` and ``min_length`` count the text, as in transformers, not the prompt.
 
         Returns
         -------
         Tensor of shape [B, at most max_new_tokens], int64
             The new tokens alone, without prompt and text; after a sequence's end comes padding.
         """
+        if not hasattr(self.model, "generate"):
+            raise TypeError(
+                "model: expected one that generates (AutoModelForCausalLM), "
+                f"got {type(self.model).__name__}"
+            )
         input_ids, attention_mask = _checked_text(input_ids, attention_mask)
-        # A stable sort of the mask moves padding left and keeps the order of the text.
-        order = attention_mask.bool().int().argsort(dim=1, stable=True)  # [B, T]
-        input_ids, attention_mask = input_ids.gather(1, order), attention_mask.gather(1, order)
         with torch.no_grad():
             prompt = self.soft_prompt(len(input_ids))  # [B, n, d]
-            inputs = self._model_inputs(prompt, input_ids, attention_mask)
-            return self.model.generate(**inputs, **kwargs)
+            text = embedded(self.model, input_ids)  # [B, T, d]
+            inputs = {
+                "inputs_embeds": torch.cat((prompt.to(text), text), dim=1),  # [B, n + T, d]
+                "attention_mask": self._extend(attention_mask, 1),  # [B, n + T]
+                **self._with_prompt(input_ids, kwargs),
+            }
+            order = ColumnOrder(inputs["attention_mask"], "left")
+            for name in COLUMN_INPUTS & inputs.keys():
+                inputs[name] = order.apply(inputs[name])
+            return self.model.generate(**(inputs | self._lengths(kwargs)))
 
-    def _in_input_order(self, logits: Tensor, order: Tensor) -> Tensor:
-        """Logits [B, n + T, V] whose text columns are put back to where the input had them."""
-        prompt, text = logits.split((self.soft_prompt.n_tokens, order.shape[1]), dim=1)
-        back = order.argsort(dim=1).unsqueeze(-1).expand_as(text)  # [B, T, V]
-        return torch.cat((prompt, text.gather(1, back)), dim=1)
+    def _lengths(self, kwargs: dict[str, Any]) -> dict[str, int]:
+        """Lengths that count the text, as ones that count what the model is given."""
+        given = kwargs.get("generation_config")
+        own = getattr(self.model, "generation_config", None)
+        lengths = {}
+        for name, news in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+            length = kwargs.get(name, getattr(given, name, None))
+            if length is None and given is None:
+                length = getattr(own, name, None)
+                if length in UNSET_LENGTHS:
+                    continue
+            is_overruled = kwargs.get(news, getattr(given, news, None)) is not None
+            if length and not is_overruled:
+                lengths[name] = length + self.soft_prompt.n_tokens
+        return lengths
 
-    def _right_padded_order(self, mask: Tensor) -> Tensor | None:
-        """The columns [B, T] that put padding right, text in its order; None if it is there."""
+    def _order(self, mask: Tensor, use_cache: bool) -> ColumnOrder | None:
+        """The order of columns for a mask [B, T] of text; None if they stand right."""
+        if use_cache:
+            # New columns follow the last, so that padding has to go left.
+            return ColumnOrder(self._extend(mask, 1), "left")
         if mask.device.type == "cuda":
             if self.padding_side == "right":
                 return None
@@ -221,18 +335,103 @@ class PromptTunedLM(nn.Module):
                 "attention_mask: expected padding on the right, as padding_side='right' promises, "
                 "got it elsewhere"
             )
-        return (mask == 0).int().argsort(dim=1, stable=True)
+        # The prompt's last row predicts the text's first token, so it must stand next to it.
+        # With padding last, positions count from 0 in every architecture.
+        return ColumnOrder(self._extend(mask, 1), "right")
 
     @property
     def _tracks(self) -> bool:
         return self.log_grad_norms or self.balance is not None
 
-    def _model_inputs(self, prompt: Tensor, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        text = self.model.get_input_embeddings()(ids)  # [B, T, d]
-        return {
-            "inputs_embeds": torch.cat((prompt.to(text), text), dim=1),  # [B, n + T, d]
-            "attention_mask": self._extend(mask, 1),  # [B, n + T]
-        }
+    def _run(self, inputs: dict[str, Any]) -> Any:
+        inputs = {"use_cache": False, **inputs, "return_dict": True}
+        layers = checkpointing_layers(self.model) if self.training else []
+        if not layers:
+            return self.model(**inputs)
+        with checkpointed(layers):
+            return self.model(**inputs)
+
+    def _with_prompt(self, ids: Tensor, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The keywords, those with a column for each token with columns for the prompt."""
+        if kwargs.get("inputs_embeds") is not None:
+            raise ValueError("inputs_embeds: expected input_ids alone, got inputs_embeds as well")
+        inputs = {name: value for name, value in kwargs.items() if value is not None}
+        if not self._takes_any_keyword:
+            # No part of the loss of such a model, as for Trainer with that model itself.
+            inputs.pop("num_items_in_batch", None)
+        for name in inputs.keys() & set(CACHES) - self._takes:
+            # A state-space model would pass over a cache by another name than its own.
+            own = next((own for own in CACHES if own in self._takes), name)
+            inputs[own] = inputs.pop(name)
+        n, is_continued = self.soft_prompt.n_tokens, _holds_prompt(kwargs)
+        for name in ("position_ids", "token_type_ids"):
+            if name not in inputs:
+                continue
+            value = inputs[name]
+            if name not in self._takes:
+                raise ValueError(
+                    f"{name}: expected none, for {type(self.model).__name__} takes none, got some"
+                )
+            if value.ndim == 2 and len(value) == 1:
+                value = value.expand(len(ids), -1)
+            if value.shape != ids.shape:
+                raise ValueError(
+                    f"{name}: expected the shape of input_ids {tuple(ids.shape)}, "
+                    f"got {tuple(inputs[name].shape)}"
+                )
+            if name == "position_ids":
+                value = value + n
+            inputs[name] = value if is_continued else self._extend(value, 0)
+        if "position_ids" in inputs and not is_continued:
+            inputs["position_ids"][:, :n] = torch.arange(n, device=ids.device)
+        return inputs
+
+    def _check_labels(self, ids: Tensor, labels: Tensor | None, kwargs: dict[str, Any]) -> None:
+        if labels is None:
+            is_lost = self.ts_loss is not None and self.training and torch.is_grad_enabled()
+            if is_lost and kwargs.get("num_items_in_batch") is not None:
+                raise ValueError(
+                    "labels: expected them beside num_items_in_batch, got none: Trainer's "
+                    "label_smoothing_factor and compute_loss_func compute the loss outside of the "
+                    "model, without TSLoss. Leave them out, or add "
+                    "ts_loss(model.soft_prompt.weight) in compute_loss_func"
+                )
+            return
+        if labels.shape != ids.shape:
+            raise ValueError(
+                f"labels: expected the shape of input_ids {tuple(ids.shape)}, "
+                f"got {tuple(labels.shape)}"
+            )
+        if "labels" not in self._takes:
+            raise ValueError(
+                "labels: expected a model that computes a loss from them (AutoModelForCausalLM), "
+                f"got {type(self.model).__name__}"
+            )
+
+    def _with_ts_loss(
+        self,
+        out: Any,
+        started: Pending[LossAndTerms] | None,
+        prompt: Tensor,
+        labels: Tensor,
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """The output with TSLoss in its loss, and the parts of that beside it."""
+        ce = out.loss
+        if not torch.is_grad_enabled():
+            out.ce_loss, out.ts_loss, out.ts_terms = ce, torch.zeros_like(ce), {}
+            return out
+        share = None
+        if kwargs.get("num_items_in_batch") is not None and self._takes_any_keyword:
+            share = _share_of_step(labels, kwargs["num_items_in_batch"])
+        ts, terms, norm = self._ts_loss(started)
+        if self._tracks and ce.requires_grad:
+            self._watch_ce(ce, prompt, share)
+        weighted = torch.zeros_like(ce)
+        if ts is not None:
+            weighted = self._weighted(ts, norm)
+            weighted = weighted if share is None else weighted * share.to(weighted.device)
+        return with_parts(out, ce + weighted, ce_loss=ce, ts_loss=weighted, ts_terms=terms)
 
     def _extend(self, values: Tensor, fill: int) -> Tensor:
         """[B, T] with n columns of `fill` in front."""
@@ -247,14 +446,15 @@ class PromptTunedLM(nn.Module):
         if started is None:
             return None, {}, None
         ts, terms = started.result()
+        if not (self._tracks and ts.requires_grad):
+            self.ts_seconds = started.seconds
+            return ts, terms, None
         began = time.perf_counter()
-        norm = None
-        if self._tracks and ts.requires_grad:
-            norm = torch.autograd.grad(ts, self.soft_prompt.weight, retain_graph=True)[0].norm()
+        norm = torch.autograd.grad(ts, self.soft_prompt.weight, retain_graph=True)[0].norm()
         self.ts_seconds = started.seconds + time.perf_counter() - began
         return ts, terms, norm
 
-    def _watch_ce(self, ce: Tensor, prompt: Tensor) -> None:
+    def _watch_ce(self, ce: Tensor, prompt: Tensor, share: Tensor | None) -> None:
         """Have the backward pass record the norm of the cross-entropy's gradient."""
         scale = {}
 
@@ -263,6 +463,9 @@ class PromptTunedLM(nn.Module):
 
         def record(grad: Tensor) -> None:
             norm = grad.detach().sum(dim=0).norm() / scale["ce"]
+            if share is not None:
+                # Without targets there is no gradient, and no share to divide by.
+                norm = norm / torch.where(share > 0, share, 1).to(norm.device)
             self.grad_norms["ce"] = norm
             if self.balance is not None:
                 self.balance.observe_ce(norm)
@@ -305,6 +508,68 @@ def _check_model(model: nn.Module, soft_prompt: SoftPrompt) -> None:
             f"soft_prompt: expected dim {dim}, the width of the model's embeddings, "
             f"got {soft_prompt.dim}"
         )
+
+
+def _holds_prompt(kwargs: dict[str, Any]) -> bool:
+    """Whether the keywords have a cache that an earlier pass has filled."""
+    cache = next((kwargs[name] for name in CACHES if kwargs.get(name) is not None), None)
+    if cache is None:
+        return False
+    if isinstance(cache, tuple):
+        return len(cache) > 0
+    if _has_columns(cache):
+        return int(cache.get_seq_length()) > 0
+    states = [getattr(layer, "has_previous_state", True) for layer in getattr(cache, "layers", ())]
+    # Without layers it is a cache of an older transformers, which is made when it is filled.
+    return not states or any(any(s.values()) if isinstance(s, dict) else s for s in states)
+
+
+def _has_columns(cache: Any) -> bool:
+    """Whether a cache keeps keys and values by column; that of a state-space model does not."""
+    try:
+        cache.get_seq_length()
+    except (AttributeError, ValueError):
+        return False
+    return True
+
+
+def _in_wanted_form(out: Any, kwargs: dict[str, Any]) -> Any:
+    """The output, or with return_dict=False the tuple that the model itself would give."""
+    if kwargs.get("return_dict") is not False:
+        return out
+    return tuple(value for name, value in out.items() if name not in PARTS)
+
+
+def _share_of_step(labels: Tensor, items: Tensor | int) -> Tensor:
+    """The share of the targets in those of the whole optimizer step, a 0-d tensor.
+
+    The prompt's last row predicts the first token, so every label is a target.
+    """
+    items = torch.as_tensor(items, device=labels.device).flatten()[0]
+    return (labels != IGNORED_LABEL).sum() / items
+
+
+def _tied_names(lm: nn.Module) -> dict[str, str]:
+    """Names of parameters that are another's, and that other's name."""
+    first: dict[int, str] = {}
+    tied = {}
+    for name, parameter in lm.named_parameters(remove_duplicate=False):
+        known = first.setdefault(id(parameter), name)
+        if known != name:
+            tied[name] = known
+    return tied
+
+
+def _drop_tied(lm: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Leave one name for a tied weight; safetensors, and Trainer with it, refuses two."""
+    for name in _tied_names(lm):
+        state.pop(prefix + name, None)
+
+
+def _restore_tied(lm: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name, known in _tied_names(lm).items():
+        if prefix + known in state:
+            state.setdefault(prefix + name, state[prefix + known])
 
 
 def _checked_text(ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_number, check_whole
+from tsloss_fast.prompt.embedding import embedded
 
 INITS = ("normal", "vocab", "text")
 
@@ -28,8 +29,12 @@ class SoftPrompt(nn.Module):
         when more, so one repeated token gives ``n`` identical rows. A tensor is copied.
     std : float, default 0.02
         Standard deviation of ``"normal"``.
-    embedding : Tensor of shape [V, d], optional
-        The model's embedding table; ``"vocab"`` and ``"text"`` need it.
+    embedding : nn.Module or Tensor of shape [V, d], optional
+        What ``"vocab"`` and ``"text"`` take rows from: the model, its ``get_input_embeddings()``,
+        or a table. Some models multiply their table by a factor (Gemma by sqrt(d), BioGPT,
+        Falcon-H1); the model gives rows as it multiplies them, so that ``init="text"`` starts
+        where the same text as a hard prompt does. So does the module, except for Falcon-H1, which
+        multiplies elsewhere. A table is taken as it is.
     token_ids : sequence of int, optional
         What ``"text"`` starts from.
     generator : torch.Generator on the CPU, optional
@@ -63,7 +68,7 @@ class SoftPrompt(nn.Module):
         init: str | Tensor = "normal",
         std: float = 0.02,
         *,
-        embedding: Tensor | None = None,
+        embedding: Tensor | nn.Module | None = None,
         token_ids: Sequence[int] | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -75,11 +80,11 @@ class SoftPrompt(nn.Module):
         elif init == "normal":
             rows = _rows_from_normal(n_tokens, dim, std, generator)
         elif init == "vocab":
-            table = _checked_table(embedding, dim, init)
-            rows = _rows_from_vocab(table, n_tokens, generator)
+            size, rows_of = _checked_embedding(embedding, dim, init)
+            rows = rows_of(_ids_from_vocab(size, n_tokens, generator))
         elif init == "text":
-            table = _checked_table(embedding, dim, init)
-            rows = _rows_from_text(table, n_tokens, token_ids)
+            size, rows_of = _checked_embedding(embedding, dim, init)
+            rows = rows_of(_ids_from_text(size, n_tokens, token_ids))
         else:
             raise ValueError(f"init: expected one of {INITS} or a tensor [n, d], got {init!r}")
         self.weight = nn.Parameter(rows)  # [n, d]
@@ -103,12 +108,33 @@ class SoftPrompt(nn.Module):
         return f"n_tokens={self.n_tokens}, dim={self.dim}"
 
 
-def _checked_table(embedding: Tensor | None, dim: int, init: str) -> Tensor:
+def _checked_embedding(
+    embedding: Tensor | nn.Module | None, dim: int, init: str
+) -> tuple[int, Callable[[Tensor], Tensor]]:
+    """The number of rows V, and the function from ids to rows as the model multiplies them."""
     if embedding is None:
         raise ValueError(f"embedding: expected the model's embedding table for init={init!r}")
-    if embedding.dim() != 2 or embedding.shape[1] != dim:
-        raise ValueError(f"embedding: expected shape [V, {dim}], got {tuple(embedding.shape)}")
-    return embedding.detach()
+    is_model = hasattr(embedding, "get_input_embeddings")
+    module = embedding.get_input_embeddings() if is_model else embedding
+    table = module if isinstance(module, Tensor) else getattr(module, "weight", None)
+    if not isinstance(table, Tensor):
+        raise TypeError(
+            "embedding: expected a tensor [V, d], an embedding module or a model, "
+            f"got {type(embedding).__name__}"
+        )
+    if table.dim() != 2 or table.shape[1] != dim:
+        raise ValueError(f"embedding: expected shape [V, {dim}], got {tuple(table.shape)}")
+
+    def rows_of(ids: Tensor) -> Tensor:
+        ids = ids.to(table.device)
+        with torch.no_grad():
+            if is_model:
+                rows = embedded(embedding, ids)
+            else:
+                rows = table[ids] if isinstance(module, Tensor) else module(ids)
+        return rows.detach().to(torch.float32, copy=True)  # [n, d]
+
+    return len(table), rows_of
 
 
 def _rows_from_tensor(init: Tensor, n_tokens: int, dim: int) -> Tensor:
@@ -128,23 +154,20 @@ def _rows_from_normal(
     return std * torch.randn(n_tokens, dim, generator=generator)  # [n, d]
 
 
-def _rows_from_vocab(table: Tensor, n_tokens: int, generator: torch.Generator | None) -> Tensor:
-    if n_tokens > len(table):
+def _ids_from_vocab(size: int, n_tokens: int, generator: torch.Generator | None) -> Tensor:
+    if n_tokens > size:
         raise ValueError(
-            f"n_tokens: expected at most {len(table)}, the rows of the embedding, got {n_tokens}"
+            f"n_tokens: expected at most {size}, the rows of the embedding, got {n_tokens}"
         )
-    rows = torch.randperm(len(table), generator=generator)[:n_tokens]
-    return table[rows.to(table.device)].to(torch.float32)
+    return torch.randperm(size, generator=generator)[:n_tokens]  # [n]
 
 
-def _rows_from_text(table: Tensor, n_tokens: int, token_ids: Sequence[int] | None) -> Tensor:
+def _ids_from_text(size: int, n_tokens: int, token_ids: Sequence[int] | None) -> Tensor:
     if token_ids is None or len(token_ids) == 0:
         raise ValueError("token_ids: expected at least one token for init='text', got none")
     ids = torch.as_tensor(token_ids, dtype=torch.int64)
-    if ids.min() < 0 or ids.max() >= len(table):
+    if ids.min() < 0 or ids.max() >= size:
         raise ValueError(
-            f"token_ids: expected values in [0, {len(table)}), got {int(ids.min())} to "
-            f"{int(ids.max())}"
+            f"token_ids: expected values in [0, {size}), got {int(ids.min())} to {int(ids.max())}"
         )
-    rows = ids[torch.arange(n_tokens) % len(ids)]  # [n]
-    return table[rows.to(table.device)].to(torch.float32)
+    return ids[torch.arange(n_tokens) % len(ids)]  # [n]

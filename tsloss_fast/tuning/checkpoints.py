@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsloss_fast._files import naming
 from tsloss_fast._files import write_atomically as write_atomically
 from tsloss_fast._files import write_together as write_together
 
@@ -36,6 +37,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._made: list[Path] = []
 
     @property
     def holds_run(self) -> bool:
@@ -50,14 +52,24 @@ class RunFolder:
         RunError
             If it cannot.
         """
+        self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
         except OSError as error:
+            self.withdraw()
             raise RunError(
                 f"out: cannot write to {self.path}: {error.strerror or error}"
             ) from error
+
+    def withdraw(self) -> None:
+        """Remove the folders that `prepare` made, if nothing lies in them."""
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
 
     def clear(self) -> None:
         """Remove the files of a run, and nothing else."""
@@ -108,7 +120,8 @@ class RunFolder:
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to the metrics."""
-        with (self.path / METRICS_FILE).open("a") as file:
+        path = self.path / METRICS_FILE
+        with naming(path), path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:

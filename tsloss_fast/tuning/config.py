@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
-from tsloss_fast._checks import check_choice, check_number, check_whole
+from tsloss_fast._checks import MAX_POINTS, check_choice, check_number, check_whole
 from tsloss_fast.prompt import INITS
-from tsloss_fast.tuning.data import TEMPLATES
+from tsloss_fast.tuning.answers import COMPARISONS, Score
+from tsloss_fast.tuning.data import LONG_EXAMPLES, TEMPLATES
 from tsloss_fast.tuning.models import DEFAULT_MODEL
 from tsloss_fast.tuning.objectives import LOSSES
 
 # What a resumed run may change, because the numbers it trains to do not depend on it. The data are
-# compared by content, not by where they lie.
+# compared by content, not by where they lie. Epochs may become more, which `tune` checks.
 FREE_TO_CHANGE = frozenset(
     {
         "data",
+        "question_column",
+        "answer_column",
+        "messages_column",
+        "split",
+        "eval_split",
+        "epochs",
         "eval_data",
         "device",
         "threads",
@@ -24,10 +32,20 @@ FREE_TO_CHANGE = frozenset(
         "eval_every",
         "eval_batch_size",
         "max_new_tokens",
-        "max_length",
+        "extract",
+        "compare",
+        "metric",
         "log_grad_norms",
     }
 )
+
+
+CHOICES = {
+    "loss": LOSSES,
+    "template": TEMPLATES,
+    "long_examples": LONG_EXAMPLES,
+    "compare": COMPARISONS,
+}
 
 
 class ConfigError(ValueError):
@@ -65,18 +83,28 @@ class TuneConfig:
     seed: int = 0
     template: str = "auto"
     max_length: int = 512
+    long_examples: str = "skip"
+    question_column: str | None = None
+    answer_column: str | None = None
+    messages_column: str | None = None
+    split: str = "train"
+    eval_split: str = "test"
     eval_data: str | None = None
     holdout: float | None = None
     eval_every: int = 0
     eval_batch_size: int = 16
     max_new_tokens: int | None = None
+    extract: str | None = None
+    compare: str = "text"
+    metric: str | None = None
     save_every: int = 1
     log_grad_norms: bool = False
     threads: int | None = None
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for name in ("n_tokens", "epochs", "batch_size", "eval_batch_size", "max_length"):
+        self._check(check_whole, "n_tokens", least=1, most=MAX_POINTS)
+        for name in ("epochs", "batch_size", "eval_batch_size", "max_length"):
             self._check(check_whole, name, least=1)
         self._check(check_whole, "save_every", least=1)
         for name in ("eval_every", "seed"):
@@ -84,8 +112,11 @@ class TuneConfig:
         for name in ("max_new_tokens", "threads"):
             if getattr(self, name) is not None:
                 self._check(check_whole, name, least=1)
-        for name, allowed in (("init", INITS), ("loss", LOSSES), ("template", TEMPLATES)):
-            self._check(check_choice, name, allowed=tuple(allowed))
+        # Anything else that looks like a path is a prompt to start from.
+        if not (isinstance(self.init, str) and is_path(self.init)):
+            self._check(check_choice, "init", allowed=INITS)
+        for name, allowed in CHOICES.items():
+            self._check(check_choice, name, allowed=allowed)
         # AdamW divides the rate by 1 - 0.9 in its first step, which must stay within float32.
         self._check(check_number, "lr", least=0, open_below=True, most=3.4e37, open_above=True)
         for name in ("weight_decay", "lambda_ts", "init_std"):
@@ -120,6 +151,17 @@ class TuneConfig:
             self._check(check_number, "holdout", least=0, **between)
             if self.eval_data is not None:
                 raise ConfigError("holdout: expected none beside eval_data, got both")
+        if (self.question_column is None) != (self.answer_column is None):
+            raise ConfigError(
+                "question_column: expected answer_column with it, or neither, "
+                f"got {self.question_column!r} and {self.answer_column!r}"
+            )
+        if self.messages_column is not None and self.question_column is not None:
+            raise ConfigError("messages_column: expected none beside question_column, got both")
+        # A metric in a module is imported when the run begins.
+        self._check(lambda value, name: Score(extract=value) and value, "extract")
+        if self.metric is not None and self.compare != "text":
+            raise ConfigError("compare: expected none beside metric, got both")
         if self.eval_every and self.eval_data is None and self.holdout is None:
             raise ConfigError("eval_every: expected eval_data or holdout with it, got neither")
 
@@ -128,15 +170,26 @@ class TuneConfig:
         return asdict(self)
 
 
+def is_path(init: str) -> bool:
+    """Whether a start is a file or folder, and not one of `INITS`."""
+    return init not in INITS and ("/" in init or init.endswith(".pt") or Path(init).exists())
+
+
 def config_names() -> list[str]:
     """The names of all settings."""
     return [field.name for field in fields(TuneConfig)]
 
 
+def _of_run(old: Mapping[str, Any], name: str) -> Any:
+    """A setting of an earlier run; one that there was not yet had today's default."""
+    default = next(field.default for field in fields(TuneConfig) if field.name == name)
+    return old.get(name, None if default is MISSING else default)
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """One message for each setting that a resumed run must not change, but does."""
     return [
-        f"{name}: the run in the folder has {old.get(name)!r}, got {new[name]!r}"
+        f"{name}: the run in the folder has {_of_run(old, name)!r}, got {new[name]!r}"
         for name in config_names()
-        if name not in FREE_TO_CHANGE and old.get(name) != new[name]
+        if name not in FREE_TO_CHANGE and _of_run(old, name) != new[name]
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -110,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _say(f"\n{table}\n")
     _say(f"{time.perf_counter() - started:.0f} s in all. Everything lies in {out}:")
     _say("  table.txt, diagrams.png, diagrams.svg, and the runs in ce/ and tsloss/")
+    _say(f"Next: tsloss-fast analyze {shlex.quote(str(out / 'tsloss'))}")
     return 0
 
 

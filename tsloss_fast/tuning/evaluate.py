@@ -1,14 +1,14 @@
-"""Exact-match accuracy by greedy decoding."""
+"""Accuracy by greedy decoding, exact match unless asked otherwise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from tsloss_fast.prompt import PromptTunedLM
+from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.data import Encoded
+from tsloss_fast.tuning.decoding import decode, stop_tokens
 
 
 def exact_match(
@@ -20,8 +20,12 @@ def exact_match(
     max_new_tokens: int | None = None,
     between: Callable[[], None] | None = None,
     progress: bool = False,
+    score: Callable[[str, str], float] | None = None,
 ) -> float:
     """The share of examples whose greedy answer equals the expected one, white space aside.
+
+    With `score` it is the mean of what that says, such as a `Score`, of each answer and the one
+    expected.
 
     Parameters
     ----------
@@ -39,34 +43,20 @@ def exact_match(
     """
     from tqdm.auto import tqdm
 
-    device = lm.soft_prompt.weight.device
     limit = max_new_tokens or max(len(example.target) for example in examples)
+    stops = stop_tokens(lm, tokenizer, {example.target[-1] for example in examples})
     # Like lengths together, so that little is padded.
     ordered = sorted(examples, key=lambda example: len(example.prefix))
-    right = 0
+    score = score or Score()
+    right = 0.0
     starts = range(0, len(ordered), batch_size)
     for start in tqdm(starts, desc="held-out", unit="batch", leave=False, disable=not progress):
         if between is not None:
             between()
         batch = ordered[start : start + batch_size]
-        ids, mask = _padded_left([example.prefix for example in batch], tokenizer.pad_token_id)
-        new = lm.generate(
-            ids.to(device),
-            mask.to(device),
-            max_new_tokens=limit,
-            do_sample=False,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        texts = tokenizer.batch_decode(new, skip_special_tokens=True)
+        prefixes = [example.prefix for example in batch]
+        texts = decode(lm, tokenizer, prefixes, stops, limit)
         right += sum(
-            text.strip() == example.answer for text, example in zip(texts, batch, strict=True)
+            score(text, example.answer) for text, example in zip(texts, batch, strict=True)
         )
     return right / len(examples)
-
-
-def _padded_left(rows: list[list[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    length = max(len(row) for row in rows)
-    ids = torch.tensor([[pad_id] * (length - len(row)) + row for row in rows])  # [B, T]
-    mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in rows])
-    return ids, mask

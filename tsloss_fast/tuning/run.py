@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from torch import Tensor
 from tsloss_fast._engine import cuda
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.tuning import data, models
+from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.checkpoints import RunError, RunFolder
-from tsloss_fast.tuning.config import ConfigError, TuneConfig, differences
+from tsloss_fast.tuning.config import ConfigError, TuneConfig, differences, is_path
 from tsloss_fast.tuning.objectives import make_objective
 from tsloss_fast.tuning.trainer import Trainer
+from tsloss_fast.tuning.warm_start import WarmStartError, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,8 @@ def tune(
     Interrupted, TrainingDiverged, OSError
         See `Trainer.run`.
     """
-    train, held_out = _read_data(config)
+    train, held_out = _examples(config)
+    Score(config.extract, config.compare, config.metric)  # Before anything is loaded.
     source = models.find_model(config.model) if loaded is None else None
     _check_device(config.device, config.loss)
     folder = RunFolder(out)
@@ -87,19 +90,67 @@ def tune(
         "eval_sha256": data.fingerprint(held_out),
     }
     _check_folder(folder, description, resume, overwrite)
-    folder.prepare()
+    start = None if resume else _start(config)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    folder.prepare()
+    try:
+        model, tokenizer, encoded = _load(config, source, loaded, (train, held_out), progress)
+        trainer = _make_trainer(config, model, tokenizer, encoded, folder, start, progress)
+    except BaseException:
+        folder.withdraw()
+        raise
+    if resume:
+        _resume(trainer, description)
+    else:
+        folder.clear()
+        folder.save_config(description)
+    trainer.run()
+    return TuneResult(
+        trainer.weight.detach().cpu(),
+        folder.prompt_file(config.epochs),
+        folder.read_metrics(),
+    )
 
+
+def _load(
+    config: TuneConfig,
+    source: models.ModelSource | None,
+    loaded: tuple[Any, Any] | None,
+    examples: tuple[Iterable[data.Example], Iterable[data.Example]],
+    progress: bool,
+) -> tuple[Any, Any, tuple[data.TokenStore, data.TokenStore]]:
+    """Model, tokenizer and encoded examples; the model last, when all else is known to fit."""
+    train, held_out = examples
+    if source is not None:
+        source = models.local_if_unreachable(source)
     tokenizer = models.load_tokenizer(source) if loaded is None else loaded[1]
-    encoder = data.Encoder(tokenizer, config.template, config.max_length)
-    encoded = [encoder(example) for example in train]
-    encoded_held_out = [encoder(example) for example in held_out]
-    model = models.load_model(source, config.device) if loaded is None else loaded[0]
-    _check_positions(model, config, [*encoded, *encoded_held_out])
+    truncate = config.long_examples == "truncate"
+    encoder = data.Encoder(tokenizer, config.template, config.max_length, truncate=truncate)
+    whole = data.Encoder(tokenizer, config.template, config.max_length)
+    encoded = (
+        data.encode_all(train, encoder, "data"),
+        # Never cut, for it ends as an answer ends, and is compared as a whole.
+        data.encode_all(held_out, whole, "held-out data"),
+    )
+    shape = models.load_config(source) if loaded is None else loaded[0].config
+    _check_positions(shape, config, max(store.longest for store in encoded))
+    model = models.load_model(source, config.device, progress) if loaded is None else loaded[0]
+    return model, tokenizer, encoded
+
+
+def _make_trainer(
+    config: TuneConfig,
+    model: Any,
+    tokenizer: Any,
+    encoded: tuple[Sequence[data.Encoded], Sequence[data.Encoded]],
+    folder: RunFolder,
+    start: Tensor | None,
+    progress: bool,
+) -> Trainer:
     lm = PromptTunedLM(
         model,
-        make_prompt(config, model, tokenizer),
+        make_prompt(config, model, tokenizer, start),
         make_objective(config.loss, config.lambda_ts),
         balance=config.balance,
         log_grad_norms=config.log_grad_norms,
@@ -107,57 +158,88 @@ def tune(
         padding_side="right",
     )
     lm.to(config.device)
-    trainer = Trainer(config, lm, tokenizer, encoded, encoded_held_out, folder, progress=progress)
-    if resume:
-        trainer.resume()
-        log.info("resuming after step %d of %d", trainer.step, trainer.total_steps)
+    return Trainer(config, lm, tokenizer, *encoded, folder, progress=progress)
+
+
+def _resume(trainer: Trainer, description: dict[str, Any]) -> None:
+    trainer.resume()
+    if trainer.folder.load_config()["epochs"] != description["epochs"]:
+        trainer.folder.save_config(description)
+    if trainer.step == trainer.total_steps:
+        log.info(
+            "the run is finished: %d of %d steps; --epochs trains it longer",
+            trainer.step,
+            trainer.total_steps,
+        )
     else:
-        folder.clear()
-        folder.save_config(description)
-    trainer.run()
-    return TuneResult(
-        lm.soft_prompt.weight.detach().cpu(),
-        folder.prompt_file(config.epochs),
-        folder.read_metrics(),
-    )
+        log.info("resuming after step %d of %d", trainer.step, trainer.total_steps)
 
 
-def make_prompt(config: TuneConfig, model: Any, tokenizer: Any) -> SoftPrompt:
-    """The prompt that a run starts from; depends on the seed alone, not on what ran before."""
+def _start(config: TuneConfig) -> Tensor | None:
+    """The rows of `config.init`, if that is a file or folder."""
+    if not is_path(config.init):
+        return None
+    try:
+        rows = read_rows(config.init)
+    except WarmStartError as error:
+        raise ConfigError(str(error)) from error
+    if len(rows) != config.n_tokens:
+        raise ConfigError(
+            f"n_tokens: expected {len(rows)}, the rows of {config.init}, got {config.n_tokens}"
+        )
+    return rows
+
+
+def make_prompt(
+    config: TuneConfig, model: Any, tokenizer: Any, start: Tensor | None = None
+) -> SoftPrompt:
+    """The prompt that a run starts from; depends on the seed alone, not on what ran before.
+
+    `start` has the rows if ``config.init`` is a file; a resumed run gets its own anyway.
+    """
     table = model.get_input_embeddings().weight
     return SoftPrompt(
         config.n_tokens,
         table.shape[1],
-        config.init,
+        start if start is not None else ("normal" if is_path(config.init) else config.init),
         config.init_std,
-        embedding=table,
+        embedding=model,
         token_ids=None if config.init_text is None else text_token_ids(tokenizer, config.init_text),
         generator=torch.Generator().manual_seed(config.seed),
     )
 
 
 def text_token_ids(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of a text, each word as it stands inside a sentence.
+    """Tokens of a text as it stands, newlines included; of one repeated word, identical tokens.
 
     Many tokenizers have one token for a word at the start and another for the same word after a
-    space. Here a repeated word always gives the same tokens, so "x x x" means identical rows.
+    space. So that "x x x" means identical rows, a repeated word gives the tokens that it has
+    inside a sentence, unless these are more: then a space is a token of its own.
     """
-    ids: list[int] = []
-    for word in text.split():
-        first = tokenizer(word, add_special_tokens=False)["input_ids"]
-        both = tokenizer(f"{word} {word}", add_special_tokens=False)["input_ids"]
-        follows = both[: len(first)] == first and len(both) > len(first)
-        ids += both[len(first) :] if follows else first
-    return ids
+    word, _, rest = text.strip(" ").partition(" ")
+    times = 1 + len(rest.split())
+    if times == 1 or set(rest.split()) != {word} or "\n" in text:
+        return _ids(tokenizer, text)
+    first, both = _ids(tokenizer, word), _ids(tokenizer, f"{word} {word}")
+    inside = both[len(first) :]
+    follows = both[: len(first)] == first and 0 < len(inside) <= len(first)
+    return (inside if follows else first) * times
 
 
-def _read_data(config: TuneConfig) -> tuple[list[data.Example], list[data.Example]]:
-    examples = data.read_jsonl(config.data)
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _examples(config: TuneConfig) -> tuple[Iterable[data.Example], Iterable[data.Example]]:
+    """What to train on and what is held out; each is read anew whenever it is iterated over."""
+    columns = data.Columns(config.question_column, config.answer_column, config.messages_column)
+    examples = data.ExampleFile(config.data, columns, config.split)
     if config.eval_data is not None:
-        return examples, data.read_jsonl(config.eval_data)
+        return examples, data.ExampleFile(config.eval_data, columns, config.eval_split)
     if config.holdout is not None:
-        return data.split(examples, config.holdout, config.seed)
-    return examples, []
+        held = data.held_out(sum(1 for _ in examples), config.holdout, config.seed)
+        return data.Part(examples, ~held), data.Part(examples, held)
+    return examples, ()
 
 
 def _check_device(name: str, loss: str) -> None:
@@ -194,8 +276,21 @@ def _check_folder(
     for name, key in (("data", "data_sha256"), ("eval_data", "eval_sha256")):
         if old.get(key) != description[key]:
             wrong.append(f"{name}: the examples are not those of the run in the folder")
+    if description["epochs"] < old["epochs"]:
+        wrong.append(
+            f"epochs: expected at least the {old['epochs']} of the run in the folder, "
+            f"got {description['epochs']}"
+        )
     if wrong:
         raise RunError("resume: " + "; ".join(wrong))
+    if description["epochs"] > old["epochs"]:
+        log.warning(
+            "epochs was %d and is %d now: the learning rate follows the longer schedule from here "
+            "on, so the numbers are not those of one run of %d epochs",
+            old["epochs"],
+            description["epochs"],
+            description["epochs"],
+        )
     for name in ("threads", "device"):
         if old.get(name) != description[name]:
             log.warning(
@@ -206,11 +301,10 @@ def _check_folder(
             )
 
 
-def _check_positions(model: Any, config: TuneConfig, encoded: Sequence[data.Encoded]) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    longest = config.n_tokens + max(len(example) for example in encoded)
-    if limit is not None and longest > limit:
+def _check_positions(shape: Any, config: TuneConfig, longest: int) -> None:
+    limit = getattr(shape, "max_position_embeddings", None)
+    if limit is not None and config.n_tokens + longest > limit:
         raise ConfigError(
             f"n_tokens: expected prompt and longest example within the model's {limit} positions, "
-            f"got {longest}"
+            f"got {config.n_tokens + longest}"
         )

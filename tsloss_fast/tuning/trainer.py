@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tsloss_fast.prompt import PromptTunedLM
+from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.checkpoints import INTERRUPTED_FILE, RunFolder
 from tsloss_fast.tuning.config import TuneConfig
 from tsloss_fast.tuning.data import Batch, Encoded, epoch_batches
@@ -76,6 +77,7 @@ class Trainer:
             [self.weight], lr=config.lr, weight_decay=config.weight_decay, eps=1e-8
         )
         self._terms = TermMonitor()
+        self._score = Score(config.extract, config.compare, config.metric)
         self._flag = InterruptFlag()
         self._good_file: Path | None = None
         self._epoch_records: list[dict[str, Any]] = []
@@ -110,7 +112,7 @@ class Trainer:
         Raises
         ------
         Interrupted
-            After Ctrl-C, once the state has been saved.
+            After Ctrl-C or SIGTERM, once the state has been saved.
         TrainingDiverged
             When loss or prompt cease to be finite; what was saved before is left as it is.
         OSError
@@ -123,6 +125,7 @@ class Trainer:
             while self.step < self.total_steps:
                 self._run_epoch(bar)
                 self._evaluate_if_due()
+        (self.folder.path / INTERRUPTED_FILE).unlink(missing_ok=True)
 
     def _run_epoch(self, bar: Any) -> None:
         epoch = self.epoch
@@ -241,7 +244,8 @@ class Trainer:
         self._save_state()
         raise Interrupted(
             f"stopped after step {self.step} of {self.total_steps}; the prompt is in {file}; "
-            "--resume goes on from here"
+            "--resume goes on from here",
+            self._flag.raised,
         )
 
     def _evaluate_if_due(self) -> None:
@@ -259,6 +263,7 @@ class Trainer:
             max_new_tokens=self.config.max_new_tokens,
             between=self._stop_if_asked,
             progress=self.progress,
+            score=self._score,
         )
         self._evaluated.add(self.step)
         self.folder.append_metrics(

@@ -61,14 +61,16 @@ def test_every_kernel_is_compiled(binaries):
     assert sorted(binaries) == sorted(CASES)
 
 
-@pytest.mark.parametrize(("name", "variant", "architecture"), CASES)
-def test_registers_and_spills(binaries, record_property, name, variant, architecture):
-    row = binaries[name, variant, architecture]
-    record_property("kernel", compile_kernels.line(row))
-    assert 0 < row["registers"] <= 255
-    assert row["spill_stores"] <= MAX_SPILLED
-    assert row["spill_loads"] <= MAX_SPILLED
-    assert row["shared"] <= MAX_SHARED
+def test_registers_and_spills(binaries, record_property):
+    beyond = []
+    for row in binaries.values():
+        line = compile_kernels.line(row)
+        record_property("kernel", line)
+        spilled = max(row["spill_stores"], row["spill_loads"])
+        within = spilled <= MAX_SPILLED and row["shared"] <= MAX_SHARED
+        if not (within and 0 < row["registers"] <= 255):
+            beyond.append(line)
+    assert beyond == []
 
 
 def test_no_float_is_added_atomically(binaries):
@@ -88,7 +90,7 @@ SURROGATE_INEXACT = {
 def test_no_arithmetic_is_approximate(binaries):
     for (name, *_), row in binaries.items():
         idea, dtype = name.split("-")[0], name.split("-")[-1]
-        exponentials = idea in {"surrogate", "softmax", "shortfalls", "slopes"}
+        exponentials = idea in {"surrogate", "softmax", "shortfalls", "weights"}
         allowed = SURROGATE_INEXACT[dtype] if exponentials else set()
         if name.startswith("persistence_terms-power"):
             allowed = SURROGATE_INEXACT["fp64"]  # exp and log of powers other than 2
@@ -217,7 +219,7 @@ calls = [
     lambda: distances.pairwise_distances(torch.zeros(1, 3, 3)),
     lambda: h0.h0_critical_edges(torch.zeros(1, 3, 3)),
     lambda: scatter.scatter_edges(torch.zeros(1, 3, 3), edges, torch.zeros(1, 3)),
-    lambda: surrogate.surrogate_slopes(torch.zeros(1, 3, 3), *[1.0] * 6, *[False] * 3),
+    lambda: surrogate.surrogate_terms(torch.zeros(1, 3, 3), *[1.0] * 6, *[False] * 3),
     lambda: edge_lengths.edge_lengths(torch.zeros(1, 3, 3), edges),
     lambda: scatter.scatter_differences(torch.zeros(1, 3, 3), torch.zeros(1, 3, 3)),
 ]

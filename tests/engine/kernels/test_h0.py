@@ -60,10 +60,9 @@ def test_bars_are_those_of_the_engine(kind, n):
     check(torch.stack([matrix(kind, n, seed, torch.float32) for seed in range(B)]))
 
 
-@pytest.mark.parametrize("n", [17, 65])
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_every_family(family, n):
-    check(distances(family, n))
+def test_every_family(family):
+    check(distances(family, 65))
 
 
 @pytest.mark.parametrize("kind", ["ranks", "ties", "zeros"])
@@ -159,7 +158,7 @@ def test_distances_and_h0_together():
     check(pairwise_distances(x))
 
 
-@pytest.mark.parametrize("n", [2, 3, 17, 63, 64, 65, 100, 129, 255, 256])
+@pytest.mark.parametrize("n", [2, 3, 64, 65, 256])
 @pytest.mark.parametrize("kind", ["ranks", "ties", "zeros"])
 def test_the_kernels_for_large_clouds_serve_small_ones(kind, n):
     D = torch.stack([matrix(kind, n, seed, torch.float32) for seed in range(2)])
@@ -187,11 +186,6 @@ def test_several_blocks_and_tiles(monkeypatch):
     monkeypatch.setattr(h0_elder, "BLOCK", 32)
     for D in (distances("gaussian", 149), ruler(131)[None]):
         check(D, large_bars)
-
-
-def test_more_than_1024_points():
-    x = cloud("gaussian", 1500, 3, 0, torch.float32)[None]
-    check(torch.from_numpy(_C.distances(x.numpy())))
 
 
 @pytest.mark.parametrize("n", [257, 300])

@@ -38,11 +38,11 @@ def autograd_weights(lengths, n, h0_weight, h1_weight, power, scales):
     h0, births, deaths = (lengths * scales[:, None]).split((n - 1, K, K), dim=-1)
     count = max(n - 1, 1)
     h0_term = (h0 - h0.sum(-1, keepdim=True) / count).square().sum(-1) / count
-    # 0 where there is no lifetime, and so no slope, as the padding asks.
+    # 0 where there is no lifetime, and so no gradient, as the padding asks.
     h1_term = (deaths - births).pow(power).where(deaths > 0, 0).sum(-1) / n
     loss = h0_weight * h0_term + h1_weight * h1_term
-    (slopes,) = torch.autograd.grad(loss.sum(), lengths)
-    weights = (slopes / scales[:, None] / lengths).where(lengths > 0, 0)
+    (gradient,) = torch.autograd.grad(loss.sum(), lengths)
+    weights = (gradient / scales[:, None] / lengths).where(lengths > 0, 0)
     return [part.detach() for part in (loss, h0_term, h1_term, weights)]
 
 

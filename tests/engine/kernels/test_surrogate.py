@@ -13,7 +13,7 @@ pytest.importorskip("triton", reason="the kernels need Triton")
 
 from tsloss_fast._engine.kernels.surrogate import launch as surrogate
 
-surrogate_slopes = on_device(surrogate.surrogate_slopes)
+surrogate_terms = on_device(surrogate.surrogate_terms)
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("kernels_run", "poisoned")]
 
@@ -24,7 +24,7 @@ NAMES = ("scale_by_mean", "self_pairs", "detach_scales")
 FLAGS = [
     dict(zip(NAMES, flags, strict=True)) for flags in itertools.product((False, True), repeat=3)
 ]
-PLAIN = NUMBERS | FLAGS[0]
+DEFAULTS = NUMBERS | FLAGS[0]
 
 
 @pytest.fixture(params=["fused", "tiled"])
@@ -61,14 +61,14 @@ def expected(D, options):
     scaled = D / torch.where(mean == 0, 1, mean) if options["scale_by_mean"] else D
     h0, h1 = module._surrogate(scaled)
     loss = options["h0_weight"] * h0 + options["h1_weight"] * h1
-    (slopes,) = torch.autograd.grad(loss.sum(), D)
+    (gradient,) = torch.autograd.grad(loss.sum(), D)
     apart = D.detach() > 0
-    weights = torch.where(apart, (slopes + slopes.mT) / torch.where(apart, D.detach(), 1), 0)
+    weights = torch.where(apart, (gradient + gradient.mT) / torch.where(apart, D.detach(), 1), 0)
     return loss.detach(), h0.detach(), h1.detach(), weights, scaled.detach()
 
 
-def check(D, options=PLAIN):
-    results = surrogate_slopes(D, **options)
+def check(D, options=DEFAULTS):
+    results = surrogate_terms(D, **options)
     *terms, weights, scaled = expected(D, options)
     n = D.shape[-1]
     assert [part.dtype for part in results] == [D.dtype] * 4
@@ -88,7 +88,7 @@ def check(D, options=PLAIN):
         rounding = 2 * eps * right.abs() + torch.finfo(D.dtype).tiny
         assert ((got.double() - right).abs() <= bound + rounding).all()
 
-    # A slope is a sum of such roots, times softmax weights and alpha * D e^(-alpha D) < 1.
+    # A gradient is a sum of such roots, times softmax weights and alpha * D e^(-alpha D) < 1.
     mean = D.double().mean((-2, -1)) if options["scale_by_mean"] else torch.ones(len(D)).double()
     unit = 1 / torch.where(mean == 0, 1, mean)
     size = 4 / n * options["h0_weight"] * (e + 32 * eps * h0.sqrt() * n**0.5)
@@ -99,12 +99,12 @@ def check(D, options=PLAIN):
     assert (results[3][~apart] == 0).all()
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 17, 63, 64, 65, 100, 128, 129])
+@pytest.mark.parametrize("n", [1, 2, 17, 64, 65, 129])
 def test_float32(n):
     check(distances("gaussian", n, B=2 if n <= 65 else 1))
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 17, 31, 32, 33, 64])
+@pytest.mark.parametrize("n", [1, 2, 32, 33, 64])
 def test_float64(n):
     check(distances("gaussian", n, dtype=torch.float64))
 
@@ -134,19 +134,19 @@ def test_the_gradient_on_the_points_is_that_of_the_reference(path, flags):
         self_pairs=flags["self_pairs"], detach_scales=flags["detach_scales"],
     )  # fmt: skip
     right = module(x)
-    (slope,) = torch.autograd.grad(right.sum(), x)
+    (gradient,) = torch.autograd.grad(right.sum(), x)
     x = x.detach()
-    loss, _, _, weights = surrogate_slopes(reference.pairwise_distances(x), **NUMBERS, **flags)
+    loss, _, _, weights = surrogate_terms(reference.pairwise_distances(x), **NUMBERS, **flags)
     got = weights.sum(-1, keepdim=True) * x - weights @ x
     torch.testing.assert_close(loss, right.detach(), rtol=1e-13, atol=1e-15)
-    torch.testing.assert_close(got, slope, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(got, gradient, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("flags", [FLAGS[0], FLAGS[7]], ids=name)
 def test_the_engine_says_the_same(path, flags):
     x = torch.stack([cloud("circle", 20, 3, seed) for seed in range(2)])
     D = torch.from_numpy(_C.distances(x.numpy()))
-    *terms, weights = surrogate_slopes(D, **NUMBERS, **flags)
+    *terms, weights = surrogate_terms(D, **NUMBERS, **flags)
     got = weights.sum(-1, keepdim=True) * x - weights @ x
     engine = _C.surrogate_loss(x.numpy(), *NUMBERS.values(), *flags.values(), True)
     for ours, theirs in zip((*terms, got), engine, strict=True):
@@ -156,20 +156,20 @@ def test_the_engine_says_the_same(path, flags):
 @pytest.mark.parametrize("size", [1e-15, 1e15])
 def test_scaled_lengths_give_the_same_loss(path, size):
     D = distances("gaussian", 17)
-    options = PLAIN | {"scale_by_mean": True}
-    loss, _, _, weights = surrogate_slopes(D, **options)
-    again, _, _, scaled = surrogate_slopes(D * size, **options)
+    options = DEFAULTS | {"scale_by_mean": True}
+    loss, _, _, weights = surrogate_terms(D, **options)
+    again, _, _, scaled = surrogate_terms(D * size, **options)
     torch.testing.assert_close(again, loss, rtol=1e-5, atol=0)
     torch.testing.assert_close(scaled * size * size, weights, rtol=1e-3, atol=1e-5)
 
 
 def test_lengths_whose_sum_overflows_have_a_mean(path):
     D = distances("gaussian", 17)
-    options = PLAIN | {"scale_by_mean": True}
+    options = DEFAULTS | {"scale_by_mean": True}
     large = D * (3e38 / D.max())
     assert large.sum(-1).isinf().any()
     for ours, right in zip(
-        surrogate_slopes(large, **options)[:3], expected(large, options), strict=False
+        surrogate_terms(large, **options)[:3], expected(large, options), strict=False
     ):
         torch.testing.assert_close(ours.double(), right, rtol=1e-5, atol=0)
 
@@ -178,8 +178,8 @@ def test_lengths_whose_sum_overflows_have_a_mean(path):
 @pytest.mark.parametrize("size", [1e-10, 1.0, 1e10])
 def test_extreme_options_and_lengths_stay_finite(path, tau, alpha, size):
     D = size * distances("gaussian", 9)
-    options = PLAIN | {"tau": tau, "alpha": alpha}
-    results = surrogate_slopes(D, **options)
+    options = DEFAULTS | {"tau": tau, "alpha": alpha}
+    results = surrogate_terms(D, **options)
     assert all(part.isfinite().all() for part in results)
     if tau < 1 and size == 1:
         # The softmax has become the minimum and the maximum.
@@ -190,7 +190,7 @@ def test_extreme_options_and_lengths_stay_finite(path, tau, alpha, size):
 
 @pytest.mark.parametrize("weight", ["h0_weight", "h1_weight", "lambda_repel", "lambda_attract"])
 def test_weights_of_zero(path, weight):
-    check(distances("gaussian", 9), PLAIN | {weight: 0.0})
+    check(distances("gaussian", 9), DEFAULTS | {weight: 0.0})
 
 
 def test_nearly_equal_lengths_keep_their_digits(path):
@@ -198,8 +198,8 @@ def test_nearly_equal_lengths_keep_their_digits(path):
     n = 17
     D = 1000 + torch.rand(1, n, n)
     D = torch.triu(D, 1) + torch.triu(D, 1).mT
-    _, h0, h1, _ = surrogate_slopes(D, **PLAIN)
-    _, right_h0, right_h1, *_ = expected(D, PLAIN)
+    _, h0, h1, _ = surrogate_terms(D, **DEFAULTS)
+    _, right_h0, right_h1, *_ = expected(D, DEFAULTS)
     # Relative to differences of order 1, not to the lengths.
     torch.testing.assert_close(h0.double(), right_h0, rtol=1e-5, atol=0)
     torch.testing.assert_close(h1.double(), right_h1, rtol=1e-5, atol=0)
@@ -211,8 +211,8 @@ def test_one_bad_length_makes_its_cloud_nan(path, value, at):
     flags = FLAGS[4]
     D = distances("gaussian", 9, B=2)
     D[1][at] = D[1][at[::-1]] = value
-    good = surrogate_slopes(D[:1], **NUMBERS, **flags)
-    for both, one in zip(surrogate_slopes(D, **NUMBERS, **flags), good, strict=True):
+    good = surrogate_terms(D[:1], **NUMBERS, **flags)
+    for both, one in zip(surrogate_terms(D, **NUMBERS, **flags), good, strict=True):
         assert torch.equal(both[:1], one)
         assert both[1].isnan().all()
 
@@ -220,13 +220,13 @@ def test_one_bad_length_makes_its_cloud_nan(path, value, at):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_one_point_with_a_bad_length(value):
     assert all(
-        part.isnan().all() for part in surrogate_slopes(torch.full((2, 1, 1), value), **PLAIN)
+        part.isnan().all() for part in surrogate_terms(torch.full((2, 1, 1), value), **DEFAULTS)
     )
 
 
 def test_identical_rows_have_no_gradient(path):
     for flags in (FLAGS[0], FLAGS[4]):
-        _, h0, h1, weights = surrogate_slopes(torch.zeros(1, 9, 9), **NUMBERS, **flags)
+        _, h0, h1, weights = surrogate_terms(torch.zeros(1, 9, 9), **NUMBERS, **flags)
         assert (h0, h1) == (0, 0)
         assert torch.equal(weights, torch.zeros(1, 9, 9))
 
@@ -237,8 +237,8 @@ def test_strides_are_followed(path):
     for view in (D[::2, ::2, ::2], D.mT[:2, :7, :7], D[:1, 3:12, 3:12].expand(2, 9, 9)):
         assert not view.is_contiguous()
         for ours, theirs in zip(
-            surrogate_slopes(view, **PLAIN),
-            surrogate_slopes(view.contiguous(), **PLAIN),
+            surrogate_terms(view, **DEFAULTS),
+            surrogate_terms(view.contiguous(), **DEFAULTS),
             strict=True,
         ):
             assert torch.equal(ours, theirs)
@@ -246,9 +246,9 @@ def test_strides_are_followed(path):
 
 def test_a_batch_is_its_clouds_and_runs_repeat(path):
     D = distances("unit", 18, B=2)
-    whole = surrogate_slopes(D, **PLAIN)
-    singles = zip(*(surrogate_slopes(one[None], **PLAIN) for one in D), strict=True)
-    for batch, again, single in zip(whole, surrogate_slopes(D, **PLAIN), singles, strict=True):
+    whole = surrogate_terms(D, **DEFAULTS)
+    singles = zip(*(surrogate_terms(one[None], **DEFAULTS) for one in D), strict=True)
+    for batch, again, single in zip(whole, surrogate_terms(D, **DEFAULTS), singles, strict=True):
         assert torch.equal(batch, again)
         assert torch.equal(batch, torch.cat(single))
 
@@ -257,12 +257,12 @@ def test_whole_numbers_do_for_options(path):
     D = distances("gaussian", 5)
     ones = dict.fromkeys(NUMBERS, 1) | FLAGS[0]
     floats = dict.fromkeys(NUMBERS, 1.0) | FLAGS[0]
-    assert all(map(torch.equal, surrogate_slopes(D, **ones), surrogate_slopes(D, **floats)))
+    assert all(map(torch.equal, surrogate_terms(D, **ones), surrogate_terms(D, **floats)))
 
 
 @pytest.mark.parametrize("n", [1, 5, 200])
 def test_an_empty_batch(n):
-    loss, h0, h1, weights = surrogate_slopes(torch.zeros(0, n, n), **PLAIN)
+    loss, h0, h1, weights = surrogate_terms(torch.zeros(0, n, n), **DEFAULTS)
     assert loss.shape == h0.shape == h1.shape == (0,)
     assert weights.shape == (0, n, n)
 
@@ -286,4 +286,4 @@ def test_an_empty_batch(n):
 )
 def test_bad_arguments_are_named(change, error, message):
     with pytest.raises(error, match=message):
-        surrogate_slopes(**({"D": torch.zeros(1, 3, 3)} | PLAIN | change))
+        surrogate_terms(**({"D": torch.zeros(1, 3, 3)} | DEFAULTS | change))

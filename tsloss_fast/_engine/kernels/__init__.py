@@ -10,18 +10,14 @@ module                  launcher                             limits
 `distances`             `pairwise_distances(x)`              direct up to n = 1024, then by products
 `edge_lengths`          `edge_lengths(x, edges)`             none
 `h0`                    `h0_critical_edges(D)`               n <= 65,535; 46,340 in float64
+`persistence_terms`     `persistence_terms(lengths, ...)`    none
 `scatter`               `scatter_edges(x, edges, weights)`   none; sorts where n * K is large
-
-`direct` and `product` hold the two ways to the distances, `h0_small`, `h0_large` and `h0_elder` the
-parts of H0, `surrogate_formulas` and `surrogate_tiled` those of the surrogate; `launch` starts what
-is compiled already.
-=======
 `scatter`               `scatter_differences(x, weights)`    work grows with n^2 * d
-`surrogate`             `surrogate_slopes(D, ...)`           one launch up to n = 64, then three
+`surrogate`             `surrogate_terms(D, ...)`            one launch up to n = 64, then three
 ======================  ===================================  =====================================
 
-A folder has its launcher in `launch` and its kernels beside it; `scatter` has two launchers, one a
-file. `launching` starts kernels that are compiled already.
+A folder has its launcher in `launch` and its kernels beside it; `scatter` has two launchers, in a
+file each. `launching` starts kernels that are compiled already.
 
 The modules need Triton, which the package itself does not ask for: 3.7.1 and 3.9.0 pass all tests,
 3.6.0 those of the compiler (its interpreter fails with NumPy 2.4). A launcher takes CUDA tensors,

@@ -24,7 +24,7 @@ BLOCK_D = 512
 def _sum_of_squares(
     a,  # [d]
     b,  # [d]
-    scale,
+    factor,
     d,
     x_d,
     ACCUMULATOR: tl.constexpr,
@@ -35,7 +35,7 @@ def _sum_of_squares(
         at = (start + tl.arange(0, BLOCK_D)).to(tl.int64)
         here = tl.load(a + at * x_d, mask=at < d, other=0).to(ACCUMULATOR)
         there = tl.load(b + at * x_d, mask=at < d, other=0).to(ACCUMULATOR)
-        difference = (here - there) * scale
+        difference = (here - there) * factor
         sums += difference * difference
     return tl.sum(sums)
 
@@ -74,10 +74,10 @@ def _edge_lengths_kernel(
             first, second = x + b * x_b + i * x_n, x + b * x_b + j * x_n
             square = _sum_of_squares(first, second, one, d, x_d, ACCUMULATOR, BLOCK_D)
             small, large = square < SMALLEST, square == float("inf")
-            scale = tl.where(small, one * ENLARGE, tl.where(large, one * REDUCE, one))
+            factor = tl.where(small, one * ENLARGE, tl.where(large, one * REDUCE, one))
             inverse = tl.where(small, one * (1 / ENLARGE), tl.where(large, one * (1 / REDUCE), one))
             if small | large:
-                square = _sum_of_squares(first, second, scale, d, x_d, ACCUMULATOR, BLOCK_D)
+                square = _sum_of_squares(first, second, factor, d, x_d, ACCUMULATOR, BLOCK_D)
             # tl.sqrt is rounded for float64, but approximate for float32.
             root = tl.sqrt_rn(square) if square.dtype == tl.float32 else tl.sqrt(square)
             length = root * inverse

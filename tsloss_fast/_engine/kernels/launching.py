@@ -18,9 +18,9 @@ def ceiling(a: int, b: int) -> int:
 
 
 def kinds(*numbers: int) -> tuple[Hashable, ...]:
-    """Of each integer what Triton compiles for: being 1, being divisible by 16, and its width.
+    """What Triton compiles for in each integer: whether it is 1, divides by 16, needs 64 bits.
 
-    For forms of kernels whose integers change from call to call, as the number of bars does.
+    In a kernel's form in place of integers that change from call to call, as the number of bars.
     """
     return tuple(1 if k == 1 else (k % 16 == 0, k >= 2**31) for k in numbers)
 
@@ -35,8 +35,8 @@ def launch(
 ) -> None:
     """Launch `kernel` on the current device, as ``kernel[(programs,)](*arguments, **constants)``.
 
-    Triton looks at every argument of every launch to find the form that it compiled for the like,
-    which takes three times as long as the launch. Here the caller says what the form hangs on.
+    Triton looks at every argument of every launch to find the compiled form that fits it, which
+    takes three times as long as the launch. Here the caller says which form it is.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def launch(
         The compile-time parameters, which are the kernel's last.
     num_warps : int
     """
-    # The function, for to hash a kernel takes a microsecond.
+    # The kernel's Python function, since hashing the kernel itself takes a microsecond.
     key = (kernel.fn, form, *constants.values())
     known = _compiled.get(key)
     if known is not None:
@@ -79,6 +79,6 @@ def _run(compiled: Any, constants: tuple[Any, ...], programs: int, arguments: tu
 
 
 def _has_hooks() -> bool:
-    """Whether a profiler wants to hear of launches, which takes Triton's own way."""
+    """Whether a profiler asked to be told of launches; only Triton's own launch tells it."""
     hooks = knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook
     return any(hook is not None and getattr(hook, "calls", True) for hook in hooks)

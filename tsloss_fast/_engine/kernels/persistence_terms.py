@@ -27,16 +27,16 @@ def _power(base, exponent, IS_TWO: tl.constexpr):
         return base * base
     else:
         positive = base > 0
-        # 0 ** 0 is 1, as the slope of the first power at 0.
+        # 0 ** 0 is 1: the derivative of the first power at 0.
         at_zero = tl.where(exponent == 0, 1.0, 0.0)
         return tl.where(positive, tl.exp(exponent * tl.log(tl.where(positive, base, 1.0))), at_zero)
 
 
 @triton.jit
-def _store_weights(weights, slope, length, inside):
-    """Store slope / length, 0 where the length is: the gradient at coincident points."""
+def _store_weights(weights, gradient, length, inside):
+    """Store gradient / length, and 0 for length 0: coincident points have gradient 0."""
     apart = length != 0
-    weight = tl.where(apart, slope / tl.where(apart, length, 1.0), 0.0)
+    weight = tl.where(apart, gradient / tl.where(apart, length, 1.0), 0.0)
     tl.store(weights, weight.to(weights.dtype.element_ty), mask=inside)
 
 
@@ -75,8 +75,8 @@ def _persistence_terms_kernel(
         length = tl.load(lengths + at, mask=at < deaths, other=0).to(tl.float64)
         above = tl.where(at < deaths, scale * length - mean, 0.0)
         squares += above * above
-        slope = h0_weight * 2 / count * above
-        _store_weights(weights + at, slope, length, at < deaths)
+        gradient = h0_weight * 2 / count * above
+        _store_weights(weights + at, gradient, length, at < deaths)
     h0 = tl.sum(squares) / count
 
     powers = tl.zeros([BLOCK], tl.float64)
@@ -85,13 +85,13 @@ def _persistence_terms_kernel(
         inside = at < deaths + K
         birth = tl.load(lengths + at, mask=inside, other=0).to(tl.float64)
         death = tl.load(lengths + at + K, mask=inside, other=0).to(tl.float64)
-        # Lengths that were summed anew may be out of order by a rounding.
+        # Lengths were computed again from the points: a death may be a rounding below its birth.
         lifetime = scale * tl.maximum(death - birth, 0.0)
         powers += _power(lifetime, h1_power, IS_SQUARE)
-        rise = 2 * lifetime if IS_SQUARE else h1_power * _power(lifetime, h1_power - 1, False)
-        slope = h1_weight / points * rise
-        _store_weights(weights + at, -slope, birth, inside)
-        _store_weights(weights + at + K, slope, death, inside)
+        derivative = 2 * lifetime if IS_SQUARE else h1_power * _power(lifetime, h1_power - 1, False)
+        gradient = h1_weight / points * derivative
+        _store_weights(weights + at, -gradient, birth, inside)
+        _store_weights(weights + at + K, gradient, death, inside)
     h1 = tl.sum(powers) / points
 
     total_loss = h0_weight * h0 + h1_weight * h1
@@ -130,7 +130,7 @@ def persistence_terms(
     loss, h0, h1 : Tensor [B]
         ``h0_weight * h0 + h1_weight * h1``, and the two terms, in the dtype of `lengths`.
     weights : Tensor [B, n - 1 + 2 K]
-        The slope of the loss by each multiplied length, over the length as it was given, so that
+        The derivative of the loss by each multiplied length, over the length as given, so that
         the gradient on the points is ``scale * sum weight (x_i - x_j)``; 0 where the length is 0.
 
     Raises
@@ -164,7 +164,7 @@ def persistence_terms(
     if n == 1:
         loss, h0, h1 = (lengths.new_zeros(B) for _ in range(3))
         return loss, h0, h1, lengths.clone()
-    # Not parts of one tensor, for outputs of an operator must not share their memory.
+    # Separate tensors: the outputs of an operator must not share memory.
     loss, h0, h1 = (torch.empty(B, dtype=lengths.dtype, device=lengths.device) for _ in range(3))
     weights = torch.empty(B, edges, dtype=lengths.dtype, device=lengths.device)
     if B:

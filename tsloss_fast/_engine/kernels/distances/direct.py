@@ -17,7 +17,7 @@ TILES = {
     torch.float32: {"BLOCK_N": 16, "HELD": 8, "LANES": 8},
     torch.float64: {"BLOCK_N": 16, "HELD": 4, "LANES": 8},
 }
-# What holds a tile so: (BLOCK_N / HELD)^2 * LANES threads.
+# Such a tile takes (BLOCK_N / HELD)^2 * LANES threads.
 WARPS = {torch.float32: 1, torch.float64: 4}
 # A sum of squares is off by (5 + d / LANES) half units of rounding in the worst case, in float32 a
 # length by 1e-5 at d = 2560: 2 roundings of a difference, one for each fma, 3 to join the lanes.
@@ -33,8 +33,8 @@ ENOUGH_PROGRAMS = 528
 MIN_SHARE = 128
 MAX_SHARES = 16
 
-# For each accumulator: below SMALLEST a sum of squares has lost digits, so that its differences
-# are scaled by ENLARGE; where it overflowed, by REDUCE. Powers of two, so scaling is exact.
+# By dtype of the sums: a sum of squares below SMALLEST has lost digits, and is computed again with
+# differences times ENLARGE; one that overflowed, with REDUCE. Powers of two change no digit.
 SMALLEST = {torch.float32: 2.0**-103, torch.float64: 2.0**-970}
 ENLARGE = {torch.float32: 2.0**100, torch.float64: 2.0**600}
 REDUCE = {torch.float32: 2.0**-80, torch.float64: 2.0**-600}
@@ -44,8 +44,8 @@ REDUCE = {torch.float32: 2.0**-80, torch.float64: 2.0**-600}
 def _tile_of(pair, tiles):
     """The row and the column of a tile on or above the diagonal, by its number among these.
 
-    Row q has as many such tiles as row `tiles - q` (odd) or `tiles - 1 - q` (even) leaves free, so
-    that both together fill a row of a rectangle.
+    Row q is put beside row `tiles - q` (if `tiles` is odd) or `tiles - 1 - q` (if even): every such
+    pair has the same number of tiles, so that the pairs are the rows of a rectangle.
     """
     even = 1 - tiles % 2
     q, s = pair // (tiles + even), pair % (tiles + even)
@@ -64,10 +64,10 @@ def _quarters(a, HELD: tl.constexpr, APART: tl.constexpr, LANES: tl.constexpr):
 
 
 @triton.jit
-def _add_one(squares, a, b, scale, SCALED: tl.constexpr):
+def _add_one(squares, a, b, factor, HAS_FACTOR: tl.constexpr):
     difference = a[:, None, :, None, :] - b[None, :, None, :, :]
-    if SCALED:
-        difference *= scale
+    if HAS_FACTOR:
+        difference *= factor
     return tl.fma(difference, difference, squares)
 
 
@@ -76,18 +76,18 @@ def _add_step(
     squares,  # [HELD, HELD, APART, APART, LANES]
     a,  # [HELD, APART, 4 * LANES]
     b,  # [HELD, APART, 4 * LANES]
-    scale,
-    SCALED: tl.constexpr,
+    factor,
+    HAS_FACTOR: tl.constexpr,
     HELD: tl.constexpr,
     APART: tl.constexpr,
     LANES: tl.constexpr,
 ):
     a0, a1, a2, a3 = _quarters(a.to(squares.dtype), HELD, APART, LANES)
     b0, b1, b2, b3 = _quarters(b.to(squares.dtype), HELD, APART, LANES)
-    squares = _add_one(squares, a0, b0, scale, SCALED)
-    squares = _add_one(squares, a1, b1, scale, SCALED)
-    squares = _add_one(squares, a2, b2, scale, SCALED)
-    return _add_one(squares, a3, b3, scale, SCALED)
+    squares = _add_one(squares, a0, b0, factor, HAS_FACTOR)
+    squares = _add_one(squares, a1, b1, factor, HAS_FACTOR)
+    squares = _add_one(squares, a2, b2, factor, HAS_FACTOR)
+    return _add_one(squares, a3, b3, factor, HAS_FACTOR)
 
 
 @triton.jit
@@ -95,14 +95,14 @@ def _sum_squares(
     x,  # [n, d]
     row,  # of the tile
     column,
-    scale,  # of the differences, if SCALED
+    factor,  # of the differences, if HAS_FACTOR
     first,  # the coordinates first <= k < last are summed
     last,
     n,
     stride_n,
     stride_d,
     ACCUMULATOR: tl.constexpr,
-    SCALED: tl.constexpr,
+    HAS_FACTOR: tl.constexpr,
     STAGES: tl.constexpr,
     BLOCK_N: tl.constexpr,
     HELD: tl.constexpr,
@@ -117,7 +117,7 @@ def _sum_squares(
     APART: tl.constexpr = BLOCK_N // HELD
     BLOCK_D: tl.constexpr = 4 * LANES
     offsets = tl.arange(0, HELD)[:, None] * APART + tl.arange(0, APART)[None, :]
-    # Behind the last row stands the last again: no load needs a mask, and nothing of it is stored.
+    # Indices past the last row read the last row again: no load needs a mask, none of it is stored.
     i = tl.minimum(row * BLOCK_N + offsets, n - 1).to(tl.int64)
     j = tl.minimum(column * BLOCK_N + offsets, n - 1).to(tl.int64)
     rows = x + i[:, :, None] * stride_n
@@ -127,12 +127,12 @@ def _sum_squares(
     for start in tl.range(first, whole, BLOCK_D, num_stages=STAGES):
         k = (start + tl.arange(0, BLOCK_D)).to(tl.int64)[None, None, :]
         a, b = tl.load(rows + k * stride_d), tl.load(columns + k * stride_d)
-        squares = _add_step(squares, a, b, scale, SCALED, HELD, APART, LANES)
+        squares = _add_step(squares, a, b, factor, HAS_FACTOR, HELD, APART, LANES)
     if whole < last:
         k = (whole + tl.arange(0, BLOCK_D)).to(tl.int64)[None, None, :]
         a = tl.load(rows + k * stride_d, mask=k < last, other=0)
         b = tl.load(columns + k * stride_d, mask=k < last, other=0)
-        squares = _add_step(squares, a, b, scale, SCALED, HELD, APART, LANES)
+        squares = _add_step(squares, a, b, factor, HAS_FACTOR, HELD, APART, LANES)
     sums = tl.permute(tl.sum(squares, axis=4), (0, 2, 1, 3))
     return tl.reshape(sums, [BLOCK_N, BLOCK_N])
 
@@ -169,18 +169,18 @@ def _store_lengths(
     inside = (i < n) & (j < n)
     above = inside & (i < j)
     lengths = _root(squares)
-    # Equal rows are sent here too: that their sum is 0 does not tell them from an underflow.
+    # Equal rows are computed again too: a sum of 0 may also be an underflow.
     small, large = squares < SMALLEST, squares == float("inf")
     for reduced in range(2):
         wanted = above & tl.where(reduced == 1, large, small)
         if tl.max(wanted.to(tl.int32)) > 0:
-            # One factor for the whole tile: whatever it does not suit is thrown away. A quarter of
-            # the pairs a thread spares the registers that the lengths so far take.
+            # The whole tile with one factor; only the pairs that want it are kept. A thread takes a
+            # quarter of the pairs at a time, since the lengths so far fill its registers.
             one = tl.full([], 1.0, ACCUMULATOR)
-            scale = tl.where(reduced == 1, one * REDUCE, one * ENLARGE)
+            factor = tl.where(reduced == 1, one * REDUCE, one * ENLARGE)
             inverse = tl.where(reduced == 1, one * (1 / REDUCE), one * (1 / ENLARGE))
             anew = _sum_squares(
-                x, row, column, scale, 0, d, n, stride_n, stride_d, ACCUMULATOR, True, STAGES,
+                x, row, column, factor, 0, d, n, stride_n, stride_d, ACCUMULATOR, True, STAGES,
                 BLOCK_N, HELD // 2, LANES // 4,
             )  # fmt: skip
             lengths = tl.where(wanted, _root(anew) * inverse, lengths)
@@ -296,8 +296,8 @@ def _join_kernel(
 def fill_direct(x: Tensor, D: Tensor) -> None:
     """Write the distances of `x` [B, n, d] into `D` [B, n, n], contiguous, one tile a program.
 
-    Few tiles leave most of a GPU idle, so that their coordinates are shared out: n and d alone
-    choose how, so that a cloud has the same bits in every batch.
+    Few tiles leave most of a GPU idle, so several programs share the coordinates of each. How many
+    depends on n and d alone, so that a cloud has the same bits in every batch.
     """
     B, n, d = x.shape
     block = TILES[D.dtype]["BLOCK_N"]
@@ -319,7 +319,7 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
 
 
 def shares_of(pairs: int, d: int) -> tuple[int, int]:
-    """How many programs sum one of so many pairs of tiles, and the coordinates that each takes."""
+    """How many programs share each of `pairs` tiles, and how many coordinates each takes."""
     most = max(1, min(ENOUGH_PROGRAMS // pairs, d // MIN_SHARE, MAX_SHARES))
     width = ceiling(ceiling(d, most), BLOCK_D) * BLOCK_D
     return ceiling(d, width), width

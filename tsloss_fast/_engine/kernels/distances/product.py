@@ -25,12 +25,12 @@ from tsloss_fast._engine.kernels.distances.direct import (
 TILE = 64
 BLOCK_K = 16
 LAUNCH = {"num_warps": 4, "num_stages": 3}
-# A part of it that is summed anew, as `direct.TILES` are, by 4 warps.
+# A part of it that is computed again from differences, as `direct.TILES` are, by 4 warps.
 ANEW_TILE = {"BLOCK_N": 32, "HELD": 8, "LANES": 8}
 BLOCK_N = ANEW_TILE["BLOCK_N"]
 # Coordinates of a row that one step of the centring takes.
 BLOCK_ROW = 1024
-# Rows that the mean is taken of at most: any row near the middle of the cloud serves as well.
+# The mean is taken over at most so many rows: any point near the middle of the cloud will do.
 MEAN_ROWS = 512
 MEAN_BLOCKS = {"BLOCK_MEAN": 32, "BLOCK_D": 64}
 
@@ -72,7 +72,7 @@ def _mean_kernel(
     sums = tl.zeros([BLOCK_D], tl.float32)
     for start in range(0, rows, BLOCK_MEAN):
         row = start + tl.arange(0, BLOCK_MEAN)
-        # Evenly over the cloud, whose order may mean something.
+        # Rows spread evenly over the cloud, since neighbours in it may be alike.
         at = (row.to(tl.int64) * n // rows)[:, None] * stride_n
         inside = (row < rows)[:, None] & (k < d)[None, :]
         sums += tl.sum(tl.load(x + at, mask=inside, other=0).to(tl.float32), axis=0)
@@ -137,7 +137,7 @@ def _product_kernel(
     centred += b * n * width
     i = row * TILE + tl.arange(0, TILE)
     j = column * TILE + tl.arange(0, TILE)
-    # Behind the last row stands the last again: no load needs a mask, and nothing of it is stored.
+    # Indices past the last row read the last row again: no load needs a mask, none of it is stored.
     k = tl.arange(0, BLOCK_K)
     rows = centred + tl.minimum(i, n - 1).to(tl.int64)[:, None] * width + k[None, :]
     columns = centred + tl.minimum(j, n - 1).to(tl.int64)[None, :] * width + k[:, None]
@@ -171,7 +171,7 @@ def _product_kernel(
 
     # Each pair is stored twice from one value, so that D is symmetric to the bit.
     lengths = tl.sqrt_rn(tl.maximum(squares, 0.0))
-    # Offsets from the corner of a tile take 32 bits, and serve both, which spares registers.
+    # Offsets from a tile's corner fit in 32 bits and serve both stores, which saves registers.
     down, right = tl.arange(0, TILE)[:, None], tl.arange(0, TILE)[None, :]
     offsets = down * n + right
     corner = D + (b * n + row * TILE) * n + column * TILE

@@ -15,7 +15,7 @@ BLOCK = 4096
 
 @triton.jit
 def _lower(label, height, later_label, later_height):
-    """Minimum that starts afresh where the label changes."""
+    """A running minimum that starts again where the label changes."""
     lower = tl.minimum(height, later_height)
     return later_label, tl.where(label == later_label, lower, later_height)
 
@@ -71,7 +71,7 @@ def elder_bars(labels: Tensor, heights: Tensor, components: Tensor) -> Tensor:
     each a chain of loads.
     """
     R, B, n = labels.shape
-    options = tile_options(n)
+    options = deaths_options(n)
     warps = deaths_warps(options["BLOCK"])
     deaths = torch.full((B, n), NO_EDGE.value, dtype=torch.int64, device=labels.device)
     labels, order = torch.sort(labels, dim=-1, stable=True)
@@ -86,7 +86,7 @@ def elder_bars(labels: Tensor, heights: Tensor, components: Tensor) -> Tensor:
     return torch.stack((v, v, pair // n, pair % n), dim=-1)
 
 
-def tile_options(n: int) -> dict[str, int]:
+def deaths_options(n: int) -> dict[str, int]:
     """The compile-time arguments of the kernel for n points."""
     return {"BLOCK": min(BLOCK, triton.next_power_of_2(n))}
 

@@ -51,7 +51,7 @@ def _nearest_kernel(
     D,  # [B, n, n]
     labels,  # [B, n]: the component of each vertex
     components,  # [B]: how many there are
-    nearest,  # [B, n]: the first edge that leaves a row's component, as of when it was last sought
+    nearest,  # [B, n]: the first edge out of a row's component, as it was last searched for
     shortest,  # [B, n]: the first edge out of each component; NO_EDGE before the launch
     n,
     programs,  # per cloud
@@ -206,12 +206,12 @@ def boruvka_rounds(D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     join, and the labels and heights of the round are undefined.
     """
     B, n, _ = D.shape
-    options = tile_options(n)
+    options = boruvka_options(n)
     rows, cols = options["ROWS"], options["COLS"]
     block, rounds = options["BLOCK"], options["ROUNDS"]
     programs = ceiling(n, rows)
     strides = D.stride()
-    # All else that the kernels get is made here, and so as much aligned in every call.
+    # All other tensors are allocated here, so that their alignment is the same in every call.
     form = (D.device.index, D.data_ptr() % 16, n, strides)
     seek = {"ROWS": rows, "COLS": cols}
     hook = {"BLOCK": block, "ROUNDS": rounds}
@@ -235,7 +235,7 @@ def boruvka_rounds(D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return torch.stack(labels[1:]), torch.stack(heights[1:]), torch.stack(components[:-1])
 
 
-def tile_options(n: int) -> dict[str, int]:
+def boruvka_options(n: int) -> dict[str, int]:
     """The compile-time arguments of the kernels for n points."""
     size = triton.next_power_of_2(n)
     return {

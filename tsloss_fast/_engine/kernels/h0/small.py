@@ -14,18 +14,18 @@ from tsloss_fast._engine.kernels.launching import launch
 # Larger clouds have too many vertices a thread; the keys below have room for 1024.
 MAX_POINTS = 256
 
-# By the size of a kernel; all others take one warp, whose minima cross no barrier.
+# By SIZE of the kernel; all other sizes take one warp, which needs no barrier for a minimum.
 WARPS = {256: 4}
 
 # The numbers of a bar: its birth edge (v, v), and its death edge (i, j).
 WIDTH = tl.constexpr(4)
 
-# Loads of a thread that `_read_ahead` has under way at a time.
+# Loads that a thread of `_read_ahead` issues before it waits for the first.
 LOADS = 32
 
-# In place of the length's bits of a vertex in the tree: behind every NaN.
+# The bits of the length for a vertex in the tree: larger than those of every NaN.
 IN_TREE = tl.constexpr(2**31)
-# In place of i, j and the new vertex: behind every edge.
+# The bits of i, j and the new vertex where there is no edge: larger than those of every edge.
 NO_PAIR = tl.constexpr(2**31 - 1)
 
 
@@ -40,7 +40,7 @@ def _read_ahead(
     n,
     CHUNK: tl.constexpr,
 ):
-    """Touch each sector of 32 bytes of `D`; return what the loads gave, for them to be needed."""
+    """Bring `D` into the cache; return a number from all loads, so that they are kept."""
     seen = tl.zeros([CHUNK], tl.int32)
     for start in range(0, n * n, CHUNK * 8):
         at = start + tl.arange(0, CHUNK) * 8
@@ -90,7 +90,7 @@ def _grow_tree(
         length = tl.load(D + new * n + j, mask=j < n, other=0)
         # Without its sign bit -0 sorts as 0, and every NaN after infinity.
         bits = length.to(tl.int32, bitcast=True) & 0x7FFFFFFF
-        # The one with the smaller vertex in front is the smaller.
+        # The number with the smaller vertex in front is the smaller one.
         pair = tl.minimum(new << 20 | j << 10 | j, j << 20 | new << 10 | j)
         nearest = tl.minimum(nearest, bits.to(tl.int64) << 32 | pair.to(tl.int64))
         out = out & (j != new)
@@ -117,7 +117,7 @@ def _prim_kernel(
     bars += b * (n - 1) * WIDTH
     # The bars come last; before, their first n numbers are scratch.
     scratch = bars
-    # Each step's row is known only after the step before, so its load must not be a long one.
+    # A step knows its row only when the step before ends, so the row should be in the cache then.
     tl.store(scratch, _read_ahead(D, n, CHUNK).to(tl.int64))
     _grow_tree(D, scratch, n, SIZE, WARPS)
     tl.debug_barrier()
@@ -147,13 +147,13 @@ def small_bars(D: Tensor) -> Tensor:
     D = D.contiguous()
     bars = torch.empty(B, n - 1, WIDTH.value, dtype=torch.int64, device=D.device)
     with torch.cuda.device_of(D):
-        options = tile_options(n)
+        options = prim_options(n)
         form = (D.device.index, D.data_ptr() % 16, n)
         launch(_prim_kernel, form, B, (D, bars, n), options, options["WARPS"])
     return bars
 
 
-def tile_options(n: int) -> dict[str, int]:
+def prim_options(n: int) -> dict[str, int]:
     """The compile-time arguments of the kernel for n points."""
     size = max(16, 1 << (n - 1).bit_length())
     warps = WARPS.get(size, 1)

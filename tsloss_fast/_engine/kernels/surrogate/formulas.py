@@ -1,8 +1,8 @@
 """The surrogate loss on one tile of D, as both of its kernels compute it.
 
 Lengths enter as their distance above the shortest pair and below the longest, which float32 holds
-to its last digit however alike all lengths are. delta and zeta are such distances too: delta -
-shortest and longest - zeta, so that the two halves of L_H1 are one formula, seen from each end.
+to its last digit however alike all lengths are. The thresholds delta and zeta are such distances
+too, delta - shortest and longest - zeta, so that one formula serves both halves of L_H1.
 """
 
 # Triton takes no annotation of what a function returns.
@@ -14,18 +14,18 @@ import triton.language as tl
 
 # exp(-FADED) is 0 in float64 too, and FADED times 0 is still a number.
 FADED = tl.constexpr(1e4)
-# Nothing times 0 is NaN up to here, in float32 as in float64.
+# Factors are cut off here, in float32 and in float64: an infinite one times 0 would be NaN.
 LARGEST = tl.constexpr(3e38)
 
 
 def pitch(n: int) -> int:
-    """The power of two up to 4 that divides n: so many lengths a thread may load at once."""
+    """The largest of 1, 2 and 4 that divides n: a thread may load so many lengths at once."""
     return min(4, n & -n)
 
 
 @triton.jit
 def pitched(n, PITCH: tl.constexpr):
-    """n, said to be divisible by PITCH: the compiler knows no other divisor than 16."""
+    """n, so written that the compiler sees PITCH divide it; by itself it looks for 16 alone."""
     return n // PITCH * PITCH
 
 
@@ -75,8 +75,8 @@ def fade(z):
 @triton.jit
 def softmax_sums(lengths, counted, shortest, low, high, scale, by_tau, by_alpha):
     """Of each row: the sum of exp(-D / tau), relative to its shortest length; then, for delta and
-    for zeta, the sum of the weights and that of the weighted lengths, relative to `low` and `high`,
-    of the cloud or of each row [ROWS, 1]."""
+    for zeta, the sum of the softmax weights and that of the weighted lengths, relative to `low` and
+    `high`, of the cloud or of each row [ROWS, 1]."""
     soft = tl.where(counted, fade((lengths - shortest[:, None]) * by_tau), 0.0)
     above, below = lengths - low, high - lengths
     near = tl.where(counted, fade(above * by_alpha), 0.0)
@@ -91,17 +91,17 @@ def softmax_sums(lengths, counted, shortest, low, high, scale, by_tau, by_alpha)
 
 
 @triton.jit
-def soft_minima(shortest, soft, low, unit, tau, inside):
+def soft_minima(shortest, soft, low, scale64, tau, inside):
     """s_i of each row above the shortest length `low`, float64; 0 for rows not inside."""
     above = tl.where(inside, shortest - low, 0.0).to(tl.float64)
     # The sum has the error of its dtype already, so the logarithm needs no more digits.
-    return above * unit - tau * tl.log(tl.where(inside, soft, 1.0)).to(tl.float64)
+    return above * scale64 - tau * tl.log(tl.where(inside, soft, 1.0)).to(tl.float64)
 
 
 @triton.jit
-def shortfall(distance, edge, counted):
-    """max(0, edge - distance) where the pair counts."""
-    return tl.where(counted, tl.maximum(edge - distance, 0.0), 0.0)
+def shortfall(distance, threshold, counted):
+    """max(0, threshold - distance) where the pair counts."""
+    return tl.where(counted, tl.maximum(threshold - distance, 0.0), 0.0)
 
 
 @triton.jit
@@ -149,21 +149,21 @@ def mean_scale(mean, SCALE_BY_MEAN: tl.constexpr):
 @triton.jit
 def pull(
     distance,  # [ROWS, COLUMNS], from the shortest length, or to the longest
-    edge,  # that of delta, or of zeta
+    threshold,  # delta or zeta, as such a distance
     scale,
     by_alpha,
-    mean_exponent,  # alpha * edge
-    push,  # what the slope of the hinge is multiplied by
-    through,  # the same for the slope of its edge
+    mean_exponent,  # alpha * threshold
+    push,  # factor of the gradient of max(0, threshold - distance)^2 / 2
+    through,  # factor of the gradient of the threshold itself
     counted,
     DETACH_SCALES: tl.constexpr,
 ):
-    """The slope of one half of L_H1 along its distance: that of the hinge, and that of its edge."""
-    slope = -push * shortfall(distance * scale, edge, counted)
+    """The gradient of one half of L_H1 by the distance, directly and through its threshold."""
+    gradient = -push * shortfall(distance * scale, threshold, counted)
     if not DETACH_SCALES:
         z = tl.minimum(distance * by_alpha, FADED)
-        slope += tl.where(counted, through * fade(z) * (1 - (z - mean_exponent)), 0.0)
-    return slope
+        gradient += tl.where(counted, through * fade(z) * (1 - (z - mean_exponent)), 0.0)
+    return gradient
 
 
 @triton.jit
@@ -178,7 +178,7 @@ def tile_weights(
     counted,  # [ROWS, COLUMNS]
     shortest_i,  # [ROWS], of D's rows
     shortest_j,  # [COLUMNS], of D's columns
-    factor_i,  # [ROWS], what exp((shortest_i - D_ij) / tau) is multiplied by in the slope
+    factor_i,  # [ROWS], what exp((shortest_i - D_ij) / tau) is multiplied by in the gradient
     factor_j,  # [COLUMNS]
     low,
     high,
@@ -189,24 +189,24 @@ def tile_weights(
     zeta,
     near,  # sum of max(0, delta - D)
     far,  # sum of max(0, D - zeta)
-    near_total,  # sum of the weights of delta
+    near_total,  # sum of delta's softmax weights
     far_total,
     alpha,
-    repel,  # what the slopes of the repelling half are multiplied by
+    repel,  # factor of the gradient of the repelling half
     attract,
     DETACH_SCALES: tl.constexpr,
 ):
     """(dL/dD_ij + dL/dD_ji) / D_ij, 0 where D_ij is; D symmetric."""
     dtype: tl.constexpr = lengths.dtype
-    slopes = pull(
+    gradient = pull(
         lengths - low, delta.to(dtype), scale, by_alpha, (alpha * delta).to(dtype),
         repel.to(dtype), (repel * near / near_total).to(dtype), counted, DETACH_SCALES,
     )  # fmt: skip
-    slopes -= pull(
+    gradient -= pull(
         high - lengths, zeta.to(dtype), scale, by_alpha, (alpha * zeta).to(dtype),
         attract.to(dtype), (attract * far / far_total).to(dtype), counted, DETACH_SCALES,
     )  # fmt: skip
-    slopes += factor_i[:, None] * fade((lengths - shortest_i[:, None]) * by_tau)
-    slopes += factor_j[None, :] * fade((lengths - shortest_j[None, :]) * by_tau)
+    gradient += factor_i[:, None] * fade((lengths - shortest_i[:, None]) * by_tau)
+    gradient += factor_j[None, :] * fade((lengths - shortest_j[None, :]) * by_tau)
     apart = counted & (lengths > 0)
-    return tl.where(apart, quotient(slopes, tl.where(apart, lengths, 1.0)), 0.0)
+    return tl.where(apart, quotient(gradient, tl.where(apart, lengths, 1.0)), 0.0)

@@ -1,4 +1,4 @@
-"""The surrogate loss and its slopes of a batch of distance matrices: one program per cloud."""
+"""The surrogate loss of a batch of distance matrices, with the weights of its gradient."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def _surrogate_kernel(
     # Adding a zero that the compiler does not know of also makes it compute each exponential again
     # below: kept from one step to the next, they would not fit in the registers.
     lengths += poison.to(dtype)
-    unit = formulas.mean_scale(mean, SCALE_BY_MEAN)
-    scale = formulas.rate(unit, dtype)
-    by_tau, by_alpha = formulas.rate(unit / tau, dtype), formulas.rate(unit * alpha, dtype)
+    scale64 = formulas.mean_scale(mean, SCALE_BY_MEAN)
+    scale = formulas.rate(scale64, dtype)
+    by_tau, by_alpha = formulas.rate(scale64 / tau, dtype), formulas.rate(scale64 * alpha, dtype)
     soft, near_total, near_lengths, far_total, far_lengths = formulas.softmax_sums(
         lengths, counted, shortest, low, high, scale, by_tau, by_alpha
     )
 
-    minima = formulas.soft_minima(shortest, soft, low, unit, tau, i < n)
+    minima = formulas.soft_minima(shortest, soft, low, scale64, tau, i < n)
     deviations = tl.where(i < n, minima - tl.sum(minima) / points, 0.0)
     h0 = tl.sum(deviations * deviations) / points
 
@@ -78,9 +78,9 @@ def _surrogate_kernel(
     formulas.put_terms(loss, h0_term, h1_term, b, h0_found, h1_found, h0_weight, h1_weight)
 
     lengths += (h1 - h1).to(dtype)
-    factors = (unit * h0_weight * 2 / points * deviations).to(dtype)
+    factors = (scale64 * h0_weight * 2 / points * deviations).to(dtype)
     factors = formulas.quotient(factors, tl.where(i < n, soft, 1.0))
-    both = unit * h1_weight * 4 / points / points
+    both = scale64 * h1_weight * 4 / points / points
     result = formulas.tile_weights(
         lengths, counted, shortest, shortest, factors, factors, low, high, scale, by_tau, by_alpha,
         delta, zeta, tl.sum(near.to(tl.float64)), tl.sum(far.to(tl.float64)), near_total,
@@ -90,7 +90,7 @@ def _surrogate_kernel(
     tl.store(weights + b * n * n + at, result + poison.to(dtype), mask=inside)
 
 
-def surrogate_slopes(
+def surrogate_terms(
     D: Tensor,
     h0_weight: float,
     h1_weight: float,
@@ -149,9 +149,9 @@ def surrogate_slopes(
     In Triton's interpreter; on a GPU the tensors must be there.
 
     >>> import torch
-    >>> from tsloss_fast._engine.kernels.surrogate import surrogate_slopes
+    >>> from tsloss_fast._engine.kernels.surrogate import surrogate_terms
     >>> D = torch.tensor([[[0.0, 1.0, 2.0], [1.0, 0.0, 3.0], [2.0, 3.0, 0.0]]])
-    >>> loss, h0, h1, weights = surrogate_slopes(D, 1, 1, 1, 10, 1, 1, False, False, False)
+    >>> loss, h0, h1, weights = surrogate_terms(D, 1, 1, 1, 10, 1, 1, False, False, False)
     >>> torch.equal(loss, h0 + h1), weights.shape
     (True, torch.Size([1, 3, 3]))
     """
@@ -173,13 +173,13 @@ def surrogate_slopes(
         "DETACH_SCALES": check_flag(detach_scales, "detach_scales"),
     }
     check_device(D, "D", _surrogate_kernel)
-    return unchecked_slopes(D.contiguous(), D.shape[:1], numbers, flags)
+    return unchecked_terms(D.contiguous(), D.shape[:1], numbers, flags)
 
 
-def unchecked_slopes(
+def unchecked_terms(
     D: Tensor, batch: tuple[int, ...], numbers: tuple[float, ...], flags: dict[str, bool]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`surrogate_slopes` with loss and terms [*batch], whose arguments were checked.
+    """`surrogate_terms` with loss and terms [*batch], whose arguments were checked.
 
     `D` is contiguous, and the flags are those that `_surrogate_kernel` begins with.
     """

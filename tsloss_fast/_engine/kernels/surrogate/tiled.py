@@ -1,8 +1,8 @@
 """The surrogate loss of clouds too large for one program: passes over D, each of many programs.
 
-Each pass leaves float64 values of the rows, and every program of the next adds them up for itself:
-that takes less time than one more launch. A row's softmax sums are relative to its own shortest and
-longest length, so that they need no pass for those of the cloud.
+Each pass stores float64 values of the rows, and every program of the next one adds them up itself,
+which takes less time than one more launch. A row's softmax sums are relative to its own shortest
+and longest length, so that they need no pass for those of the cloud.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ SHORTEST = tl.constexpr(0)
 LONGEST = tl.constexpr(1)
 MEAN = tl.constexpr(2)
 SOFT = tl.constexpr(3)  # sum of exp(-D / tau), relative to the shortest length of the row
-NEAR_TOTAL = tl.constexpr(4)  # sum of the weights of delta, relative to the shortest of the row
+NEAR_TOTAL = tl.constexpr(4)  # sum of delta's softmax weights, relative to the row's shortest
 NEAR_LENGTHS = tl.constexpr(5)  # sum of the lengths above that shortest, weighted
 FAR_TOTAL = tl.constexpr(6)
 FAR_LENGTHS = tl.constexpr(7)
-FACTOR = tl.constexpr(8)  # what exp(-D / tau) is multiplied by in the slope
+FACTOR = tl.constexpr(8)  # what exp(-D / tau) is multiplied by in the gradient
 VARIANCE = tl.constexpr(9)  # the row's part of L_H0
 NEAR = tl.constexpr(10)
 NEAR_SQUARES = tl.constexpr(11)
@@ -50,7 +50,7 @@ HIGH = tl.constexpr(1)
 SUM_OF_MEANS = tl.constexpr(2)
 DELTA = tl.constexpr(3)  # above the shortest length
 ZETA = tl.constexpr(4)  # below the longest
-ALL_NEAR = tl.constexpr(5)  # sum of the weights of delta, relative to the shortest length
+ALL_NEAR = tl.constexpr(5)  # sum of delta's softmax weights, relative to the shortest length
 ALL_FAR = tl.constexpr(6)
 TOTALS = tl.constexpr(7)
 
@@ -79,7 +79,7 @@ def _put(rows, value: tl.constexpr, i, n, numbers):
 
 @triton.jit
 def _get(rows, value: tl.constexpr, i, n):
-    """One value of the rows i; 0 behind the last."""
+    """One value of the rows i; 0 past the last."""
     return tl.load(rows + value * n + i, mask=i < n, other=0.0)
 
 
@@ -93,10 +93,10 @@ def _sum_of(rows, value: tl.constexpr, n, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _minima(rows, i, n, low, unit, tau, dtype: tl.constexpr):
+def _minima(rows, i, n, low, scale64, tau, dtype: tl.constexpr):
     """s_i of the rows i above the shortest length of the cloud, and what they take the log of."""
     shortest, soft = _get(rows, SHORTEST, i, n).to(dtype), _get(rows, SOFT, i, n).to(dtype)
-    return formulas.soft_minima(shortest, soft, low, unit, tau, i < n), soft
+    return formulas.soft_minima(shortest, soft, low, scale64, tau, i < n), soft
 
 
 @triton.jit
@@ -151,13 +151,13 @@ def _softmax_kernel(
     _put(rows, SHORTEST, i, n, shortest)
     _put(rows, LONGEST, i, n, longest)
     if SCALE_BY_MEAN:
-        unit = formulas.mean_scale(_sum_of(rows, MEAN, n, BLOCK) / n.to(tl.float64), True)
+        scale64 = formulas.mean_scale(_sum_of(rows, MEAN, n, BLOCK) / n.to(tl.float64), True)
     else:
         _put(rows, MEAN, i, n, mean)
-        unit = formulas.mean_scale(tl.full([], 1.0, tl.float64), False)
-    scale = formulas.rate(unit, dtype)
-    by_tau, by_alpha = formulas.rate(unit / tau, dtype), formulas.rate(unit * alpha, dtype)
-    # Rows behind the last have no shortest length.
+        scale64 = formulas.mean_scale(tl.full([], 1.0, tl.float64), False)
+    scale = formulas.rate(scale64, dtype)
+    by_tau, by_alpha = formulas.rate(scale64 / tau, dtype), formulas.rate(scale64 * alpha, dtype)
+    # Rows past the last have no shortest length.
     shortest = tl.where(i < n, shortest, 0.0)
     soft = tl.zeros([ROWS], dtype)
     near_total, near_lengths, far_total, far_lengths = soft, soft, soft, soft
@@ -191,20 +191,21 @@ def _extents_of(rows, n, dtype: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _edge_of(
+def _threshold_sums(
     rows,
     total: tl.constexpr,
     lengths: tl.constexpr,
     i,
     n,
     behind,  # [BLOCK], how far the extreme length of each row is from that of the cloud
-    unit,
+    scale64,
     by_alpha,
 ):
-    """The rows' sums of weights and of weighted lengths, relative to the cloud's extreme length."""
+    """Of each row the sums of softmax weights and of weighted lengths, relative to the cloud."""
     fading = tl.where(i < n, formulas.fade(behind * by_alpha), 0.0).to(tl.float64)
-    weights = fading * _get(rows, total, i, n)
-    return weights, fading * _get(rows, lengths, i, n) + weights * behind.to(tl.float64) * unit
+    total_weight = fading * _get(rows, total, i, n)
+    weighted = fading * _get(rows, lengths, i, n)
+    return total_weight, weighted + total_weight * behind.to(tl.float64) * scale64
 
 
 @triton.jit
@@ -230,19 +231,19 @@ def _shortfalls_kernel(
     points = n.to(tl.float64)
     low, high = _extents_of(rows, n, dtype, BLOCK)
     means = _sum_of(rows, MEAN, n, BLOCK)
-    unit = formulas.mean_scale(means / points, SCALE_BY_MEAN)
-    scale, by_alpha = formulas.rate(unit, dtype), formulas.rate(unit * alpha, dtype)
+    scale64 = formulas.mean_scale(means / points, SCALE_BY_MEAN)
+    scale, by_alpha = formulas.rate(scale64, dtype), formulas.rate(scale64 * alpha, dtype)
 
     minimum = tl.zeros([BLOCK], tl.float64)
     near_total, near_lengths, far_total, far_lengths = minimum, minimum, minimum, minimum
     for start in range(0, n, BLOCK):
         k = start + tl.arange(0, BLOCK)
-        minima, _soft = _minima(rows, k, n, low, unit, tau, dtype)
+        minima, _soft = _minima(rows, k, n, low, scale64, tau, dtype)
         minimum += minima
         above = tl.where(k < n, _get(rows, SHORTEST, k, n).to(dtype) - low, 0.0)
         below = tl.where(k < n, high - _get(rows, LONGEST, k, n).to(dtype), 0.0)
-        nt, nl = _edge_of(rows, NEAR_TOTAL, NEAR_LENGTHS, k, n, above, unit, by_alpha)
-        ft, fl = _edge_of(rows, FAR_TOTAL, FAR_LENGTHS, k, n, below, unit, by_alpha)
+        nt, nl = _threshold_sums(rows, NEAR_TOTAL, NEAR_LENGTHS, k, n, above, scale64, by_alpha)
+        ft, fl = _threshold_sums(rows, FAR_TOTAL, FAR_LENGTHS, k, n, below, scale64, by_alpha)
         near_total += nt
         near_lengths += nl
         far_total += ft
@@ -275,15 +276,15 @@ def _shortfalls_kernel(
     _put(rows, FAR, i, n, far)
     _put(rows, FAR_SQUARES, i, n, far_squares)
 
-    minima, soft = _minima(rows, i, n, low, unit, tau, dtype)
+    minima, soft = _minima(rows, i, n, low, scale64, tau, dtype)
     deviations = minima - tl.sum(minimum) / points
     _put(rows, VARIANCE, i, n, deviations * deviations / points)
-    factor = unit * h0_weight * 2 / points * deviations
+    factor = scale64 * h0_weight * 2 / points * deviations
     _put(rows, FACTOR, i, n, factor / tl.where(i < n, soft, 1.0).to(tl.float64))
 
 
 @triton.jit
-def _slopes_kernel(
+def _weights_kernel(
     D,  # [B, n, n]
     scratch,  # [B, VALUES * n + TOTALS]
     loss,  # [B]
@@ -313,9 +314,9 @@ def _slopes_kernel(
     dtype: tl.constexpr = D.dtype.element_ty
     points = n.to(tl.float64)
     means = tl.load(totals + SUM_OF_MEANS)
-    unit = formulas.mean_scale(means / points, SCALE_BY_MEAN)
-    by_tau, by_alpha = formulas.rate(unit / tau, dtype), formulas.rate(unit * alpha, dtype)
-    scale = formulas.rate(unit, dtype)
+    scale64 = formulas.mean_scale(means / points, SCALE_BY_MEAN)
+    by_tau, by_alpha = formulas.rate(scale64 / tau, dtype), formulas.rate(scale64 * alpha, dtype)
+    scale = formulas.rate(scale64, dtype)
     # 0, or NaN if any length is NaN or infinite.
     poison = means - means
     if tl.program_id(0) % tl.cdiv(n, ROWS) == 0:
@@ -328,7 +329,7 @@ def _slopes_kernel(
     delta, zeta = tl.load(totals + DELTA), tl.load(totals + ZETA)
     near_total, far_total = tl.load(totals + ALL_NEAR), tl.load(totals + ALL_FAR)
     near, far = _sum_of(rows, NEAR, n, BLOCK), _sum_of(rows, FAR, n, BLOCK)
-    both = unit * h1_weight * 4 / points / points
+    both = scale64 * h1_weight * 4 / points / points
     repel, attract = both * lambda_repel, both * lambda_attract
     shortest_i = _get(rows, SHORTEST, i, n).to(dtype)
     factor_i = _get(rows, FACTOR, i, n).to(dtype)
@@ -357,7 +358,7 @@ def launch_tiled(
     All tensors contiguous and allocated here or by the caller, so that pointers are aligned.
     """
     B, n, _ = D.shape
-    tiles = tile_options(D.dtype, n)
+    tiles = pass_options(D.dtype, n)
     programs = B * ceiling(n, tiles["ROWS"])
     check_programs(programs, D, "D")
     size = (B, VALUES.value * n + TOTALS.value)
@@ -372,10 +373,10 @@ def launch_tiled(
     launch(_softmax_kernel, form, programs, (D, scratch, n, tau, alpha), pairs, WARPS)
     launch(_shortfalls_kernel, form, programs, (D, scratch, n, h0_weight, tau, alpha), pairs, WARPS)
     arguments = (D, scratch, *terms, weights, n, *numbers)
-    launch(_slopes_kernel, form, programs, arguments, flags | tiles, WARPS)
+    launch(_weights_kernel, form, programs, arguments, flags | tiles, WARPS)
 
 
-def tile_options(dtype: torch.dtype, n: int) -> dict[str, int]:
+def pass_options(dtype: torch.dtype, n: int) -> dict[str, int]:
     """The sizes of the blocks in the passes over clouds of n points."""
     return {
         "PITCH": formulas.pitch(n),

@@ -1,0 +1,51 @@
+"""Distance matrices from sparse ones, in which an entry that is not stored is a missing edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_COMPRESSED = (torch.sparse_csr, torch.sparse_csc)
+
+
+def is_sparse(x: Any) -> bool:
+    """Whether `x` is a sparse tensor, or a sparse matrix or array of SciPy."""
+    if isinstance(x, Tensor):
+        return x.layout is torch.sparse_coo or x.layout in _COMPRESSED
+    return type(x).__module__.startswith("scipy.sparse")
+
+
+def dense_distances(x: Any) -> Tensor:
+    """The matrix [n, n] of a sparse one, +inf where neither [i, j] nor [j, i] is stored.
+
+    What is stored, zeros too, is the length of an edge. An edge may be stored on one side of the
+    diagonal or on both, and the diagonal may be left out. Differentiable by a tensor's values.
+    """
+    if len(x.shape) != 2 or x.shape[0] != x.shape[1]:
+        raise ValueError(f"x: expected one sparse matrix [n, n], got sparse {list(x.shape)}")
+    row, column, values = _of_tensor(x) if isinstance(x, Tensor) else _of_scipy(x)
+    n = x.shape[0]
+    entries = values.new_full((n, n), torch.inf).index_put((row, column), values)
+    stored = torch.zeros(n, n, dtype=torch.bool, device=values.device)
+    stored[row, column] = True
+    D = entries.where(stored, entries.mT)
+    unset = ~stored & torch.eye(n, dtype=torch.bool, device=values.device)
+    return D.masked_fill(unset, 0)
+
+
+def _of_tensor(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if x.layout in _COMPRESSED:
+        x = x.to_sparse_coo()
+    x = x.coalesce()
+    return *x.indices().unbind(0), x.values()
+
+
+def _of_scipy(x: Any) -> tuple[Tensor, Tensor, Tensor]:
+    coo = x.tocoo(copy=True)
+    coo.sum_duplicates()
+    values = torch.from_numpy(coo.data)
+    if not values.is_floating_point():
+        values = values.double()
+    return torch.from_numpy(coo.row).long(), torch.from_numpy(coo.col).long(), values
