@@ -72,7 +72,7 @@ def _sorted() -> None:
 
 
 def _surrogate(n: int, dtype: torch.dtype = torch.float32) -> None:
-    surrogate.surrogate_slopes(
+    surrogate.surrogate_terms(
         lengths(2, n, dtype), 1.0, 0.5, 1.0, 1.0, 0.3, 2.0, True, False, False
     )
 
