@@ -7,6 +7,7 @@
 # make bench-tables    tables and pictures alone, from the results that lie there
 # make docs   the documentation in site/, links checked
 # make test-gpu   the tests of the kernels, compiled and run on a CUDA device
+# make test-ptx   the same tests without a device, on compiled kernels that tests/ptx interprets: half an hour
 # make gpu-report  both, each kernel once, and the sanitizers, in 10 minutes: the folder gpu-report/
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
 # Settings: JOBS=auto (processes of the tests), PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
@@ -25,9 +26,12 @@ GPU_PYTHON ?= $(PYTHON)
 JOBS ?= auto
 
 BIN := $(VENV)/bin
+# Files whose launches the interpreter ends in reasonable time.
+PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edge_lengths h0 \
+  persistence_terms product scatter scatter_differences surrogate)
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
-.PHONY: test test-gpu gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
+.PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
 .PHONY: docs clean
 
 test: env lint
@@ -37,6 +41,9 @@ test: env lint
 test-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace
 	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest --gpu tests
+
+test-ptx: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ptx -n $(JOBS) $(PTX_TESTS) --durations=20
 
 bench-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace

@@ -12,26 +12,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests marked gpu, and no others, on the CUDA device",
     )
+    parser.addoption(
+        "--ptx",
+        action="store_true",
+        help="run the tests marked gpu or ptx, and no others, compiled, in tests/ptx",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    compiled = config.getoption("--gpu") or config.getoption("--ptx")
     # Triton reads this when a kernel is defined, so it comes before any import of one.
-    os.environ["TRITON_INTERPRET"] = "0" if config.getoption("--gpu") else "1"
+    os.environ["TRITON_INTERPRET"] = "0" if compiled else "1"
+    # Where tests/helpers/devices.py puts tensors.
+    os.environ["KERNELS_ON"] = "cuda" if config.getoption("--gpu") else "cpu"
     # The examples of the kernels' docstrings are run in the interpreter, too.
-    if config.getoption("--gpu") or _why_not_interpreted():
+    if compiled or _why_not_interpreted():
         collect_ignore_glob.append("tsloss_fast/_engine/kernels/*")
     if config.getoption("--gpu"):
         import torch
 
         if not torch.cuda.is_available():
             raise pytest.UsageError("--gpu: expected a CUDA device that torch can use, got none")
+    if config.getoption("--ptx"):
+        from tests.ptx import plugin
+
+        config.pluginmanager.register(plugin)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--gpu"):
-        others = [item for item in items if item.get_closest_marker("gpu") is None]
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item.get_closest_marker("gpu") is not None]
+    ptx = config.getoption("--ptx")
+    if config.getoption("--gpu") or ptx:
+        markers = ("gpu", "ptx") if ptx else ("gpu",)
+        chosen = [item for item in items if any(map(item.get_closest_marker, markers))]
+    else:
+        chosen = [item for item in items if not item.get_closest_marker("ptx")]
+    kept = set(map(id, chosen))
+    config.hook.pytest_deselected(items=[item for item in items if id(item) not in kept])
+    items[:] = chosen
 
 
 def _numbers(package: str) -> tuple[int, ...]:
@@ -49,14 +66,18 @@ def _why_not_interpreted() -> str | None:
     return None
 
 
-# A command with no examples in it, which cannot be imported without Triton.
+# No examples are in these, which cannot be imported without Triton.
 collect_ignore_glob = ["tests/helpers/compile_kernels.py"]
+collect_ignore_glob += [
+    f"tests/ptx/{name}.py" for name in ("driver", "kernel_calls", "mutations", "plugin")
+]
 
 
 @pytest.fixture(scope="session")
 def kernels_run(pytestconfig: pytest.Config) -> None:
     """Skip a test where the kernels can run neither on a GPU nor in Triton's interpreter."""
-    if not pytestconfig.getoption("--gpu") and (reason := _why_not_interpreted()):
+    compiled = pytestconfig.getoption("--gpu") or pytestconfig.getoption("--ptx")
+    if not compiled and (reason := _why_not_interpreted()):
         pytest.skip(reason)
 
 

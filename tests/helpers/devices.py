@@ -1,11 +1,11 @@
-"""Where the tests run the kernels: on the CUDA device with --gpu, else in Triton's interpreter."""
+"""Where the tests run the kernels: on the CUDA device with --gpu, else on CPU tensors."""
 
 import functools
 import os
 
 import torch
 
-DEVICE = "cuda" if os.environ.get("TRITON_INTERPRET") == "0" else "cpu"
+DEVICE = os.environ.get("KERNELS_ON", "cpu")
 
 
 def moved(x, device=DEVICE):
