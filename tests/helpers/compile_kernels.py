@@ -155,7 +155,7 @@ def surrogate_cases():
                 surrogate._surrogate_kernel,
                 {"D": name, **results},
                 {**flags, "PITCH": 4, "SIZE": size},
-                {"num_warps": surrogate.WARPS[size]},
+                {"num_warps": surrogate.WARPS[size], **surrogate.COMPILER},
             )
         for n in (100, 1000):
             tiles = surrogate_tiled.pass_options(dtype, n)

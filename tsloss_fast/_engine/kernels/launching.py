@@ -32,6 +32,7 @@ def launch(
     arguments: tuple[Any, ...],
     constants: dict[str, Any],
     num_warps: int = 4,
+    **compiler: Any,
 ) -> None:
     """Launch `kernel` on the current device, as ``kernel[(programs,)](*arguments, **constants)``.
 
@@ -51,6 +52,8 @@ def launch(
     constants : dict
         The compile-time parameters, which are the kernel's last.
     num_warps : int
+    **compiler
+        Options of Triton's compiler, the same for all launches of a kernel.
     """
     # The kernel's Python function, since hashing the kernel itself takes a microsecond.
     key = (kernel.fn, form, *constants.values())
@@ -58,7 +61,7 @@ def launch(
     if known is not None:
         _run(*known, programs, arguments)
         return
-    compiled = kernel[programs,](*arguments, **constants, num_warps=num_warps)
+    compiled = kernel[programs,](*arguments, **constants, num_warps=num_warps, **compiler)
     # The interpreter compiles nothing.
     if compiled is not None:
         names = kernel.arg_names[len(arguments) :]

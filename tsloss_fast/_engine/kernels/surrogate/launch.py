@@ -17,6 +17,9 @@ from tsloss_fast._engine.kernels.surrogate.tiled import launch_tiled
 # they spill: of 128 points, 32 lengths and more than a kilobyte a thread.
 MAX_POINTS = {torch.float32: 64, torch.float64: 32}
 WARPS = {16: 1, 32: 4, 64: 16}
+# With a product fused into the addition of another lane's, lanes that should hold one sum round it
+# differently, and which of them the other warps read is left to the device.
+COMPILER = {"enable_fp_fusion": False}
 
 
 @triton.jit
@@ -202,5 +205,5 @@ def unchecked_terms(
             form = (D.device.index, D.dtype, D.data_ptr() % 16, n, *flags.values())
             arguments = (D, loss, h0, h1, weights, n, *numbers)
             constants = flags | {"PITCH": formulas.pitch(n), "SIZE": size}
-            launch(_surrogate_kernel, form, B, arguments, constants, WARPS[size])
+            launch(_surrogate_kernel, form, B, arguments, constants, WARPS[size], **COMPILER)
     return loss, h0, h1, weights
