@@ -68,7 +68,8 @@ def prepare() -> list[Step]:
 
 def check() -> list[Step]:
     """Whether the kernels are right on this device."""
-    pytest = python("-m", "pytest", "--gpu", "-q", "-p", "no:cacheprovider")
+    # -v names a test as it ends, so that a run that its limit cuts off has named what failed.
+    pytest = python("-m", "pytest", "--gpu", "-v", "-p", "no:cacheprovider")
     # Hundreds of forms of kernels are compiled, half a second each, into one cache on disk.
     several = ["-n", "8", "--dist", "worksteal"] if importlib.util.find_spec("xdist") else []
     return [

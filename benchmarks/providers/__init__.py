@@ -7,13 +7,15 @@ import importlib
 from benchmarks.providers.base import Call, Provider
 
 PUBLIC, ENGINE, REFERENCE = "tsloss_fast", "tsloss_fast engine", "reference"
-OURS = (PUBLIC, ENGINE)
+BARE_CALL = "tsloss_fast call alone"
+OURS = (PUBLIC, ENGINE, BARE_CALL)
 SIMPLEX_TREE, REDZED = "gudhi SimplexTree", "redzed-tda"
 
 # Name on the command line and in the results -> where its class is.
 NAMES = {
     PUBLIC: "ours:TslossFast",
     ENGINE: "ours:Engine",
+    BARE_CALL: "ours:BareCall",
     REFERENCE: "ours:Reference",
     SIMPLEX_TREE: "gudhi:SimplexTree",
     "gudhi RipsPersistence": "gudhi:RipsPersistence",
