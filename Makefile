@@ -35,7 +35,7 @@ SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 .PHONY: docs clean
 
 test: env lint
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 	  --durations=20
 
 test-gpu:

@@ -114,10 +114,14 @@ def test_the_sign_of_zero_breaks_no_tie():
         assert torch.equal(bars, expected)
 
 
-def test_infinite_lengths_are_edges():
-    D = matrix("ranks", 21, 0, torch.float32)
-    D[:10, 10:] = D[10:, :10] = float("inf")
-    check(D[None])
+def test_infinite_lengths_are_the_last_edges():
+    """Of which `cuda.rips_bars` then says that they are absent, as the engine does at once."""
+    D = matrix("ranks", 21, 0, torch.float32)[None]
+    D[0, :10, 10:] = D[0, 10:, :10] = 2 * D.max()
+    longest = h0_critical_edges(D)
+    check(D)
+    D[0, :10, 10:] = D[0, 10:, :10] = float("inf")
+    assert torch.equal(h0_critical_edges(D), longest)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
