@@ -12,6 +12,7 @@ def best_isa() -> str: ...
 def first_nonfinite(a: Array) -> int: ...
 def first_matrix_fault(D: Array) -> tuple[str, int, int, int] | None: ...
 def distances(x: Array, threads: int = 1, isa: str = "auto") -> Array: ...
+def packed_distances(x: Array, lengths: Array, threads: int = 1) -> Array: ...
 def scatter_differences(x: Array, weights: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 
 class Diagram:
@@ -44,6 +45,15 @@ def rips(
     isa: str = "auto",
     max_edge_length: float | None = None,
 ) -> tuple[Diagram, ...]: ...
+def rips_of_packed(
+    D: Array,
+    lengths: Array,
+    n: int,
+    max_dim: int,
+    checks: bool = False,
+    threads: int = 1,
+    max_edge_length: float | None = None,
+) -> tuple[Diagram, ...] | tuple[str, int, int, int]: ...
 def rips_of_tensor(
     memory: object, max_dim: int, threads: int = 1, max_edge_length: float | None = None
 ) -> tuple[Diagram, ...] | tuple[str, int, int, int] | None: ...
@@ -60,6 +70,7 @@ def persistence_loss(
     with_grad: bool,
     threads: int = 1,
     isa: str = "auto",
+    lengths: Array | None = None,
 ) -> tuple[Array, Array, Array, Array | None]: ...
 def surrogate_loss(
     x: Array,
@@ -75,4 +86,5 @@ def surrogate_loss(
     with_grad: bool,
     threads: int = 1,
     isa: str = "auto",
+    lengths: Array | None = None,
 ) -> tuple[Array, Array, Array, Array | None]: ...

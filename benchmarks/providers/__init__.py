@@ -8,7 +8,8 @@ from benchmarks.providers.base import Call, Provider
 
 PUBLIC, ENGINE, REFERENCE = "tsloss_fast", "tsloss_fast engine", "reference"
 BARE_CALL = "tsloss_fast call alone"
-OURS = (PUBLIC, ENGINE, BARE_CALL)
+CLOUD_BY_CLOUD = "tsloss_fast cloud by cloud"
+OURS = (PUBLIC, ENGINE, BARE_CALL, CLOUD_BY_CLOUD)
 SIMPLEX_TREE, REDZED = "gudhi SimplexTree", "redzed-tda"
 
 # Name on the command line and in the results -> where its class is.
@@ -16,6 +17,7 @@ NAMES = {
     PUBLIC: "ours:TslossFast",
     ENGINE: "ours:Engine",
     BARE_CALL: "ours:BareCall",
+    CLOUD_BY_CLOUD: "ours:CloudByCloud",
     REFERENCE: "ours:Reference",
     SIMPLEX_TREE: "gudhi:SimplexTree",
     "gudhi RipsPersistence": "gudhi:RipsPersistence",

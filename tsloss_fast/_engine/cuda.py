@@ -17,6 +17,8 @@ from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
 from tsloss_fast._engine.host_h1 import start_bars
+from tsloss_fast._engine.padding import pairs_of, rows_of
+from tsloss_fast._engine.persistence_terms import persistence_terms
 from tsloss_fast._engine.scaling import scales_of, unit_of
 
 
@@ -74,14 +76,25 @@ def rips_bars(
 
     H0 is padded to n classes that never die where edges may be missing.
     """
-    if lengths is not None:
-        raise NotImplementedError("lengths: CUDA takes clouds of n points each, got lengths")
     if max_dim == 1:
-        return start_bars(D, D, "x", max_edge_length).result()
+        return start_bars(D, D, "x", max_edge_length, lengths).result()
+    n = D.shape[-1]
+    if lengths is not None:
+        # Edges to padding come last, behind a tree of the cloud's points.
+        D = D.where(pairs_of(lengths, n), torch.inf)
     bars = h0_critical_edges(D)
     batch = batch_of(D)
     if max_edge_length is not None:
-        return _forest_of(bars, D, max_edge_length)
+        return _forest_of(bars, D, max_edge_length, lengths)
+    if lengths is not None:
+        mask, some = rows_of(lengths - 1, n - 1), (lengths > 0).unsqueeze(-1)
+        oldest = some.long() - 1  # [..., 1]: 0, or -1 in a cloud without points
+        return [
+            bars.where(mask.unsqueeze(-1), -1),
+            mask,
+            oldest.unsqueeze(-1).repeat_interleave(2, -1),
+            some,
+        ]
     return [
         bars,
         bars.new_ones(bars.shape[:-1], dtype=torch.bool),
@@ -90,7 +103,9 @@ def rips_bars(
     ]
 
 
-def _forest_of(bars: Tensor, D: Tensor, max_edge_length: float) -> list[Tensor]:
+def _forest_of(
+    bars: Tensor, D: Tensor, max_edge_length: float, lengths: Tensor | None
+) -> list[Tensor]:
     """`rips_bars` of H0 from the bars [..., n - 1, 4] of all edges, infinite ones among them.
 
     The tree of all edges holds a spanning tree of each component of those that are not absent, and
@@ -102,8 +117,11 @@ def _forest_of(bars: Tensor, D: Tensor, max_edge_length: float) -> list[Tensor]:
     deaths = D.flatten(-2).gather(-1, at)
     mask = (deaths <= max_edge_length) & (deaths < torch.inf)
     oldest = bars.new_zeros((*bars.shape[:-2], 1))
+    apart = torch.cat((oldest, bars[..., 0].where(~mask, n)), dim=-1)  # [..., n]
+    if lengths is not None:
+        apart = apart.where(apart < lengths.unsqueeze(-1), n)
     # n stands behind every vertex, so that sorting puts the padding last.
-    apart = torch.cat((oldest, bars[..., 0].where(~mask, n)), dim=-1).sort(-1).values  # [..., n]
+    apart = apart.sort(-1).values
     essential_mask = apart < n
     vertices = apart.where(essential_mask, -1).unsqueeze(-1)
     return [
@@ -134,11 +152,17 @@ def loss_of_edges(
     h1_weight: float,
     h1_power: float,
     scale_by_mean: bool,
+    points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See `operators.loss_of_edges`."""
     launch = kernels()
     lengths = launch.edge_lengths.edge_lengths(clouds(x), clouds(edges))  # [B, M]
-    scales = scales_of(D, scale_by_mean)
+    scales = scales_of(D, scale_by_mean, points)
+    if points is not None:
+        # Few numbers, of which the kernel takes as many in every cloud.
+        lengths = lengths.reshape(edges.shape[:-1])
+        options = (h0_weight, h1_weight, h1_power)
+        return *persistence_terms(lengths, x.shape[-2], *options, scales, points), scales
     *terms, weights = launch.persistence_terms.persistence_terms(
         lengths, x.shape[-2], h0_weight, h1_weight, h1_power, scales.reshape(-1)
     )
@@ -147,8 +171,10 @@ def loss_of_edges(
 
 
 def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, ...]:
-    """See `operators.surrogate_loss`."""
-    return eager_surrogate_loss(prompt, True, *options)
+    """See `operators.surrogate_loss`, and `operators.fuses_surrogate_loss`."""
+    if options[9:] not in ((), (None,)):
+        raise NotImplementedError("lengths: CUDA's kernel takes clouds of n points each")
+    return eager_surrogate_loss(prompt, True, *options[:9])
 
 
 def eager_surrogate_loss(

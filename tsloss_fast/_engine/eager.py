@@ -21,10 +21,12 @@ from tsloss_fast._engine.arrays import (
     _C,
     host_array,
     matrix_error,
+    packed_matrix_error,
     require_distance_matrix,
     require_finite,
     require_finite_points,
 )
+from tsloss_fast._engine.padding import filled_points, without_padding
 
 # A diagram of one dimension: the arrays of its fields, and those fields that are tensors already,
 # by name. Without arrays all fields are.
@@ -66,6 +68,63 @@ def rips_of_matrix(
     return [(arrays, {}) for arrays in found]
 
 
+def rips_of_matrices(
+    packed: Tensor, lengths: Tensor, n: int, max_dim: int, max_edge_length: float | None = None
+) -> Sequence[Fields]:
+    """`rips_of_matrix` of plain matrices of different sizes, one behind the other in `packed`.
+
+    ``lengths`` [...] are their sizes, at most n.
+    """
+    counts, threads = host_array(lengths), torch.get_num_threads()
+    found = _C.rips_of_packed(
+        host_array(packed), counts, n, max_dim, True, threads, max_edge_length
+    )
+    if isinstance(found[0], str):
+        raise packed_matrix_error(packed, lengths, found)
+    if ops.wants_gradient(packed):
+        starts = lengths.flatten().square().cumsum(0).view(lengths.shape) - lengths.square()
+
+        def entries(edges: Tensor, _: Tensor) -> Tensor:
+            i, j = edges.clamp(min=0).unbind(-1)
+            at = starts.unsqueeze(-1) + i * lengths.unsqueeze(-1) + j  # [..., K]
+            is_edge = edges[..., 0] >= 0
+            return packed[at.where(is_edge, 0)].where(is_edge, 0)
+
+        return _measured(found, entries)
+    return [(arrays, {}) for arrays in found]
+
+
+def rips_of_padded_matrices(
+    D: Tensor, lengths: Tensor, max_dim: int, max_edge_length: float | None = None
+) -> Sequence[Fields]:
+    """The same of what is not plain, padded to ``D`` [..., n, n]."""
+    D = without_padding(D, lengths)
+    return _traced_of_matrix(D, max_dim, max_edge_length, lengths)
+
+
+def rips_of_ragged_points(
+    points: Tensor,
+    lengths: Tensor,
+    max_dim: int,
+    measure: Callable[[Tensor], Tensor] | None,
+    max_edge_length: float | None = None,
+) -> Sequence[Fields]:
+    """`rips_of_points` of clouds of different sizes, padded to ``points`` [..., n, d]."""
+    if not (ops.is_plain(points) and ops.is_plain(lengths)):
+        of = measure or _as_it_is
+        return _traced_of_points(points, max_dim, of, max_edge_length, lengths)
+    threads, counts = torch.get_num_threads(), host_array(lengths)
+    D = _C.packed_distances(host_array(points), counts, threads)
+    if _C.first_nonfinite(D) >= 0:
+        require_finite(D, filled_points(points, lengths), "x")
+    if measure is not None and max_edge_length is not None:
+        D = _without_long_edges(torch.from_numpy(D), measure, max_edge_length).numpy()
+        max_edge_length = None
+    n = points.shape[-2]
+    found = _C.rips_of_packed(D, counts, n, max_dim, False, threads, max_edge_length)
+    return _of_points(found, points, measure)
+
+
 def rips_of_points(
     points: Tensor,
     max_dim: int,
@@ -83,6 +142,13 @@ def rips_of_points(
         D = _without_long_edges(torch.from_numpy(D), measure, max_edge_length).numpy()
         max_edge_length = None
     found = _C.rips(D, max_dim, None, threads, max_edge_length=max_edge_length)
+    return _of_points(found, points, measure)
+
+
+def _of_points(
+    found: Any, points: Tensor, measure: Callable[[Tensor], Tensor] | None
+) -> Sequence[Fields]:
+    """The engine's diagrams with lengths of the metric, in the graph of plain `points`."""
     if ops.wants_gradient(points):
         of = measure or _as_it_is
         return _measured(
@@ -134,23 +200,29 @@ def _traced_of_points(
     max_dim: int,
     measure: Callable[[Tensor], Tensor],
     max_edge_length: float | None,
+    points_of_each: Tensor | None = None,
 ) -> Sequence[Fields]:
+    if points_of_each is not None:
+        points = filled_points(points, points_of_each)
     D = ops.pairwise_distances(points.detach())
-    if max_edge_length is None:
+    if max_edge_length is None and points_of_each is None:
         return _traced(D, max_dim, lambda edges: measure(ops.edge_lengths(points, edges)), None)
     if points.device.type == "cuda" and max_dim > 0:
         require_finite_points(points)
-    # A distance of bad points must not pass for one that is too long.
+    # A distance of bad points must not pass for one that is too long, or for padding.
     valid = D.isfinite().all(-1).all(-1)  # [...]
-    D = _without_long_edges(D, measure, max_edge_length)
+    if max_edge_length is not None:
+        D, max_edge_length = _without_long_edges(D, measure, max_edge_length), math.inf
 
     def lengths(edges: Tensor) -> Tensor:
         return measure(ops.edge_lengths(points, edges)).where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(D, max_dim, lengths, math.inf)
+    return _traced(D, max_dim, lengths, max_edge_length, points_of_each)
 
 
-def _traced_of_matrix(D: Tensor, max_dim: int, max_edge_length: float | None) -> Sequence[Fields]:
+def _traced_of_matrix(
+    D: Tensor, max_dim: int, max_edge_length: float | None, points_of_each: Tensor | None = None
+) -> Sequence[Fields]:
     checked, valid = _checked_matrix(D.detach(), max_dim, max_edge_length is not None)
     # Infinities may be among what was checked on the host.
     longest = math.inf if valid is None and max_edge_length is None else max_edge_length
@@ -159,7 +231,7 @@ def _traced_of_matrix(D: Tensor, max_dim: int, max_edge_length: float | None) ->
         entries = _gather_edges(D, edges)
         return entries if valid is None else entries.where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(checked, max_dim, lengths, longest)
+    return _traced(checked, max_dim, lengths, longest, points_of_each)
 
 
 def _traced(
@@ -167,10 +239,14 @@ def _traced(
     max_dim: int,
     lengths: Callable[[Tensor], Tensor],
     max_edge_length: float | None,
+    points_of_each: Tensor | None = None,
 ) -> Sequence[Fields]:
     """The diagrams by the operator, all fields of them tensors."""
     fields: list[Fields] = []
-    bars = ops.bars_by_dimension(D.detach(), max_dim, max_edge_length=max_edge_length)
+    if points_of_each is not None:
+        D = without_padding(D, points_of_each)
+        lengths = _where_possible(lengths, points_of_each, D.shape[-1])
+    bars = ops.bars_by_dimension(D.detach(), max_dim, points_of_each, max_edge_length)
     for dim, found in enumerate(bars):
         birth_edges, death_edges = found.bars[..., :2], found.bars[..., 2:]
         deaths = lengths(death_edges)
@@ -190,6 +266,14 @@ def _traced(
         }
         fields.append((None, known))
     return fields
+
+
+def _where_possible(
+    lengths: Callable[[Tensor], Tensor], points_of_each: Tensor, n: int
+) -> Callable[[Tensor], Tensor]:
+    """`lengths`, NaN for clouds whose number of points, at which nothing looked, is impossible."""
+    possible = (points_of_each >= 0) & (points_of_each <= n)
+    return lambda edges: lengths(edges).where(possible.unsqueeze(-1), torch.nan)
 
 
 def _checked_matrix(D: Tensor, max_dim: int, missing_edges: bool) -> tuple[Tensor, Tensor | None]:

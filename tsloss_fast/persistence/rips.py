@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_choice, check_cloud, check_dense, check_number
 from tsloss_fast._engine import eager
+from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.padding import filled_points
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import (
     METRICS,
@@ -19,6 +22,15 @@ from tsloss_fast.persistence.distances import (
     metric_points,
     named_metric,
     pairwise_distances,
+    ragged_distances,
+)
+from tsloss_fast.persistence.ragged import (
+    Clouds,
+    Lengths,
+    is_ragged,
+    packed_matrices,
+    padded_matrices,
+    padded_points,
 )
 from tsloss_fast.persistence.sparse import dense_distances, is_sparse
 
@@ -26,10 +38,11 @@ _METRICS = (*METRICS, "precomputed")
 
 
 def rips_persistence(
-    x: Tensor,
+    x: Clouds,
     max_dim: int = 1,
     metric: Metric = "euclidean",
     max_edge_length: float | None = None,
+    lengths: Lengths | None = None,
     *,
     p: float | None = None,
 ) -> tuple[PersistenceDiagram, ...]:
@@ -38,7 +51,9 @@ def rips_persistence(
     Parameters
     ----------
     x : Tensor, shape [..., n, d], or [..., n, n] where `metric` is ``"precomputed"``
-        Points or distances; float16, bfloat16, float32 or float64, on the CPU or on CUDA.
+        Points or distances; float16, bfloat16, float32 or float64, on the CPU or on CUDA. Clouds of
+        different sizes are a list or tuple of tensors [n_i, d] or [n_i, n_i], a nested tensor
+        (``torch.jagged`` or strided), or a padded tensor with `lengths`.
     max_dim : {0, 1}
         The highest homology dimension.
     metric : str or callable
@@ -53,6 +68,9 @@ def rips_persistence(
         Longer edges are absent; an edge of just this length is kept, as gudhi's `max_edge_length`
         and ripser's `thresh` keep it. It is rounded to the dtype of the distances before it is
         compared with them.
+    lengths : Tensor, shape [...], int64 or int32, or whole numbers, optional
+        How many points each cloud of a padded `x` has, 0 to n: the first rows, and columns of a
+        matrix. What stands behind them is never read, and its gradient is 0.
     p : float, >= 1
         The power of ``"minkowski"``; 2 unless given.
 
@@ -62,7 +80,8 @@ def rips_persistence(
         H0, and H1 where `max_dim` is 1. Births and deaths are diameters: lengths of edges, in the
         units of the distances; float32 for half inputs. Where edges are missing, components may
         stay apart and loops unfilled: these classes never die, and are in the diagrams' essential
-        fields, not among the bars, so that each lifetime is finite.
+        fields, not among the bars, so that each lifetime is finite. Clouds of different sizes give
+        the diagrams of a batch, padded to the largest; a cloud without points has no class at all.
 
     Raises
     ------
@@ -97,6 +116,11 @@ def rips_persistence(
     locally constant, one valid subgradient at ties, and 0 at coincident points. With a precomputed
     matrix they go to the entries [i, j] with i < j.
 
+    Clouds of different sizes are shared among threads the largest first. On the CPU they take
+    memory for their own matrices; compiled, mapped over or on CUDA, for n x n each. On CUDA a
+    nested tensor waits for the device, as does a callable metric with `lengths` there, and lengths
+    that are no numbers of points give NaN for H0 alone; lists and `lengths` do not wait.
+
     Source: Koyama, Memoli, Robins, Turner, arXiv 2307.16333, for H1 by lune components.
 
     Examples
@@ -116,10 +140,20 @@ def rips_persistence(
     >>> h0, h1 = tsl.rips_persistence(square, max_edge_length=1.2)
     >>> h1.pairs, h1.essential_births
     (tensor([], size=(0, 2)), tensor([1.]))
+
+    Clouds of different sizes in one call:
+
+    >>> (h0,) = tsl.rips_persistence([square, square[:2], square[:1]], max_dim=0)
+    >>> h0.deaths, h0.mask.sum(-1)
+    (tensor([[1., 1., 1.],
+            [1., 0., 0.],
+            [0., 0., 0.]]), tensor([3, 1, 0]))
     """
     max_dim = check_choice(_as_int(max_dim), "max_dim", (0, 1))
     if max_edge_length is not None and max_edge_length != math.inf:
         max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
+    if lengths is not None or is_ragged(x) or _holds_sparse(x):
+        return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths)
     if metric == "precomputed" and is_sparse(x):
         x = dense_distances(x)
     if callable(metric):
@@ -128,6 +162,57 @@ def rips_persistence(
     if power is not None:
         x, name = pairwise_distances(x, metric, p=p), "precomputed"
     return _of_named(x, max_dim, name, max_edge_length)
+
+
+def _holds_sparse(x: Any) -> bool:
+    return isinstance(x, (list, tuple)) and len(x) > 0 and is_sparse(x[0])
+
+
+def _of_ragged(
+    x: Clouds,
+    max_dim: int,
+    metric: Metric,
+    max_edge_length: float | None,
+    p: float | None,
+    lengths: Lengths | None,
+) -> tuple[PersistenceDiagram, ...]:
+    """`rips_persistence` of clouds of different sizes."""
+    if callable(metric):
+        matrices, sizes = ragged_distances(x, metric, p, lengths)
+        try:
+            return _of_matrices(matrices, max_dim, max_edge_length, sizes)
+        except ValueError as error:
+            raise _metric_error(error) from None
+    name, power = named_metric(metric, p, _METRICS)
+    if power is not None:
+        x, lengths = ragged_distances(x, metric, p, lengths)
+        name = "precomputed"
+    if name == "precomputed":
+        if _holds_sparse(x):
+            x = [dense_distances(each) if is_sparse(each) else each for each in x]
+        return _of_matrices(x, max_dim, max_edge_length, lengths)
+    points, sizes = padded_points(x, lengths)
+    if name != "euclidean" or lengths is not None:
+        points = filled_points(points, sizes)
+    measure = None if name == "euclidean" else partial(metric_lengths, metric=name)
+    return _diagrams(
+        eager.rips_of_ragged_points(
+            metric_points(points, name), sizes, max_dim, measure, max_edge_length
+        )
+    )
+
+
+def _of_matrices(
+    D: Clouds, max_dim: int, max_edge_length: float | None, lengths: Lengths | None
+) -> tuple[PersistenceDiagram, ...]:
+    if isinstance(D, Tensor) and D.is_nested:
+        D = D.unbind()
+    tensors = [D, lengths] if isinstance(D, Tensor) else D
+    if all(ops.is_plain(each) for each in tensors if isinstance(each, Tensor)):
+        packed, sizes, n = packed_matrices(D, lengths)
+        return _diagrams(eager.rips_of_matrices(packed, sizes, n, max_dim, max_edge_length))
+    padded, sizes = padded_matrices(D, lengths)
+    return _diagrams(eager.rips_of_padded_matrices(padded, sizes, max_dim, max_edge_length))
 
 
 def _as_int(value: Any) -> Any:
@@ -141,7 +226,11 @@ def _of_callable(
     try:
         return _of_named(D, max_dim, "precomputed", max_edge_length)
     except ValueError as error:
-        raise ValueError(f"metric: expected a function that gives distances, got {error}") from None
+        raise _metric_error(error) from None
+
+
+def _metric_error(error: ValueError) -> ValueError:
+    return ValueError(f"metric: expected a function that gives distances, got {error}")
 
 
 def _of_named(
@@ -157,6 +246,10 @@ def _of_named(
         points = metric_points(x, metric)
         measure = None if metric == "euclidean" else partial(metric_lengths, metric=metric)
         fields = eager.rips_of_points(points, max_dim, measure, max_edge_length)
+    return _diagrams(fields)
+
+
+def _diagrams(fields: Sequence[eager.Fields]) -> tuple[PersistenceDiagram, ...]:
     return tuple([_diagram(arrays, known) for arrays, known in fields])
 
 
