@@ -44,6 +44,7 @@ def rips(
     threads: int = 1,
     isa: str = "auto",
     max_edge_length: float | None = None,
+    vertex_births: Array | None = None,
 ) -> tuple[Diagram, ...]: ...
 def rips_of_packed(
     D: Array,
@@ -53,6 +54,7 @@ def rips_of_packed(
     checks: bool = False,
     threads: int = 1,
     max_edge_length: float | None = None,
+    vertex_births: Array | None = None,
 ) -> tuple[Diagram, ...] | tuple[str, int, int, int]: ...
 def rips_of_tensor(
     memory: object, max_dim: int, threads: int = 1, max_edge_length: float | None = None

@@ -74,6 +74,7 @@ def rips_persistence(
     metric: str = "euclidean",
     max_edge_length: float | None = None,
     lengths: Tensor | None = None,
+    vertex_births: Clouds | None = None,
 ) -> tuple[PersistenceDiagram, ...]:
     """Vietoris-Rips persistence over Z/2 with critical edges, from gudhi's simplex tree.
 
@@ -93,6 +94,10 @@ def rips_persistence(
         Compared in the dtype of the distances; an edge of just this length is kept.
     lengths : Tensor, shape [...], int64, optional
         How many points each cloud has: the first rows, and columns of a matrix.
+    vertex_births : Tensor, shape [..., n], or a list of [n_i], optional
+        An edge ij enters at max(length, birth of i, birth of j). The elder of two components is
+        the one whose eldest vertex comes first by (birth, vertex). Edges that enter after
+        `max_edge_length`, and vertices born after it, are absent.
 
     Returns
     -------
@@ -118,6 +123,14 @@ def rips_persistence(
     """
     clouds, batch = _separate(x, lengths, square=metric == "precomputed")
     matrices = [_distances(cloud, metric) for cloud in clouds]
+    if vertex_births is None:
+        births = [D.new_zeros(len(D)) for D in matrices]
+    elif isinstance(vertex_births, Tensor):
+        rows = vertex_births.reshape(len(matrices), -1)
+        births = [row[: len(D)].to(D.dtype) for row, D in zip(rows, matrices, strict=True)]
+    else:
+        births = [row.to(D.dtype) for row, D in zip(vertex_births, matrices, strict=True)]
+    matrices = [_entering(D, born) for D, born in zip(matrices, births, strict=True)]
     longest = math.inf if max_edge_length is None else max_edge_length
     found = [_critical_edges(D.detach(), longest) for D in matrices]
     n = x.shape[-2] if isinstance(x, Tensor) else max([1, *map(len, x)])
@@ -344,6 +357,18 @@ def _distances(x: Tensor, metric: str) -> Tensor:
     return D
 
 
+def _entering(D: Tensor, births: Tensor) -> Tensor:
+    """When each edge enters, [n, n]; on the diagonal the births. Gradients go to D in a tie."""
+    n = len(D)
+    i, j = births.unsqueeze(-1).expand(n, n), births.expand(n, n)
+    # The birth of the smaller vertex in a tie, above and below the diagonal.
+    smaller_first = torch.ones_like(D, dtype=torch.bool).triu()
+    low, high = torch.where(smaller_first, i, j), torch.where(smaller_first, j, i)
+    later = torch.where(low >= high, low, high)
+    diagonal = torch.eye(n, dtype=torch.bool, device=D.device)
+    return torch.where((later <= D) & ~diagonal, D, later)
+
+
 def _squared_distances(x: Tensor) -> Tensor:
     """||x_i - x_j||^2 by direct differences, [..., n, d] -> [..., n, n]."""
     return ((x.unsqueeze(-2) - x.unsqueeze(-3)) ** 2).sum(-1)
@@ -358,11 +383,14 @@ def _safe_sqrt(squares: Tensor) -> Tensor:
 def _critical_edges(D: Tensor, longest: float) -> list[tuple[Tensor, Tensor]]:
     """Bars [K, 4] and classes that never die [E, 2] of one cloud D [n, n], H0 and H1, int64.
 
+    ``D`` holds when each edge enters, and on its diagonal when each vertex is born.
+
     A row is (birth edge, death edge), the rows in filtration order of (death edge, birth edge); or
     a birth edge, in filtration order.
     """
     n = D.shape[-1]
     i, j = torch.triu_indices(n, n, 1, device=D.device)
+    births = D.diagonal()
     if n == 0:
         return [(i.new_empty(0, 4), i.new_empty(0, 2))] * 2
     present = (D[i, j] <= longest) & D[i, j].isfinite()
@@ -376,8 +404,9 @@ def _critical_edges(D: Tensor, longest: float) -> list[tuple[Tensor, Tensor]]:
     rips = _gudhi().RipsComplex(distance_matrix=ranks.tolist(), max_edge_length=len(i))
     tree = rips.create_simplex_tree(max_dimension=2)
     # Vertices are born before every edge and one after another, so that the elder rule has no tie.
-    for v in range(n):
-        tree.assign_filtration([v], v - n)
+    by_age = torch.argsort(births, stable=True)
+    for place, v in enumerate(by_age.tolist()):
+        tree.assign_filtration([v], place - n)
     # Of a graph without triangles H1 is the highest dimension, which gudhi leaves out by default.
     tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
     vertex_edge, edge_edge, vertices, essential = tree.flag_persistence_generators()
@@ -387,7 +416,9 @@ def _critical_edges(D: Tensor, longest: float) -> list[tuple[Tensor, Tensor]]:
     h0, h1 = _in_order(h0.to(D.device), ranks), _in_order(h1.to(D.device), ranks)
     h1 = h1[D[h1[:, 2], h1[:, 3]] > D[h1[:, 0], h1[:, 1]]]
 
-    apart = torch.tensor(sorted(vertices.tolist()), dtype=torch.int64).reshape(-1, 1).expand(-1, 2)
+    alone = set(vertices.tolist())
+    apart = [v for v in by_age.tolist() if v in alone and births[v] <= longest]
+    apart = torch.tensor(apart, dtype=torch.int64).reshape(-1, 1).expand(-1, 2)
     loops = torch.tensor(essential[0].tolist() if essential else [], dtype=torch.int64)
     loops = _in_order(loops.reshape(-1, 2).to(D.device), ranks)
     return [(h0, apart.to(D.device)), (h1, loops)]
@@ -412,8 +443,6 @@ def _diagram(
     deaths = _entries(clouds, edges[..., 2:])
     births = _entries(clouds, edges[..., :2])
     essential_births = _entries(clouds, essential)
-    if dim == 0:
-        births, essential_births = torch.zeros_like(births), torch.zeros_like(essential_births)
     K, E = mask.shape[-1], essential_mask.shape[-1]
     return PersistenceDiagram(
         births=births.reshape(*batch, K),

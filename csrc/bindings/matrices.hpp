@@ -10,15 +10,20 @@
 
 namespace tsl::bindings {
 
-// The lengths of one cloud's edges; a vertex v, which is written as the edge (v, v), is born at 0.
+// When the edges of one cloud enter: at their lengths, and not before the births of their vertices,
+// where these are given. A vertex v is written as the edge (v, v); without births it is born at 0.
 template <class T>
 struct EdgeLengths {
   const T* D;
   std::size_t stride;
+  const T* births;  // may be null
 
-  T of(rips::Edge e) const {
-    const rips::Vertex i = rips::first(e), j = rips::second(e);
-    return i == j ? T{0} : D[i * stride + j];
+  T of(rips::Edge e) const { return of(rips::first(e), rips::second(e)); }
+
+  T of(std::size_t i, std::size_t j) const {
+    if (i == j) return births ? births[i] : T{0};
+    const T length = D[i * stride + j];
+    return births ? std::max(length, std::max(births[i], births[j])) : length;
   }
 };
 
@@ -27,8 +32,10 @@ struct EdgeLengths {
 template <class T>
 class Matrices {
  public:
-  Matrices(const T* D, const Batch& batch, const Lengths& lengths, bool packed = false)
-      : D_(D), n_(batch.n), lengths_(lengths) {
+  // `births` are [B, n], those of the vertices, or null.
+  Matrices(const T* D, const Batch& batch, const Lengths& lengths, const T* births = nullptr,
+           bool packed = false)
+      : D_(D), n_(batch.n), lengths_(lengths), births_(births) {
     if (packed) starts_ = lengths.packed_starts();
   }
 
@@ -38,22 +45,34 @@ class Matrices {
   const T* begin(std::size_t b) const { return D_ + (starts_.empty() ? b * n_ * n_ : starts_[b]); }
   std::size_t stride(std::size_t b) const { return starts_.empty() ? n_ : points(b); }
 
-  // The [points, points] matrix of cloud b; `corner` holds it where it has to be cut out.
+  const T* births(std::size_t b) const { return births_ ? births_ + b * n_ : nullptr; }
+
+  // The [points, points] matrix of cloud b, by which its edges enter; `corner` holds it where it
+  // has to be cut out, or to be made of lengths and births.
   const T* of(std::size_t b, std::vector<T>& corner) const {
     const T* const matrix = begin(b);
     const std::size_t m = points(b), apart = stride(b);
-    if (m == apart) return matrix;
+    if (m == apart && !births_) return matrix;
     corner.resize(m * m);
     for (std::size_t i = 0; i < m; ++i) std::copy_n(matrix + i * apart, m, corner.data() + i * m);
+    if (births_) wait_for_births(births(b), m, corner.data());
     return corner.data();
   }
 
-  EdgeLengths<T> edge_lengths(std::size_t b) const { return {begin(b), stride(b)}; }
+  EdgeLengths<T> edge_lengths(std::size_t b) const { return {begin(b), stride(b), births(b)}; }
 
  private:
+  // Lengths that were not negative stay so, and the diagonal stays 0.
+  static void wait_for_births(const T* births, std::size_t m, T* D) {
+    for (std::size_t i = 0; i < m; ++i)
+      for (std::size_t j = 0; j < m; ++j)
+        if (i != j) D[i * m + j] = std::max(D[i * m + j], std::max(births[i], births[j]));
+  }
+
   const T* D_;
   std::size_t n_;
   const Lengths& lengths_;
+  const T* births_;
   std::vector<std::size_t> starts_;
 };
 

@@ -20,6 +20,7 @@
 #include "bindings/workers.hpp"
 #include "platform/isa.hpp"
 #include "platform/kept.hpp"
+#include "rips/elder_rule.hpp"
 #include "rips/h0.hpp"
 #include "rips/h1.hpp"
 
@@ -44,17 +45,23 @@ std::vector<Barcodes> barcodes_of(const Matrices<T>& matrices, const Batch& batc
     const auto cost = [](const Nanoseconds& each) { return each.h0(); };
     for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
       auto engine = kept_engine<rips::H0<T>>(batch.n);
-      return [&, engine, corner = std::vector<T>()](std::size_t b) mutable {
+      return [&, engine, corner = std::vector<T>(),
+              elders = rips::ElderRule<T>()](std::size_t b) mutable {
         engine->compute(matrices.of(b, corner), matrices.points(b), barcodes[0][b], limit);
+        if (const T* births = matrices.births(b))
+          elders.apply(births, matrices.points(b), limit, barcodes[0][b]);
       };
     });
   } else {
     const auto cost = [](const Nanoseconds& each) { return each.h1(); };
     for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
       auto engine = kept_engine<rips::H1<T>>(batch.n);
-      return [&, engine, corner = std::vector<T>()](std::size_t b) mutable {
+      return [&, engine, corner = std::vector<T>(),
+              elders = rips::ElderRule<T>()](std::size_t b) mutable {
         engine->compute(matrices.of(b, corner), matrices.points(b), isa, barcodes[0][b],
                         barcodes[1][b], limit);
+        if (const T* births = matrices.births(b))
+          elders.apply(births, matrices.points(b), limit, barcodes[0][b]);
       };
     });
   }
@@ -86,17 +93,28 @@ inline RipsOptions check_options(int max_dim, std::optional<double> max_edge_len
   return {max_dim, limit};
 }
 
+// The births of the vertices, [..., n] in the dtype of D, or null where they are all 0.
+template <class T>
+const T* check_births(const std::optional<py::array>& births, const Batch& batch) {
+  if (!births) return nullptr;
+  require_contiguous(*births, "vertex_births", 1);
+  require(holds<T>(*births) && fits(*births, batch, {batch.n}), "vertex_births",
+          "[..., n] in the dtype of D", *births);
+  return data<T>(*births);
+}
+
 // The diagrams of dimensions 0 to max_dim. Values are not checked.
 inline py::tuple rips(const py::array& D, int max_dim, const py::object& given_lengths,
                       std::size_t threads, const std::string& isa_text,
-                      std::optional<double> max_edge_length) {
+                      std::optional<double> max_edge_length,
+                      const std::optional<py::array>& vertex_births) {
   const Batch batch = check_batch(D, "D", true);
   const RipsOptions options = check_options(max_dim, max_edge_length);
   const Lengths lengths(given_lengths, batch);
   const Isa isa = parse_isa(isa_text);
   return with_float_type(D, "D", [&](auto zero) {
     using T = decltype(zero);
-    const Matrices<T> matrices(data<T>(D), batch, lengths);
+    const Matrices<T> matrices(data<T>(D), batch, lengths, check_births<T>(vertex_births, batch));
     return diagrams_of(matrices, batch, lengths, options, threads, isa);
   });
 }
@@ -105,7 +123,8 @@ inline py::tuple rips(const py::array& D, int max_dim, const py::object& given_l
 // given. Where `checks`, the first entry at fault is returned instead, as rips_of_tensor does.
 inline py::object rips_of_packed(const py::array& D, const py::array& given_lengths, std::size_t n,
                                  int max_dim, bool checks, std::size_t threads,
-                                 std::optional<double> max_edge_length) {
+                                 std::optional<double> max_edge_length,
+                                 const std::optional<py::array>& vertex_births) {
   if (n > rips::kMaxPoints)
     throw py::value_error("n: expected at most " + std::to_string(rips::kMaxPoints) +
                           " points, got " + std::to_string(n));
@@ -118,8 +137,9 @@ inline py::object rips_of_packed(const py::array& D, const py::array& given_leng
           "the packed matrices of these lengths", D);
   return with_float_type(D, "D", [&](auto zero) -> py::object {
     using T = decltype(zero);
+    const T* const births = check_births<T>(vertex_births, batch);
     const auto diagrams = [&](const T* entries) {
-      const Matrices<T> matrices(entries, batch, lengths, true);
+      const Matrices<T> matrices(entries, batch, lengths, births, true);
       return diagrams_of(matrices, batch, lengths, options, threads, best_isa());
     };
     if (!checks) return diagrams(data<T>(D));
@@ -191,10 +211,11 @@ inline void define_rips(py::module_& m) {
   define_field<&Diagram::essential_edges>(diagram, "essential_edges");
   define_field<&Diagram::essential_mask>(diagram, "essential_mask");
   m.def("rips", &rips, py::arg("D"), py::arg("max_dim"), py::arg("lengths") = py::none(),
-        py::arg("threads") = 1, py::arg("isa") = "auto", py::arg("max_edge_length") = py::none());
+        py::arg("threads") = 1, py::arg("isa") = "auto", py::arg("max_edge_length") = py::none(),
+        py::arg("vertex_births") = py::none());
   m.def("rips_of_packed", &rips_of_packed, py::arg("D"), py::arg("lengths"), py::arg("n"),
         py::arg("max_dim"), py::arg("checks") = false, py::arg("threads") = 1,
-        py::arg("max_edge_length") = py::none());
+        py::arg("max_edge_length") = py::none(), py::arg("vertex_births") = py::none());
   m.def("rips_of_tensor", &rips_of_tensor, py::arg("memory"), py::arg("max_dim"),
         py::arg("threads") = 1, py::arg("max_edge_length") = py::none());
 }

@@ -250,6 +250,34 @@ class TestCloudsOfDifferentSizes:
                     classes = ours.essential_edges[b].cpu()[mask]
                     assert torch.equal(classes, theirs.essential_edges[b][theirs.essential_mask[b]])
 
+    @pytest.mark.parametrize("longest", [None, 2.0])
+    @pytest.mark.parametrize(("n", "max_dim"), [(17, 0), (17, 1), (260, 0)])
+    def test_births_of_vertices_are_those_of_the_engine(self, longest, n, max_dim):
+        """Of which many are equal, and many more than the edges' lengths."""
+        D = torch.stack([matrix("ties", n, seed) for seed in range(3)])
+        lengths = torch.tensor([n, 0, n // 2])
+        generator = torch.Generator().manual_seed(n)
+        births = torch.randint(-3, 8, (3, n), generator=generator) / 2.0
+        arrays = (D.numpy(), max_dim, lengths.numpy())
+        expected = _C.rips(*arrays, max_edge_length=longest, vertex_births=births.double().numpy())
+        leaf = moved(births).requires_grad_()
+        found = rips_persistence(
+            moved(D), max_dim, "precomputed", longest, moved(lengths), vertex_births=leaf
+        )
+        for ours, arrays in zip(found, expected, strict=True):
+            theirs = PersistenceDiagram._of_engine(arrays, {})
+            for name in ("births", "deaths", "birth_edges", "death_edges", "mask"):
+                assert torch.equal(getattr(ours, name).detach().cpu(), getattr(theirs, name)), name
+            for b in range(3):
+                mask, other = ours.essential_mask[b].cpu(), theirs.essential_mask[b]
+                for name in ("essential_edges", "essential_births"):
+                    got, wanted = getattr(ours, name)[b].cpu()[mask], getattr(theirs, name)[b]
+                    assert torch.equal(got.detach(), wanted[other]), name
+        (found[0].births.sum() + found[0].essential_births.sum()).backward()
+        exists = torch.ones(n, dtype=torch.bool) if longest is None else births[0] <= longest
+        assert torch.equal(leaf.grad[0].cpu(), exists.float())
+        assert leaf.grad[1].eq(0).all()
+
     @pytest.mark.parametrize("options", OPTIONS, ids=str)
     @pytest.mark.parametrize("mode", MODES)
     def test_losses_are_those_of_the_engine(self, mode, options, engine):

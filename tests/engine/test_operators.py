@@ -82,6 +82,8 @@ def samples(dtype=torch.float64):
             (D, 0, torch.tensor([9, 1, 4])),
             (D, 1, torch.tensor([9, 1, 4])),
             (D, 1, torch.tensor([0, 9, 2])),
+            (D, 0, None, None, D[:, 0]),
+            (D, 1, torch.tensor([9, 1, 4]), 3.0, D[:, 0] - 2),
         ],
         "checked_matrix": [(D,), (D[0],)],
         "gradient_for_once": [

@@ -26,14 +26,12 @@ from tsloss_fast._engine.arrays import (
     require_finite,
     require_finite_points,
 )
+from tsloss_fast._engine.births import Lengths, entering
 from tsloss_fast._engine.padding import filled_points, without_padding
 
 # A diagram of one dimension: the arrays of its fields, and those fields that are tensors already,
 # by name. Without arrays all fields are.
 Fields = tuple[Any, dict[str, Tensor]]
-
-# From edges [..., M, 2] and their Euclidean lengths [..., M] to their lengths in the graph.
-Lengths = Callable[[Tensor, Tensor], Tensor]
 
 
 def pairwise_distances(x: Tensor) -> Tensor:
@@ -69,37 +67,53 @@ def rips_of_matrix(
 
 
 def rips_of_matrices(
-    packed: Tensor, lengths: Tensor, n: int, max_dim: int, max_edge_length: float | None = None
+    packed: Tensor,
+    lengths: Tensor,
+    n: int,
+    max_dim: int,
+    max_edge_length: float | None = None,
+    births: Tensor | None = None,
 ) -> Sequence[Fields]:
     """`rips_of_matrix` of plain matrices of different sizes, one behind the other in `packed`.
 
-    ``lengths`` [...] are their sizes, at most n.
+    ``lengths`` [...] are their sizes, at most n; ``births`` [..., n] those of the vertices, if they
+    are not born at 0.
     """
-    counts, threads = host_array(lengths), torch.get_num_threads()
     found = _C.rips_of_packed(
-        host_array(packed), counts, n, max_dim, True, threads, max_edge_length
-    )
+        host_array(packed), host_array(lengths), n, max_dim, True, torch.get_num_threads(),
+        max_edge_length, None if births is None else host_array(births),
+    )  # fmt: skip
     if isinstance(found[0], str):
         raise packed_matrix_error(packed, lengths, found)
-    if ops.wants_gradient(packed):
-        starts = lengths.flatten().square().cumsum(0).view(lengths.shape) - lengths.square()
-
-        def entries(edges: Tensor, _: Tensor) -> Tensor:
-            i, j = edges.clamp(min=0).unbind(-1)
-            at = starts.unsqueeze(-1) + i * lengths.unsqueeze(-1) + j  # [..., K]
-            is_edge = edges[..., 0] >= 0
-            return packed[at.where(is_edge, 0)].where(is_edge, 0)
-
-        return _measured(found, entries)
+    if ops.wants_gradient(packed) or (births is not None and ops.wants_gradient(births)):
+        entries = _packed_entries(packed, lengths)
+        return _measured(found, lambda edges, _: entries(edges), births)
     return [(arrays, {}) for arrays in found]
 
 
+def _packed_entries(packed: Tensor, lengths: Tensor) -> Callable[[Tensor], Tensor]:
+    """From edges [..., K, 2] to their entries in packed matrices of these sizes; 0 for padding."""
+    starts = lengths.flatten().square().cumsum(0).view(lengths.shape) - lengths.square()
+
+    def entries(edges: Tensor) -> Tensor:
+        i, j = edges.clamp(min=0).unbind(-1)
+        at = starts.unsqueeze(-1) + i * lengths.unsqueeze(-1) + j  # [..., K]
+        is_edge = edges[..., 0] >= 0
+        return packed[at.where(is_edge, 0)].where(is_edge, 0)
+
+    return entries
+
+
 def rips_of_padded_matrices(
-    D: Tensor, lengths: Tensor, max_dim: int, max_edge_length: float | None = None
+    D: Tensor,
+    lengths: Tensor,
+    max_dim: int,
+    max_edge_length: float | None = None,
+    births: Tensor | None = None,
 ) -> Sequence[Fields]:
     """The same of what is not plain, padded to ``D`` [..., n, n]."""
     D = without_padding(D, lengths)
-    return _traced_of_matrix(D, max_dim, max_edge_length, lengths)
+    return _traced_of_matrix(D, max_dim, max_edge_length, lengths, births)
 
 
 def rips_of_ragged_points(
@@ -108,21 +122,56 @@ def rips_of_ragged_points(
     max_dim: int,
     measure: Callable[[Tensor], Tensor] | None,
     max_edge_length: float | None = None,
+    births: Tensor | None = None,
 ) -> Sequence[Fields]:
-    """`rips_of_points` of clouds of different sizes, padded to ``points`` [..., n, d]."""
-    if not (ops.is_plain(points) and ops.is_plain(lengths)):
+    """`rips_of_points` of clouds of different sizes, padded to ``points`` [..., n, d].
+
+    ``births`` [..., n] are those of the vertices, if they are not born at 0.
+    """
+    given = (points, lengths) if births is None else (points, lengths, births)
+    if not all(map(ops.is_plain, given)):
         of = measure or _as_it_is
-        return _traced_of_points(points, max_dim, of, max_edge_length, lengths)
+        return _traced_of_points(points, max_dim, of, max_edge_length, lengths, births)
     threads, counts = torch.get_num_threads(), host_array(lengths)
     D = _C.packed_distances(host_array(points), counts, threads)
     if _C.first_nonfinite(D) >= 0:
         require_finite(D, filled_points(points, lengths), "x")
+    n = points.shape[-2]
+    if births is not None:
+        return _of_points_born(points, lengths, births, D, max_dim, measure, max_edge_length)
     if measure is not None and max_edge_length is not None:
         D = _without_long_edges(torch.from_numpy(D), measure, max_edge_length).numpy()
         max_edge_length = None
-    n = points.shape[-2]
     found = _C.rips_of_packed(D, counts, n, max_dim, False, threads, max_edge_length)
     return _of_points(found, points, measure)
+
+
+def _of_points_born(
+    points: Tensor,
+    lengths: Tensor,
+    births: Tensor,
+    D: Any,
+    max_dim: int,
+    measure: Callable[[Tensor], Tensor] | None,
+    max_edge_length: float | None,
+) -> Sequence[Fields]:
+    """`rips_of_ragged_points` from the packed Euclidean distances ``D``.
+
+    Births are compared with the metric's lengths, so the engine gets these.
+    """
+    of, euclidean = measure or _as_it_is, torch.from_numpy(D)
+    found = _C.rips_of_packed(
+        host_array(of(euclidean)), host_array(lengths), points.shape[-2], max_dim, False,
+        torch.get_num_threads(), max_edge_length, host_array(births),
+    )  # fmt: skip
+    if not (ops.wants_gradient(points) or ops.wants_gradient(births)):
+        return [(arrays, {}) for arrays in found]
+    entries = _packed_entries(euclidean, lengths)
+
+    def measured(edges: Tensor, _: Tensor) -> Tensor:
+        return of(ops.measured_edges(points, edges, entries(edges)))
+
+    return _measured(found, measured, births)
 
 
 def rips_of_points(
@@ -167,13 +216,17 @@ def _checked_rips(D: Tensor, max_dim: int, max_edge_length: float | None) -> Any
     return found
 
 
-def _measured(found: Any, lengths: Lengths) -> Sequence[Fields]:
+def _measured(found: Any, lengths: Lengths, births: Tensor | None = None) -> Sequence[Fields]:
     """The engine's diagrams with their births and deaths from one call of `lengths`.
 
-    Classes of H0 are born with vertices, at 0.
+    Classes of H0 are born with vertices, at 0 or at their ``births`` [..., n].
     """
     fields: list[Fields] = [(arrays, {}) for arrays in found]
     ends = [(*fields[0], "deaths", "death_edges")]
+    if births is not None:
+        lengths = entering(lengths, births)
+        ends.append((*fields[0], "births", "birth_edges"))
+        ends.append((*fields[0], "essential_births", "essential_edges"))
     for arrays, known in fields[1:]:
         ends.append((arrays, known, "births", "birth_edges"))
         ends.append((arrays, known, "deaths", "death_edges"))
@@ -201,6 +254,7 @@ def _traced_of_points(
     measure: Callable[[Tensor], Tensor],
     max_edge_length: float | None,
     points_of_each: Tensor | None = None,
+    births: Tensor | None = None,
 ) -> Sequence[Fields]:
     if points_of_each is not None:
         points = filled_points(points, points_of_each)
@@ -211,17 +265,24 @@ def _traced_of_points(
         require_finite_points(points)
     # A distance of bad points must not pass for one that is too long, or for padding.
     valid = D.isfinite().all(-1).all(-1)  # [...]
-    if max_edge_length is not None:
+    if births is not None:
+        # These are compared with the metric's lengths.
+        D = measure(D)
+    elif max_edge_length is not None:
         D, max_edge_length = _without_long_edges(D, measure, max_edge_length), math.inf
 
     def lengths(edges: Tensor) -> Tensor:
         return measure(ops.edge_lengths(points, edges)).where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(D, max_dim, lengths, max_edge_length, points_of_each)
+    return _traced(D, max_dim, lengths, max_edge_length, points_of_each, births)
 
 
 def _traced_of_matrix(
-    D: Tensor, max_dim: int, max_edge_length: float | None, points_of_each: Tensor | None = None
+    D: Tensor,
+    max_dim: int,
+    max_edge_length: float | None,
+    points_of_each: Tensor | None = None,
+    births: Tensor | None = None,
 ) -> Sequence[Fields]:
     checked, valid = _checked_matrix(D.detach(), max_dim, max_edge_length is not None)
     # Infinities may be among what was checked on the host.
@@ -231,7 +292,7 @@ def _traced_of_matrix(
         entries = _gather_edges(D, edges)
         return entries if valid is None else entries.where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(checked, max_dim, lengths, longest, points_of_each)
+    return _traced(checked, max_dim, lengths, longest, points_of_each, births)
 
 
 def _traced(
@@ -240,22 +301,29 @@ def _traced(
     lengths: Callable[[Tensor], Tensor],
     max_edge_length: float | None,
     points_of_each: Tensor | None = None,
+    births: Tensor | None = None,
 ) -> Sequence[Fields]:
     """The diagrams by the operator, all fields of them tensors."""
     fields: list[Fields] = []
+    if births is not None:
+        lengths = _from_birth_on(lengths, births)
     if points_of_each is not None:
         D = without_padding(D, points_of_each)
         lengths = _where_possible(lengths, points_of_each, D.shape[-1])
-    bars = ops.bars_by_dimension(D.detach(), max_dim, points_of_each, max_edge_length)
+    bars = ops.bars_by_dimension(
+        D.detach(), max_dim, points_of_each, max_edge_length,
+        None if births is None else births.detach(),
+    )  # fmt: skip
     for dim, found in enumerate(bars):
         birth_edges, death_edges = found.bars[..., :2], found.bars[..., 2:]
         deaths = lengths(death_edges)
-        if dim == 0 or max_edge_length is None:
+        at_zero = dim == 0 and births is None
+        if at_zero or (dim == 1 and max_edge_length is None):
             essential_births = deaths.new_zeros(found.essential_mask.shape)
         else:
             essential_births = lengths(found.essential_edges)
         known = {
-            "births": torch.zeros_like(deaths) if dim == 0 else lengths(birth_edges),
+            "births": torch.zeros_like(deaths) if at_zero else lengths(birth_edges),
             "deaths": deaths,
             "birth_edges": birth_edges,
             "death_edges": death_edges,
@@ -266,6 +334,15 @@ def _traced(
         }
         fields.append((None, known))
     return fields
+
+
+def _from_birth_on(
+    lengths: Callable[[Tensor], Tensor], births: Tensor
+) -> Callable[[Tensor], Tensor]:
+    """When edges enter, by their `lengths`; NaN for clouds whose births are not all finite."""
+    when = entering(lambda edges, _: lengths(edges), births)
+    finite = births.isfinite().all(-1, keepdim=True)
+    return lambda edges: when(edges, edges).where(finite, torch.nan)
 
 
 def _where_possible(

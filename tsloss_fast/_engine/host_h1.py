@@ -25,6 +25,7 @@ def start_bars(
     name: str,
     max_edge_length: float | None = None,
     lengths: Tensor | None = None,
+    vertex_births: Tensor | None = None,
 ) -> Pending[list[Tensor]]:
     """Begin to compute the bars of H0 and H1 of ``D`` [..., n, n].
 
@@ -34,11 +35,11 @@ def start_bars(
     The result is the bars as `operators.rips_bars` gives them, on the device of ``D``. It waits for
     the host's thread and for nothing else, and raises a ValueError if a distance is NaN or
     infinite. With `max_edge_length` infinite edges and longer ones are absent, and nothing is
-    checked. ``lengths`` [...] are the clouds' numbers of points, where not all have n.
+    checked. ``lengths`` [...] and ``vertex_births`` [..., n] are as in `operators.rips_bars`.
     """
 
     def begin() -> Callable[[], list[Tensor]]:
-        bars = _bars_on_host(D, points, name, max_edge_length, lengths)
+        bars = _bars_on_host(D, points, name, max_edge_length, lengths, vertex_births)
         return lambda: [_to_device(part, D.device) for part in bars.result()]
 
     return Pending(begin)
@@ -66,29 +67,30 @@ def _bars_on_host(
     name: str,
     max_edge_length: float | None,
     lengths: Tensor | None,
+    vertex_births: Tensor | None = None,
 ) -> Future[list[Tensor]]:
     bars: Future[list[Tensor]] = Future()
     threads = torch.get_num_threads()
-    parts = [D] if lengths is None else [D, lengths]
+    given = {"D": D, "lengths": lengths, "vertex_births": vertex_births}
+    parts = {name: x for name, x in given.items() if x is not None}
 
     def compute(on_host: list[Tensor], copied: torch.cuda.Event | None) -> None:
         try:
             if copied is not None:
                 _wait_for(copied, D.device)
-            matrices, *counts = map(host_array, on_host)
+            arrays = dict(zip(parts, map(host_array, on_host), strict=True))
             if max_edge_length is None:
-                require_finite(matrices, points, name)
-            points_of_each = counts[0] if counts else None
-            found = _C.rips(matrices, 1, points_of_each, threads, max_edge_length=max_edge_length)
+                require_finite(arrays["D"], points, name)
+            found = _C.rips(**arrays, max_dim=1, threads=threads, max_edge_length=max_edge_length)
             bars.set_result(bar_tensors(found))
         except BaseException as error:
             bars.set_exception(error)
 
     if D.device.type == "cuda":
         # Not a daemon: Python would stop it at exit inside the engine's C++, which aborts.
-        Thread(target=compute, args=_copy_to_host(parts), name="h1").start()
+        Thread(target=compute, args=_copy_to_host([*parts.values()]), name="h1").start()
     else:
-        compute(parts, None)
+        compute([*parts.values()], None)
     return bars
 
 

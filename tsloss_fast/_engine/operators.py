@@ -269,6 +269,7 @@ def rips_bars(
     max_dim: int,
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
+    vertex_births: Tensor | None = None,
 ) -> list[Tensor]:
     """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
@@ -278,10 +279,16 @@ def rips_bars(
 
     With `max_edge_length`, which may be infinite, edges that are infinite or longer are absent, and
     more classes may never die: what is traced knows how many from its value alone.
+
+    With `vertex_births` [..., n] in the dtype of ``D`` an edge enters no earlier than its vertices
+    are born, and of two components' eldest vertices the one born later dies.
     """
-    points = None if lengths is None else host_array(lengths)
+    points, births = (None if x is None else host_array(x) for x in (lengths, vertex_births))
     threads = torch.get_num_threads()
-    found = _C.rips(host_array(D), max_dim, points, threads, max_edge_length=max_edge_length)
+    found = _C.rips(
+        host_array(D), max_dim, points, threads, max_edge_length=max_edge_length,
+        vertex_births=births,
+    )  # fmt: skip
     return bar_tensors(found)
 
 
@@ -291,6 +298,7 @@ def _(
     max_dim: int,
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
+    vertex_births: Tensor | None = None,
 ) -> list[Tensor]:
     def essential(of_all_edges: int) -> Any:
         missing = max_edge_length is not None
@@ -325,9 +333,10 @@ def bars_by_dimension(
     max_dim: int,
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
+    vertex_births: Tensor | None = None,
 ) -> list[Bars]:
     """`rips_bars`, its tensors put together by dimension."""
-    parts = rips_bars(D, max_dim, lengths, max_edge_length)
+    parts = rips_bars(D, max_dim, lengths, max_edge_length, vertex_births)
     return [Bars(*parts[k : k + 4]) for k in range(0, len(parts), 4)]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast._checks import check_cloud, check_floating, check_square, describe
+from tsloss_fast._checks import FLOATING, check_cloud, check_floating, check_square, describe
 from tsloss_fast._engine import operators as ops
-from tsloss_fast._engine.padding import pairs_of
+from tsloss_fast._engine.padding import pairs_of, rows_of
 
 # The numbers of points of a batch's clouds, as callers give them: one a cloud.
 Lengths = Tensor | Sequence[int]
@@ -90,6 +90,68 @@ def separate_clouds(
     return [cloud[:m] for cloud, m in zip(flat, sizes, strict=True)], batch
 
 
+def padded_births(births: Any, x: Clouds, lengths: Tensor, n: int, dtype: torch.dtype) -> Tensor:
+    """Births of the vertices of clouds `x`, [..., n] in this dtype, 0 behind each cloud's points.
+
+    ``lengths`` [...] are the clouds' numbers of points, at most n.
+    """
+    batch = tuple(lengths.shape)
+    if is_ragged(births):
+        births = _stacked_births(births, x, n)
+    if not isinstance(births, Tensor):
+        kind = type(births).__name__
+        raise TypeError(f"vertex_births: expected a torch.Tensor [..., n], got {kind}")
+    _check_births(births, "vertex_births", lengths.device)
+    if births.ndim == 0 or births.shape[-1] != n or not _broadcasts(births.shape[:-1], batch):
+        shapes = " or ".join(dict.fromkeys((f"[{n}]", str([*batch, n]))))
+        raise ValueError(
+            f"vertex_births: expected one a point, shape {shapes}, got {describe(births)}"
+        )
+    births = births.to(dtype).expand(*batch, n).where(rows_of(lengths, n), 0)
+    if births.device.type == "cpu" and not ops.is_transformed() and not births.isfinite().all():
+        at = (~births.isfinite()).nonzero()[0].tolist()
+        raise ValueError(
+            f"vertex_births: expected finite values, got vertex_births{at} = "
+            f"{births[tuple(at)].item()}"
+        )
+    return births
+
+
+def _stacked_births(births: Any, x: Clouds, n: int) -> Tensor:
+    """Births of each cloud [m] of a list or nested tensor `x` as [B, n]."""
+    each = list(births.unbind() if isinstance(births, Tensor) else births)
+    if not is_ragged(x):
+        raise ValueError(f"vertex_births: expected one tensor [..., n], as x is, got {len(each)}")
+    clouds = list(x.unbind() if isinstance(x, Tensor) else x)
+    if len(each) != len(clouds):
+        raise ValueError(
+            f"vertex_births: expected {len(clouds)} tensors, one a cloud, got {len(each)}"
+        )
+    for k, (of_cloud, cloud) in enumerate(zip(each, clouds, strict=True)):
+        if tuple(of_cloud.shape) != (len(cloud),):
+            raise ValueError(
+                f"vertex_births[{k}]: expected one a point of x[{k}], shape [{len(cloud)}], got "
+                f"{describe(of_cloud)}"
+            )
+        _check_births(of_cloud, f"vertex_births[{k}]", cloud.device)
+    return torch.stack([torch.nn.functional.pad(b, (0, n - len(b))) for b in each])
+
+
+def _check_births(births: Tensor, name: str, device: torch.device) -> None:
+    if births.dtype not in FLOATING:
+        raise TypeError(
+            f"{name}: expected float16, bfloat16, float32 or float64, got {describe(births)}"
+        )
+    if births.device != device:
+        raise ValueError(f"{name}: expected the device of x, {device}, got {births.device}")
+
+
+def _broadcasts(shape: Sequence[int], batch: tuple[int, ...]) -> bool:
+    """Whether a tensor of this shape can be expanded to that of the batch."""
+    ends = zip(reversed(shape), reversed(batch), strict=False)
+    return len(shape) <= len(batch) and all(size in (1, whole) for size, whole in ends)
+
+
 def _listed(x: Clouds, lengths: Lengths | None, name: str) -> list[Tensor]:
     if lengths is not None:
         raise ValueError(
@@ -140,6 +202,8 @@ def _sizes(clouds: Sequence[Tensor]) -> Tensor:
 def _checked_lengths(lengths: Lengths | None, x: Tensor) -> Tensor:
     """``lengths`` as int64 [...] on the device of `x`; values on the CPU are checked."""
     batch, n = tuple(x.shape[:-2]), x.shape[-2]
+    if lengths is None:
+        return torch.full(batch, n, device=x.device)
     if not isinstance(lengths, Tensor):
         lengths = _as_tensor(lengths)
     if lengths.dtype not in (torch.int64, torch.int32):

@@ -29,6 +29,7 @@ from tsloss_fast.persistence.ragged import (
     Lengths,
     is_ragged,
     packed_matrices,
+    padded_births,
     padded_matrices,
     padded_points,
 )
@@ -43,6 +44,7 @@ def rips_persistence(
     metric: Metric = "euclidean",
     max_edge_length: float | None = None,
     lengths: Lengths | None = None,
+    vertex_births: Clouds | None = None,
     *,
     p: float | None = None,
 ) -> tuple[PersistenceDiagram, ...]:
@@ -71,6 +73,11 @@ def rips_persistence(
     lengths : Tensor, shape [...], int64 or int32, or whole numbers, optional
         How many points each cloud of a padded `x` has, 0 to n: the first rows, and columns of a
         matrix. What stands behind them is never read, and its gradient is 0.
+    vertex_births : Tensor, shape [..., n], optional
+        When each point is born, instead of at 0; negative values too, and differentiable. An edge
+        ij enters at the largest of its length and the births of i and j, and `max_edge_length`
+        bounds that: points born later are absent too. Leading dimensions are broadcast; beside a
+        list of clouds it is a list of tensors [n_i], or padded.
     p : float, >= 1
         The power of ``"minkowski"``; 2 unless given.
 
@@ -102,6 +109,14 @@ def rips_persistence(
     Edges enter the filtration in the total order of (length, i, j), i < j, so ties are broken the
     same way on every run. Two components merge by the elder rule, older meaning the smaller
     smallest vertex: every vertex but 0 dies once, as the birth vertex of one H0 bar.
+
+    With `vertex_births` the length in this order is when the edge enters, and the elder of two
+    components is the one whose eldest vertex was born first, of equal births the smaller vertex.
+    H0 keeps its bars of length zero, of vertices that are joined as soon as they are born, and
+    lists its classes that never die in order of birth. Of an edge that enters at several of its
+    length and births at once the gradient goes to the length, and of two births to the smaller
+    vertex's. A length is never below 0, so no edge enters there: to filter a graph by heights below
+    0 alone, add a constant to them.
 
     A matrix is symmetric up to rounding where of each two mirrored entries a and b
     ``|a - b| <= 1e-5 max(a, b)``, as for one that was printed; or
@@ -152,8 +167,8 @@ def rips_persistence(
     max_dim = check_choice(_as_int(max_dim), "max_dim", (0, 1))
     if max_edge_length is not None and max_edge_length != math.inf:
         max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
-    if lengths is not None or is_ragged(x) or _holds_sparse(x):
-        return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths)
+    if lengths is not None or vertex_births is not None or is_ragged(x) or _holds_sparse(x):
+        return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths, vertex_births)
     if metric == "precomputed" and is_sparse(x):
         x = dense_distances(x)
     if callable(metric):
@@ -175,44 +190,62 @@ def _of_ragged(
     max_edge_length: float | None,
     p: float | None,
     lengths: Lengths | None,
+    births: Clouds | None,
 ) -> tuple[PersistenceDiagram, ...]:
-    """`rips_persistence` of clouds of different sizes."""
+    """`rips_persistence` of clouds of different sizes, or of vertices that are not born at 0."""
     if callable(metric):
-        matrices, sizes = ragged_distances(x, metric, p, lengths)
+        D, sizes = ragged_distances(x, metric, p, lengths)
+        born = _born(births, x, sizes, D)
         try:
-            return _of_matrices(matrices, max_dim, max_edge_length, sizes)
+            return _of_matrices(D, max_dim, max_edge_length, sizes, born)
         except ValueError as error:
             raise _metric_error(error) from None
     name, power = named_metric(metric, p, _METRICS)
     if power is not None:
-        x, lengths = ragged_distances(x, metric, p, lengths)
-        name = "precomputed"
+        D, sizes = ragged_distances(x, metric, p, lengths)
+        return _of_matrices(D, max_dim, max_edge_length, sizes, _born(births, x, sizes, D))
     if name == "precomputed":
-        if _holds_sparse(x):
+        if is_sparse(x):
+            x = dense_distances(x)
+        elif _holds_sparse(x):
             x = [dense_distances(each) if is_sparse(each) else each for each in x]
-        return _of_matrices(x, max_dim, max_edge_length, lengths)
+        return _of_matrices(x, max_dim, max_edge_length, lengths, births)
     points, sizes = padded_points(x, lengths)
     if name != "euclidean" or lengths is not None:
         points = filled_points(points, sizes)
+    born = _born(births, x, sizes, points)
     measure = None if name == "euclidean" else partial(metric_lengths, metric=name)
+    points = metric_points(points, name)
     return _diagrams(
-        eager.rips_of_ragged_points(
-            metric_points(points, name), sizes, max_dim, measure, max_edge_length
-        )
+        eager.rips_of_ragged_points(points, sizes, max_dim, measure, max_edge_length, born)
     )
 
 
+def _born(births: Clouds | None, x: Clouds, sizes: Tensor, padded: Tensor) -> Tensor | None:
+    """The births of the vertices of `x`, whose clouds or matrices are `padded` [..., n, ...]."""
+    if births is None:
+        return None
+    return padded_births(births, x, sizes, padded.shape[-2], padded.dtype)
+
+
 def _of_matrices(
-    D: Clouds, max_dim: int, max_edge_length: float | None, lengths: Lengths | None
+    D: Clouds,
+    max_dim: int,
+    max_edge_length: float | None,
+    lengths: Lengths | None,
+    births: Clouds | None,
 ) -> tuple[PersistenceDiagram, ...]:
     if isinstance(D, Tensor) and D.is_nested:
         D = D.unbind()
-    tensors = [D, lengths] if isinstance(D, Tensor) else D
-    if all(ops.is_plain(each) for each in tensors if isinstance(each, Tensor)):
+    given = [*([D] if isinstance(D, Tensor) else D), lengths]
+    given += births if isinstance(births, (list, tuple)) else [births]
+    if all(ops.is_plain(each) for each in given if isinstance(each, Tensor)):
         packed, sizes, n = packed_matrices(D, lengths)
-        return _diagrams(eager.rips_of_matrices(packed, sizes, n, max_dim, max_edge_length))
+        born = None if births is None else padded_births(births, D, sizes, n, packed.dtype)
+        return _diagrams(eager.rips_of_matrices(packed, sizes, n, max_dim, max_edge_length, born))
     padded, sizes = padded_matrices(D, lengths)
-    return _diagrams(eager.rips_of_padded_matrices(padded, sizes, max_dim, max_edge_length))
+    born = _born(births, D, sizes, padded)
+    return _diagrams(eager.rips_of_padded_matrices(padded, sizes, max_dim, max_edge_length, born))
 
 
 def _as_int(value: Any) -> Any:
