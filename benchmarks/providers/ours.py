@@ -110,7 +110,7 @@ class Engine(Provider):
 
         if max_dim == 0:
             return Call(
-                lambda: _C.rips(D, 0, threads=self.threads),
+                lambda: _C.rips(D, 0, None, self.threads),
                 lambda h0: [
                     diagrams_of_edges(m, b) for m, b in zip(D, h0[0].death_edges, strict=True)
                 ],
@@ -125,7 +125,7 @@ class Engine(Provider):
                 )
             ]
 
-        return Call(lambda: _C.rips(D, 1, threads=self.threads), read)
+        return Call(lambda: _C.rips(D, 1, None, self.threads), read)
 
 
 class FromPoints(Engine):

@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <limits>
 #include <memory>
@@ -59,15 +60,15 @@ struct RipsOptions {
   double max_edge_length;  // infinite where all edges count
 };
 
-// The barcode of H0, and of H1 where max_dim is 1.
+// The barcodes of H0 and H1; of H1 none where max_dim is 0.
 template <class T>
-std::vector<Barcodes> barcodes_of(const T* D, const Batch& batch, const RipsOptions& options,
-                                  const Index* lengths, std::size_t threads, Isa isa) {
+std::array<Barcodes, 2> barcodes_of(const T* D, const Batch& batch, const RipsOptions& options,
+                                    const Index* lengths, std::size_t threads, Isa isa) {
   const Matrices<T> matrices(D, batch, lengths);
   const int max_dim = options.max_dim;
   // Rounded as a tensor of this type rounds a number that it is compared with.
   const T limit = static_cast<T>(options.max_edge_length);
-  std::vector<Barcodes> barcodes(max_dim == 0 ? 1 : 2, Barcodes(batch.B));
+  std::array<Barcodes, 2> barcodes{Barcodes(batch.B), Barcodes(max_dim == 0 ? 0 : batch.B)};
   if (max_dim == 0) {
     for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, [&] {
       auto engine = kept_engine<rips::H0<T>>(batch.n);
@@ -90,7 +91,7 @@ std::vector<Barcodes> barcodes_of(const T* D, const Batch& batch, const RipsOpti
 template <class T>
 py::tuple diagrams_of(const T* D, const Batch& batch, const RipsOptions& options,
                       const Index* lengths, std::size_t threads, Isa isa) {
-  const std::vector<Barcodes> barcodes = barcodes_of(D, batch, options, lengths, threads, isa);
+  const auto barcodes = barcodes_of(D, batch, options, lengths, threads, isa);
   const auto diagram = [&](const Barcodes& dimension, std::size_t K, std::size_t least) {
     const std::size_t E = std::max(least, most_essential(dimension));
     return std::make_unique<Diagram>(dimension, K, E, D, batch);
