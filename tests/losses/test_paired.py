@@ -48,7 +48,7 @@ def test_the_scale_is_that_of_all_entries(n, scale):
     unit = torch.quantile(D.flatten(), 0.9) if scale == "quantile" else D.max()
     expected = D / unit if n > 1 else D
     found = PairedCloud(x, "a", scale)
-    torch.testing.assert_close(found.D, expected.detach(), rtol=1e-13, atol=0)
+    torch.testing.assert_close(found.scaled(), expected.detach(), rtol=1e-13, atol=0)
     edges = torch.triu_indices(n, n, 1).T
     (lengths,) = found.lengths(edges)
     torch.testing.assert_close(lengths, expected[tuple(edges.T)], rtol=1e-13, atol=0)

@@ -19,10 +19,10 @@ QUANTILE = 0.9
 
 
 class PairedCloud:
-    """A cloud's scaled distances out of its graph, and lengths of edges in it.
+    """A cloud's distances out of its graph, and lengths of edges in it.
 
-    The search for bars reads `D`; whatever is differentiated comes from `lengths`, which takes
-    memory for the edges alone.
+    The search for bars reads `D` or `scaled`; whatever is differentiated comes from `lengths`,
+    which takes memory for the edges alone.
 
     Parameters
     ----------
@@ -46,12 +46,11 @@ class PairedCloud:
         self._x, self._metric, self._p = x, metric, p
         self._scale = check_choice(scale, "scale", SCALES)
         self._valid: Tensor | None = None  # bool [...], where nothing looks at values
-        D = self._checked_matrix(name) if metric == "precomputed" else self._distances(name)
+        # [..., n, n], not scaled.
+        self.D = self._checked_matrix(name) if metric == "precomputed" else self._distances(name)
         self._unit_edges = self._unit_weights = None
-        if scale is not None and D.shape[-1] > 1:
-            lengths, self._unit_edges, self._unit_weights = _unit_edges(D, scale)
-            D = D / self._unit(lengths).unsqueeze(-1)
-        self.D = D  # [..., n, n]
+        if scale is not None and self.D.shape[-1] > 1:
+            self._unit_edges, self._unit_weights = _unit_edges(self.D, scale)
 
     def _distances(self, name: str) -> Tensor:
         check_cloud(self._x, name)
@@ -72,6 +71,13 @@ class PairedCloud:
 
     def _looks(self) -> bool:
         return self._x.device.type == "cpu" and not ops.is_transformed()
+
+    def scaled(self) -> Tensor:
+        """The scaled distances [..., n, n], out of the graph."""
+        if self._unit_edges is None:
+            return self.D
+        lengths = edge_lengths(self.D, self._unit_edges, "precomputed")
+        return self.D / self._unit(lengths).unsqueeze(-1)
 
     def lengths(self, *edges: Tensor) -> list[Tensor]:
         """Scaled lengths [..., M] of each of `edges` [..., M, 2], in the graph; padding gives 0."""
@@ -112,21 +118,19 @@ def paired(
     return first, second
 
 
-def _unit_edges(D: Tensor, scale: str) -> tuple[Tensor, Tensor, Tensor]:
-    """The lengths [..., M] of edges [..., M, 2] whose sum by weights [M] is the scale."""
+def _unit_edges(D: Tensor, scale: str) -> tuple[Tensor, Tensor]:
+    """Edges [..., M, 2] whose lengths, summed by weights [M], are the scale."""
     n = D.shape[-1]
+    if scale == "max":
+        at = D.flatten(-2).argmax(-1, keepdim=True)  # [..., 1]
+        return torch.stack((at // n, at % n), -1), D.new_ones(1)
+    # Among all n^2 entries in order, n zeros of the diagonal come first, then each pair twice.
+    rank = QUANTILE * (n * n - 1)
+    below, above = math.floor(rank), math.ceil(rank)
+    places, weights = [max(0, (k - n) // 2) for k in (below, above)], [above - rank, rank - below]
+    if places[0] == places[1]:
+        places, weights = places[:1], [1.0]
     i, j = torch.triu_indices(n, n, 1, device=D.device)
     pairs = D[..., i, j]  # [..., n (n - 1) / 2]
-    if scale == "max":
-        chosen, weights = [pairs.argmax(-1, keepdim=True)], [1.0]
-    else:
-        # Among all n^2 entries in order, n zeros of the diagonal come first, then each pair twice.
-        rank = QUANTILE * (n * n - 1)
-        share = rank - math.floor(rank)
-        places = [max(0, (k - n) // 2) for k in (math.floor(rank), math.ceil(rank))]
-        weights = [1 - share, share]
-        if places[0] == places[1]:
-            places, weights = places[:1], [1.0]
-        chosen = [pairs.kthvalue(place + 1, -1, keepdim=True).indices for place in places]
-    at = torch.cat(chosen, -1)  # [..., M]
-    return pairs.gather(-1, at), torch.stack((i[at], j[at]), -1), D.new_tensor(weights)
+    at = torch.cat([pairs.kthvalue(place + 1, -1, keepdim=True).indices for place in places], -1)
+    return torch.stack((i[at], j[at]), -1), D.new_tensor(weights)

@@ -58,7 +58,8 @@ def rtd_lite(
     tensor(1.)
     """
     first, second = paired(a, b, scale, metric)
-    D = torch.stack((first.D, second.D, torch.minimum(first.D, second.D)))  # [3, ..., n, n]
+    w, other = first.scaled(), second.scaled()
+    D = torch.stack((w, other, torch.minimum(w, other)))  # [3, ..., n, n]
     (h0,) = rips_persistence(D, max_dim=0, metric="precomputed")
     tree_a, tree_b, common = h0.death_edges.unbind(0)  # [..., n - 1, 2]
     in_a, common_a = first.lengths(tree_a, common)

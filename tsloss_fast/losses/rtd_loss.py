@@ -15,7 +15,7 @@ from tsloss_fast.persistence.rips import rips_persistence
 
 MODES = ("minimum", "maximum")
 # From so many points on a search among fewer edges pays for finding out which.
-SPARSE_FROM = 64
+SPARSE_FROM = 128
 
 
 def rtd(
@@ -199,16 +199,17 @@ def _divergences(
     both: bool,
 ) -> list[Tensor]:
     """The summed lifetimes [...] with the first cloud as w and, if `both`, with the second."""
-    orders = [clouds, clouds[::-1]] if both else [clouds]
+    orders = 2 if both else 1
     n = clouds[0].D.shape[-1]
     # u, v [1 or 2, ..., n, n], a matrix an order.
-    u, v = _blocks(*(torch.stack([order[k].D for order in orders]) for k in (0, 1)), mode)
+    D = [cloud.scaled() for cloud in clouds]
+    u, v = _blocks(*(torch.stack([D[k ^ order] for order in range(orders)]) for k in (0, 1)), mode)
     _, h1 = rips_persistence(_doubled(u, v), metric="precomputed")
     ends = [_pairs_and_copies(edges, n) for edges in (h1.birth_edges, h1.death_edges)]
-    of_orders = [pairs[order] for order in range(len(orders)) for pairs, _ in ends]
+    of_orders = [pairs[order] for order in range(orders) for pairs, _ in ends]
     lengths = [cloud.lengths(*of_orders) for cloud in clouds]
     sums = []
-    for order in range(len(orders)):
+    for order in range(orders):
         of_births, of_deaths = (
             [lengths[cloud ^ order][2 * order + end] for cloud in (0, 1)] for end in (0, 1)
         )
