@@ -132,6 +132,20 @@ def test_keys_go_through_the_bars_and_show_values(page):
     assert find(page, "#where")[0].text == "epoch 3"
 
 
+def test_arrow_keys_move_before_anything_is_clicked(page):
+    from selenium.webdriver.common.keys import Keys
+
+    assert page.execute_script("return document.activeElement === document.body")
+    press(page, "body", Keys.ARROW_RIGHT)
+    press(page, "body", Keys.ARROW_RIGHT)
+    assert find(page, "#where")[0].text == "epoch 2"
+    press(page, "body", Keys.ARROW_LEFT)
+    assert find(page, "#where")[0].text == "epoch 1"
+    # The slider's own keys count once.
+    press(page, "#slider", Keys.ARROW_RIGHT)
+    assert find(page, "#where")[0].text == "epoch 2"
+
+
 def test_the_pointer_shows_the_values_of_the_nearest_bar(page):
     from selenium.webdriver import ActionChains
 

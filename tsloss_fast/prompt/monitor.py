@@ -143,7 +143,7 @@ class TopologyMonitor:
         self._owns_writer = is_path
         if _is_first_process():
             self._log = TopologyLog(file, metric, resume=resume, overwrite=overwrite)
-            self._writer = _summary_writer(tensorboard) if self._owns_writer else tensorboard
+            self._writer = summary_writer(tensorboard) if self._owns_writer else tensorboard
 
     @property
     def elapsed(self) -> float:
@@ -329,7 +329,8 @@ def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _summary_writer(folder: str | Path) -> Any:
+def summary_writer(folder: str | Path, **options: Any) -> Any:
+    """TensorBoard's writer, or an ImportError that says what to install."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -337,7 +338,7 @@ def _summary_writer(folder: str | Path) -> Any:
             "tensorboard: expected the package tensorboard, which is not installed; "
             "run: pip install tensorboard"
         ) from error
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), **options)
 
 
 def _rows_of(source: Any) -> Tensor:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_number, check_whole
 from tsloss_fast.prompt.embedding import embedded
+from tsloss_fast.prompt.saved import read_rows, write_adapter
 
 INITS = ("normal", "vocab", "text")
 
@@ -98,6 +100,46 @@ class SoftPrompt(nn.Module):
     def dim(self) -> int:
         """Dimension of a row, d."""
         return self.weight.shape[1]
+
+    def save_pretrained(self, folder: str | Path, *, base_model: str = "") -> None:
+        """Save the rows as a PEFT adapter of prompt tuning, which is a safetensors file as well.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made with its parents. Gets ``adapter_config.json``, and ``adapter_model.safetensors``
+            with the rows as ``prompt_embeddings``; both are replaced if they are there.
+        base_model : str, optional
+            Name of the model that they are for, which PEFT only shows.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_adapter(Path(folder), self.weight, base_model=base_model)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> SoftPrompt:
+        """Read rows that were saved, by `save_pretrained`, by PEFT, or as a tensor.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder with an adapter of PEFT's prompt tuning or P-tuning, or a file with one tensor
+            [n, d]: ``.safetensors``, or what ``torch.save`` wrote.
+
+        Raises
+        ------
+        SavedPromptError
+            A ValueError, if there are none.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     SoftPrompt(4, 8).save_pretrained(folder)
+        ...     SoftPrompt.from_pretrained(folder)
+        SoftPrompt(n_tokens=4, dim=8)
+        """
+        rows = read_rows(path)
+        return cls(*rows.shape, rows)
 
     def forward(self, batch_size: int) -> Tensor:
         """The prompt once for every sequence, shape [B, n, d]; a view, not a copy."""
