@@ -25,6 +25,7 @@ from tsloss_fast._engine.arrays import (
     require_finite,
     require_finite_points,
 )
+from tsloss_fast._engine.room import require_room, require_room_for_h1
 
 # A diagram of one dimension: the arrays of its fields, and those fields that are tensors already,
 # by name. Without arrays all fields are.
@@ -77,6 +78,7 @@ def rips_of_points(
     if not ops.is_plain(points):
         return _traced_of_points(points, max_dim, measure or _as_it_is, max_edge_length)
     threads = torch.get_num_threads()
+    require_room(points, h1=max_dim > 0, missing_edges=max_edge_length is not None)
     D = _C.distances(host_array(points), threads)
     require_finite(D, points, "x")
     if measure is not None and max_edge_length is not None:
@@ -95,6 +97,7 @@ def rips_of_points(
 
 def _checked_rips(D: Tensor, max_dim: int, max_edge_length: float | None) -> Any:
     """The engine's diagrams of a plain ``D``, or None where it is not what the engine reads."""
+    require_room_for_h1(D, max_dim, max_edge_length)
     found = _C.rips_of_tensor(to_dlpack(D), max_dim, torch.get_num_threads(), max_edge_length)
     if found is not None and isinstance(found[0], str):
         raise matrix_error(D, found)

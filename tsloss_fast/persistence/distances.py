@@ -19,7 +19,9 @@ from tsloss_fast._checks import (
 from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import host_array, require_finite, require_finite_points
+from tsloss_fast._engine.room import require_room
 from tsloss_fast.persistence.norms import norm, pairwise_norms
+from tsloss_fast.persistence.sparse import dense_distances, is_sparse
 
 # These come from Euclidean lengths by `metric_points` and `metric_lengths`.
 BY_EUCLIDEAN = ("euclidean", "cosine", "correlation")
@@ -124,6 +126,7 @@ def _norms(x: Tensor, power: float) -> Tensor:
     x = ops.at_least_float32(x).contiguous()
     looks = x.device.type == "cpu" and not ops.is_transformed()
     if looks:
+        require_room(x)
         require_finite_points(x)
     D = pairwise_norms(x, power)
     if looks:
