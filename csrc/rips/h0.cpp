@@ -1,5 +1,7 @@
 #include "rips/h0.hpp"
 
+#include "platform/stop.hpp"
+
 namespace tsl::rips {
 
 // Prim's algorithm. The filtration order has no ties, so there is one minimum spanning tree.
@@ -11,7 +13,9 @@ void H0<T>::grow_tree(const T* D, std::size_t n) {
   nearest_.assign(n - 1, 0);
   for (std::size_t v = 1; v < n; ++v) outside_[v - 1] = static_cast<Vertex>(v);
 
+  Checkpoint checkpoint(64);
   for (std::size_t count = n - 1; count > 0; --count) {
+    checkpoint.pass();
     const std::size_t at = nearest_outside(count);
     const Vertex added = outside_[at];
     tree_.push_back(filtration_edge(length_[at], make_edge(added, nearest_[at])));
