@@ -169,8 +169,8 @@ def edge_lengths(
         Pairs of vertices (i, j), on the device of `x`, in any order. A pair (-1, -1) is padding.
         Leading dimensions are broadcast with those of `x`: [M, 2] are edges of every cloud.
     metric, p
-        As in `rips_persistence`. Of a precomputed matrix the entries [i, j], i < j, are taken as
-        they are.
+        As in `rips_persistence`, sparse matrices too. Of a precomputed matrix the entries [i, j],
+        i < j, are taken as they are: the length of a missing edge is infinite.
 
     Returns
     -------
@@ -200,6 +200,7 @@ def edge_lengths(
         x, metric, p = pairwise_distances(x, metric, p=p), "precomputed", None
     metric, power = named_metric(metric, p, (*METRICS, "precomputed"))
     if metric == "precomputed":
+        x = dense_distances(x) if is_sparse(x) else x
         check_square(x)
     else:
         check_cloud(x)
