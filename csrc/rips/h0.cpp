@@ -1,5 +1,7 @@
 #include "rips/h0.hpp"
 
+#include "platform/stop.hpp"
+
 namespace tsl::rips {
 
 // Prim's algorithm. The filtration order has no ties, so there is one minimum spanning tree.
@@ -12,7 +14,9 @@ void H0<T>::grow_tree(const T* D, std::size_t n) {
   for (std::size_t v = 1; v < n; ++v) outside_[v - 1] = static_cast<Vertex>(v);
 
   T shortest = *std::min_element(length_.begin(), length_.end());
+  Checkpoint checkpoint(64);
   for (std::size_t count = n - 1; count > 0; --count) {
+    checkpoint.pass();
     const std::size_t at = nearest_outside(count, shortest);
     const Vertex added = outside_[at];
     tree_.push_back(filtration_edge(length_[at], make_edge(added, nearest_[at])));
