@@ -132,6 +132,24 @@ def test_keys_go_through_the_bars_and_show_values(page):
     assert find(page, "#where")[0].text == "epoch 3"
 
 
+def test_arrow_keys_move_through_the_run_before_any_click(page):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def press_anywhere(key):
+        ActionChains(page).send_keys(key).perform()
+        return find(page, "#where")[0].text
+
+    assert page.execute_script("return document.activeElement === document.body")
+    assert press_anywhere(Keys.ARROW_RIGHT) == "epoch 1"
+    assert press_anywhere(Keys.ARROW_RIGHT) == "epoch 2"
+    assert press_anywhere(Keys.ARROW_LEFT) == "epoch 1"
+    # Once for each press, also where a part of the page has use for the key itself.
+    for selector, wanted in (("#slider", 2), ("#diagram", 3), ("#theme", 4), ("#upwards", 4)):
+        page.execute_script(f"byId('{selector[1:]}').focus()")
+        assert press_anywhere(Keys.ARROW_RIGHT) == f"epoch {wanted}"
+
+
 def test_the_pointer_shows_the_values_of_the_nearest_bar(page):
     from selenium.webdriver import ActionChains
 
