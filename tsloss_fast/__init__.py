@@ -16,6 +16,7 @@ from tsloss_fast.persistence import (
 )
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.prompt.monitor import TopologyMonitor
+from tsloss_fast.prompt.nearest import nearest_tokens
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ __all__ = [
     "edge_lengths",
     "interchange",
     "lifetime_variance",
+    "nearest_tokens",
     "pairwise_distances",
     "persistence_entropy",
     "reference",

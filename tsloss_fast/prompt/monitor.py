@@ -12,20 +12,17 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tsloss_fast._checks import check_choice, check_number, check_whole
 from tsloss_fast.persistence.distances import METRICS
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import summarise_diagrams
-from tsloss_fast.prompt.prompt_tuned_lm import PromptTunedLM
-from tsloss_fast.prompt.soft_prompt import SoftPrompt
+from tsloss_fast.prompt.rows import WRAPPED as WRAPPED
+from tsloss_fast.prompt.rows import rows_of
 from tsloss_fast.prompt.topology_log import TopologyLog
 
 log = logging.getLogger(__name__)
-
-# What DistributedDataParallel, torch.compile and FSDP call the module that they wrap.
-WRAPPED = ("module", "_orig_mod", "_fsdp_wrapped_module")
 
 
 class TopologyMonitor:
@@ -250,7 +247,7 @@ class TopologyMonitor:
     def _record(
         self, step: int, prompt: Any, epoch: float | None, started: float
     ) -> dict[str, Any]:
-        rows = _rows_of(prompt)
+        rows = rows_of(prompt)
         if rows.ndim not in (2, 3):
             raise ValueError(f"prompt: expected [n, d] or [B, n, d], got {list(rows.shape)}")
         # None of the Trainer's own, so that a record without an epoch has no such key.
@@ -338,55 +335,6 @@ def _summary_writer(folder: str | Path) -> Any:
             "run: pip install tensorboard"
         ) from error
     return SummaryWriter(str(folder))
-
-
-def _rows_of(source: Any) -> Tensor:
-    """The prompt that `source` is or holds, detached, on the CPU."""
-    if isinstance(source, Tensor):
-        _require_unsharded(source)
-        return source.detach().cpu()
-    if isinstance(source, SoftPrompt):
-        return _rows_of(source.weight)
-    if isinstance(source, PromptTunedLM):
-        return _rows_of(source.soft_prompt)
-    if isinstance(source, nn.Module):
-        for name in WRAPPED:
-            if source._modules.get(name) is not None:
-                return _rows_of(source._modules[name])
-    if hasattr(source, "peft_config"):
-        return _rows_of_peft(source)
-    raise TypeError(
-        "prompt: expected a tensor, SoftPrompt, PromptTunedLM or PEFT model, "
-        f"got {type(source).__name__}"
-    )
-
-
-def _rows_of_peft(model: Any) -> Tensor:
-    from tsloss_fast.prompt.peft import checked_adapter, virtual_tokens
-
-    encoder = model.prompt_encoder[checked_adapter(model)]
-    for parameter in encoder.parameters():
-        _require_unsharded(parameter)
-    was_training = encoder.training
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            return virtual_tokens(model).cpu()
-    finally:
-        encoder.train(was_training)
-
-
-def _require_unsharded(rows: Tensor) -> None:
-    """Raise for a shard: to read it this process, alone in recording, would wait for the others."""
-    if (
-        hasattr(rows, "full_tensor")  # a DTensor, of FSDP2
-        or (hasattr(rows, "_fsdp_flattened") and rows.ndim == 1)  # FSDP1
-        or getattr(rows, "ds_shape", rows.shape) != rows.shape  # DeepSpeed's ZeRO-3
-    ):
-        raise ValueError(
-            "prompt: expected a whole prompt, got one that is sharded over the processes; gather "
-            "it on all of them and pass the tensor"
-        )
 
 
 def _numbers(values: Tensor) -> Any:
