@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 import torch
+from tiny_lm import HARD, hard_vocabulary
 
+from tsloss_fast.analysis.names import quoted
 from tsloss_fast.analysis.run import analyze
 
 FLAGS = (
@@ -174,6 +176,30 @@ def test_fit_upwards_and_theme_change_the_picture(page):
         find(page, "#theme")[0].click()
         colours.add(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
     assert len(colours) == 2
+
+
+def test_nearest_tokens_are_shown_as_text(browser, tmp_path):
+    folder, loaded = tmp_path / "run", hard_vocabulary()
+    table = loaded[0].get_input_embeddings().weight.detach()
+    write(folder, {0: table[[3, 4, 5]], 1: table[-5:]})
+    browser.get_log("browser")
+    browser.get(analyze(folder, loaded=loaded, nearest=3, progress=False).files[-1].as_uri())
+    nearest = "#token-table td:nth-child(2) .token"
+    shown = [cell.text for cell in find(browser, nearest)]
+    assert shown == ['\u2068"Question:"\u2069', '\u2068"Answer:"\u2069', '\u2068"x"\u2069']
+    browser.execute_script("goTo(1)")
+    shown = [cell.text.strip("\u2068\u2069") for cell in find(browser, nearest)]
+    assert shown == [*map(quoted, HARD), f"#{len(table) - 1}"]
+    assert [cell.text for cell in find(browser, "#token-table td:nth-child(2) .soft")] == ["0"] * 5
+    by_euclidean = find(browser, "#token-table")[0].text
+    browser.execute_script(
+        "byId('metric').value = 'cosine'; byId('metric').dispatchEvent(new Event('change'))"
+    )
+    assert find(browser, "#token-table")[0].text != by_euclidean
+    press(browser, "#diagram", "\ue015")  # The arrow down.
+    assert "שלום" in find(browser, "#tip")[0].text or '"=1+1"' in find(browser, "#tip")[0].text
+    assert browser.execute_script("return document.scripts.length") == 2
+    assert browser.get_log("browser") == []
 
 
 def test_table_caution_and_skipped_files(page):

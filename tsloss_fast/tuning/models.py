@@ -140,20 +140,27 @@ def load_tokenizer(source: ModelSource) -> Any:
     return tokenizer
 
 
-def load_model(source: ModelSource, device: str = "cpu", progress: bool = True) -> Any:
+def load_model(
+    source: ModelSource,
+    device: str = "cpu",
+    progress: bool = True,
+    encoder_decoder: bool = False,
+) -> Any:
     """Load the causal language model in the precision it was saved in, frozen or not as it comes.
 
-    Without `progress`, transformers shows no bars meanwhile.
+    Without `progress`, transformers shows no bars meanwhile. An encoder-decoder has to be asked for
+    as one.
 
     Raises
     ------
     ModelError
         With transformers' reason.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+    kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     with _reasons(source), nullcontext() if progress else _no_bars():
-        model = AutoModelForCausalLM.from_pretrained(source.name, dtype="auto", **source.options)
+        model = kind.from_pretrained(source.name, dtype="auto", **source.options)
     return model.to(device).eval()
 
 
