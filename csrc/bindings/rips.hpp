@@ -87,18 +87,23 @@ std::vector<Barcodes> barcodes_of(const T* D, const Batch& batch, const RipsOpti
   return barcodes;
 }
 
+// The barcodes of each dimension as diagrams.
 template <class T>
-py::tuple diagrams_of(const T* D, const Batch& batch, const RipsOptions& options,
-                      const Index* lengths, std::size_t threads, Isa isa) {
-  const std::vector<Barcodes> barcodes = barcodes_of(D, batch, options, lengths, threads, isa);
+py::tuple as_diagrams(const std::vector<Barcodes>& barcodes, const T* D, const Batch& batch) {
   const auto diagram = [&](const Barcodes& dimension, std::size_t K, std::size_t least) {
     const std::size_t E = std::max(least, most_essential(dimension));
     return std::make_unique<Diagram>(dimension, K, E, D, batch);
   };
   // An empty batch of clouds has the shape of others.
   auto h0 = diagram(barcodes[0], batch.h0_bars(), batch.n > 0 ? 1 : 0);
-  if (options.max_dim == 0) return py::make_tuple(std::move(h0));
+  if (barcodes.size() == 1) return py::make_tuple(std::move(h0));
   return py::make_tuple(std::move(h0), diagram(barcodes[1], most_bars(barcodes[1]), 0));
+}
+
+template <class T>
+py::tuple diagrams_of(const T* D, const Batch& batch, const RipsOptions& options,
+                      const Index* lengths, std::size_t threads, Isa isa) {
+  return as_diagrams(barcodes_of(D, batch, options, lengths, threads, isa), D, batch);
 }
 
 // The numbers of points, int64 [...], or null where every cloud has n.
