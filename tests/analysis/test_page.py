@@ -178,6 +178,38 @@ def test_fit_upwards_and_theme_change_the_picture(page):
     assert len(colours) == 2
 
 
+def marked(page):
+    """How many bars are marked in each picture, and how many loops in the list."""
+    places = ("#diagram .on", "#barcode .on", "#loop-list .chosen")
+    return [len(find(page, place)) for place in places]
+
+
+def test_a_loop_shows_its_rows_and_marks_its_bar(page, run):
+    from selenium.webdriver import ActionChains
+
+    assert find(page, "#loop-list")[0].text == "no loops here"
+    page.execute_script("goTo(4)")
+    (item,) = find(page, "#loop-list li")
+    (walk,) = run.topologies[4].loops[0].walks
+    assert item.text.splitlines()[1:] == [f"row {row}" for row in (*walk, walk[0])]
+    assert "12 rows" in item.text
+    ActionChains(page).move_to_element(item).perform()
+    assert marked(page) == [1, 1, 1]
+    assert page.execute_script("return [state.chosen.dim, state.chosen.index]") == [1, 0]
+    assert not find(page, "#tip")[0].is_displayed()
+    ActionChains(page).move_to_element(find(page, "#title")[0]).perform()
+    assert marked(page) == [0, 0, 0]
+    # By keys as well, and the other way: a bar that is pointed at marks its loop.
+    page.execute_script("document.querySelector('#loop-list li').focus()")
+    assert marked(page) == [1, 1, 1]
+    page.execute_script("document.activeElement.blur()")
+    ActionChains(page).move_to_element(find(page, "#diagram .dot1")[-1]).perform()
+    assert marked(page) == [1, 1, 1]
+    page.execute_script("goTo(3)")
+    assert marked(page) == [0, 0, 0]
+    assert page.get_log("browser") == []
+
+
 def test_nearest_tokens_are_shown_as_text(browser, tmp_path):
     folder, loaded = tmp_path / "run", hard_vocabulary()
     table = loaded[0].get_input_embeddings().weight.detach()

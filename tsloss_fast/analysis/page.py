@@ -13,6 +13,7 @@ from typing import Any
 from tsloss_fast.analysis.features import DISTANCE, FEATURES, Topology
 from tsloss_fast.analysis.figures import PANELS
 from tsloss_fast.analysis.find import Checkpoint, Skipped
+from tsloss_fast.analysis.loops import MOST_LOOPS
 from tsloss_fast.analysis.names import printable, quoted
 from tsloss_fast.analysis.statistics import EXACT_POINTS, Table, caution
 from tsloss_fast.analysis.tokens import Tokens
@@ -87,6 +88,11 @@ def _data(content: PageContent) -> dict[str, Any]:
         "shapes": [[topology.n, topology.d] for topology in content.topologies],
         "bars": [[_bars(dgm, kept) for dgm in t.diagrams] for t in content.topologies],
         "kept": kept,
+        "loops": [
+            [[*loop.birth_edge, loop.walks] for loop in topology.loops]
+            for topology in content.topologies
+        ],
+        "most_loops": MOST_LOOPS,
         "features": {
             name: [_number(topology.features[name]) for topology in content.topologies]
             for name in FEATURES

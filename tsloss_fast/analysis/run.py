@@ -37,11 +37,13 @@ log = logging.getLogger(__name__)
 PAGE_FILE = "analysis.html"
 FEATURES_FILE = "features.csv"
 STATISTICS_FILE = "statistics.csv"
+LOOPS_FILE = "loops.csv"
 TOKENS_FILE = "tokens.csv"
 FIGURES = ("features", "diagrams", "barcodes", "accuracy")
 OUTPUTS = (
     FEATURES_FILE,
     STATISTICS_FILE,
+    LOOPS_FILE,
     TOKENS_FILE,
     *(f"{name}{suffix}" for name in FIGURES for suffix in (".png", ".svg")),
     PAGE_FILE,
@@ -171,7 +173,7 @@ def analyze(
         root=folder,
         tokens=tokens,
     )
-    outputs = {FEATURES_FILE: _features_csv(content)}
+    outputs = {FEATURES_FILE: _features_csv(content), LOOPS_FILE: _loops_csv(content)}
     if table:
         outputs[STATISTICS_FILE] = _statistics_csv(table)
     if tokens:
@@ -311,6 +313,26 @@ def _statistics_csv(table: Table) -> bytes:
     header += ["spearman_rho_with_time"]
     # csv writes None as an empty field.
     return _csv([header, *(list(astuple(row)) for row in table.rows)])
+
+
+def _loops_csv(content: PageContent) -> bytes:
+    """One line a loop, the longest of a checkpoint first; closed walks are parted by semicolons."""
+    tokens = content.tokens
+    header = [content.unit, "loop", "birth", "death", "lifetime", "rows"]
+    lines: list[list[Any]] = [[*header, *(("tokens", "distances") if tokens else ())]]
+    for k, checkpoint in enumerate(content.checkpoints):
+        for number, loop in enumerate(content.topologies[k].loops, 1):
+            rows = "; ".join(" ".join(map(str, walk)) for walk in loop.walks)
+            numbers = [f"{x:.7g}" for x in (loop.birth, loop.death, loop.lifetime)]
+            line = [checkpoint.position, number, *numbers, rows]
+            if tokens:
+                nearest = tokens.nearest[k].euclidean
+                ids = nearest.ids[loop.rows, 0].tolist()
+                texts = [quoted(tokens.texts[i]) if i in tokens.texts else "null" for i in ids]
+                distances = [f"{x:.7g}" for x in nearest.distances[loop.rows, 0].tolist()]
+                line += [f"[{', '.join(texts)}]", " ".join(distances)]
+            lines.append(line)
+    return _csv(lines)
 
 
 def _tokens_csv(content: PageContent, tokens: Tokens) -> bytes:
