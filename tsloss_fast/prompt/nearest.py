@@ -79,7 +79,7 @@ def nearest_tokens(prompt: Any, embedding: nn.Module | Tensor, k: int = 5) -> Ne
     -----
     Exact: distances are in float64, those returned from differences of rows, so that a row that is
     a token's is at distance 0. Of equal rows of the vocabulary, such as unused tokens, which come
-    first is open. The vocabulary is read in parts, which takes about 200 MB beside the model,
+    first is open. The vocabulary is read in parts, which takes about 250 MB beside the model,
     however large it is.
 
     Examples
