@@ -187,10 +187,13 @@ class TopologySummary:
 
 @torch.no_grad()
 def topology_summary(
-    x: Clouds, metric: str = "euclidean", lengths: Tensor | None = None
+    x: Clouds,
+    metric: str = "euclidean",
+    max_edge_length: float | None = None,
+    lengths: Tensor | None = None,
 ) -> TopologySummary:
     """Counts, lifetimes and entropy of the persistence of each cloud, see `TopologySummary`."""
-    h0, h1 = rips_persistence(x, 1, metric, lengths=lengths)
+    h0, h1 = rips_persistence(x, 1, metric, max_edge_length, lengths)
     return TopologySummary(
         h0_count=(h0.lifetimes > 0).sum(-1) + h0.essential_mask.sum(-1),
         h1_count=(h1.lifetimes > 0).sum(-1),

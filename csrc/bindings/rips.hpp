@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <limits>
 #include <memory>
@@ -32,18 +33,17 @@ struct RipsOptions {
   double max_edge_length;  // infinite where all edges count
 };
 
-// The barcode of H0, and of H1 where max_dim is 1.
+// The barcodes of H0 and H1; of H1 none where max_dim is 0.
 template <class T>
-std::vector<Barcodes> barcodes_of(const Matrices<T>& matrices, const Batch& batch,
-                                  const Lengths& lengths, const RipsOptions& options,
-                                  std::size_t threads, Isa isa) {
+std::array<Barcodes, 2> barcodes_of(const Matrices<T>& matrices, const Batch& batch,
+                                    const Lengths& lengths, const RipsOptions& options,
+                                    std::size_t threads, Isa isa, const py::object& meanwhile) {
   const int max_dim = options.max_dim;
   // Rounded as a tensor of this type rounds a number that it is compared with.
   const T limit = static_cast<T>(options.max_edge_length);
-  std::vector<Barcodes> barcodes(max_dim == 0 ? 1 : 2, Barcodes(batch.B));
+  std::array<Barcodes, 2> barcodes{Barcodes(batch.B), Barcodes(max_dim == 0 ? 0 : batch.B)};
   if (max_dim == 0) {
-    const auto cost = [](const Nanoseconds& each) { return each.h0(); };
-    for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
+    const auto make_worker = [&] {
       auto engine = kept_engine<rips::H0<T>>(batch.n);
       return [&, engine, corner = std::vector<T>(),
               elders = rips::ElderRule<T>()](std::size_t b) mutable {
@@ -51,10 +51,11 @@ std::vector<Barcodes> barcodes_of(const Matrices<T>& matrices, const Batch& batc
         if (const T* births = matrices.births(b))
           elders.apply(births, matrices.points(b), limit, barcodes[0][b]);
       };
-    });
+    };
+    const auto cost = [](const Nanoseconds& each) { return each.h0(); };
+    for_each_cloud_without_gil(batch, lengths, cost, threads, make_worker, meanwhile);
   } else {
-    const auto cost = [](const Nanoseconds& each) { return each.h1(); };
-    for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
+    const auto make_worker = [&] {
       auto engine = kept_engine<rips::H1<T>>(batch.n);
       return [&, engine, corner = std::vector<T>(),
               elders = rips::ElderRule<T>()](std::size_t b) mutable {
@@ -63,24 +64,33 @@ std::vector<Barcodes> barcodes_of(const Matrices<T>& matrices, const Batch& batc
         if (const T* births = matrices.births(b))
           elders.apply(births, matrices.points(b), limit, barcodes[0][b]);
       };
-    });
+    };
+    const auto cost = [](const Nanoseconds& each) { return each.h1(); };
+    for_each_cloud_without_gil(batch, lengths, cost, threads, make_worker, meanwhile);
   }
   return barcodes;
 }
 
+// The barcodes of dimensions 0 to max_dim as diagrams.
 template <class T>
-py::tuple diagrams_of(const Matrices<T>& matrices, const Batch& batch, const Lengths& lengths,
-                      const RipsOptions& options, std::size_t threads, Isa isa) {
-  const std::vector<Barcodes> barcodes =
-      barcodes_of(matrices, batch, lengths, options, threads, isa);
+py::tuple as_diagrams(const std::array<Barcodes, 2>& barcodes, int max_dim,
+                      const Matrices<T>& matrices, const Batch& batch) {
   const auto diagram = [&](const Barcodes& dimension, std::size_t K, std::size_t least) {
     const std::size_t E = std::max(least, most_essential(dimension));
     return std::make_unique<Diagram>(dimension, K, E, matrices, batch);
   };
   // An empty batch of clouds has the shape of others.
   auto h0 = diagram(barcodes[0], batch.h0_bars(), batch.n > 0 ? 1 : 0);
-  if (options.max_dim == 0) return py::make_tuple(std::move(h0));
+  if (max_dim == 0) return py::make_tuple(std::move(h0));
   return py::make_tuple(std::move(h0), diagram(barcodes[1], most_bars(barcodes[1]), 0));
+}
+
+template <class T>
+py::tuple diagrams_of(const Matrices<T>& matrices, const Batch& batch, const Lengths& lengths,
+                      const RipsOptions& options, std::size_t threads, Isa isa,
+                      const py::object& meanwhile = py::none()) {
+  return as_diagrams(barcodes_of(matrices, batch, lengths, options, threads, isa, meanwhile),
+                     options.max_dim, matrices, batch);
 }
 
 // All edges count where the longest is not given.
@@ -103,10 +113,11 @@ const T* check_births(const std::optional<py::array>& births, const Batch& batch
   return data<T>(*births);
 }
 
-// The diagrams of dimensions 0 to max_dim. Values are not checked.
+// The diagrams of dimensions 0 to max_dim. Values are not checked. `meanwhile` is for
+// for_each_cloud_without_gil.
 inline py::tuple rips(const py::array& D, int max_dim, const py::object& given_lengths,
                       std::size_t threads, const std::string& isa_text,
-                      std::optional<double> max_edge_length,
+                      std::optional<double> max_edge_length, const py::object& meanwhile,
                       const std::optional<py::array>& vertex_births) {
   const Batch batch = check_batch(D, "D", true);
   const RipsOptions options = check_options(max_dim, max_edge_length);
@@ -115,7 +126,7 @@ inline py::tuple rips(const py::array& D, int max_dim, const py::object& given_l
   return with_float_type(D, "D", [&](auto zero) {
     using T = decltype(zero);
     const Matrices<T> matrices(data<T>(D), batch, lengths, check_births<T>(vertex_births, batch));
-    return diagrams_of(matrices, batch, lengths, options, threads, isa);
+    return diagrams_of(matrices, batch, lengths, options, threads, isa, meanwhile);
   });
 }
 
@@ -212,7 +223,7 @@ inline void define_rips(py::module_& m) {
   define_field<&Diagram::essential_mask>(diagram, "essential_mask");
   m.def("rips", &rips, py::arg("D"), py::arg("max_dim"), py::arg("lengths") = py::none(),
         py::arg("threads") = 1, py::arg("isa") = "auto", py::arg("max_edge_length") = py::none(),
-        py::arg("vertex_births") = py::none());
+        py::arg("meanwhile") = py::none(), py::arg("vertex_births") = py::none());
   m.def("rips_of_packed", &rips_of_packed, py::arg("D"), py::arg("lengths"), py::arg("n"),
         py::arg("max_dim"), py::arg("checks") = false, py::arg("threads") = 1,
         py::arg("max_edge_length") = py::none(), py::arg("vertex_births") = py::none());

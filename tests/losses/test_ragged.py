@@ -92,6 +92,42 @@ def test_tsloss_is_the_mean_of_each_cloud_alone(mode, options):
     check(TSLoss(mode, **options), some_clouds())
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scale", [None, "mean"])
+def test_matrices_of_different_sizes(mode, scale):
+    """In the exact loss with edges that are missing, which no mean counts."""
+    matrices = [torch.cdist(x, x, p=1) for x in some_clouds()]
+    if mode == "persistence":
+        matrices = [D.masked_fill(D > 1.9, math.inf) for D in matrices]
+    loss = TSLoss(mode, metric="precomputed", scale=scale, reduction="none")
+    expected = [loss(D) if len(D) else torch.tensor(0.0).double() for D in matrices]
+    close(loss(matrices), torch.stack(expected))
+    padded_matrices = torch.full((len(matrices), 16, 16), math.nan, dtype=torch.float64)
+    for rows, D in zip(padded_matrices, matrices, strict=True):
+        rows[: len(D), : len(D)] = D
+    lengths = torch.tensor(SIZES)
+    leaf = padded_matrices.requires_grad_()
+    found = loss(leaf, lengths=lengths)
+    close(found.detach(), torch.stack(expected))
+    found.sum().backward()
+    for b, D in enumerate(matrices):
+        alone = D.clone().requires_grad_()
+        if len(D):
+            loss(alone).backward()
+            close(leaf.grad[b, : len(D), : len(D)], alone.grad)
+        assert leaf.grad[b, len(D) :].eq(0).all()
+    with pytest.raises(ValueError, match=r"^prompt\[1\]: expected a distance matrix"):
+        loss([matrices[0], matrices[0][:3]])
+
+
+def test_a_longest_edge_for_clouds_of_different_sizes():
+    clouds, loss = some_clouds(), TSLoss(max_edge_length=0.9, reduction="none")
+    expected = [loss(x) if len(x) else torch.tensor(0.0).double() for x in clouds]
+    x, lengths = padded(clouds)
+    for found in (loss(clouds), loss(x, lengths=lengths)):
+        close(found, torch.stack(expected))
+
+
 @pytest.mark.parametrize("scale", [None, "mean"])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 def test_a_loss_of_ones_own_gets_each_cloud_by_itself(scale, reduction):

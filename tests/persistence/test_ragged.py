@@ -204,6 +204,27 @@ def test_rounding_of_one_matrix_is_taken_and_the_others_are_as_they_are(tsl):
             assert_same(select(dgm, b), select(one, ...))
 
 
+@pytest.mark.parametrize("longest", [None, 1.3])
+@pytest.mark.parametrize("born", [False, True])
+def test_cycles_are_those_of_each_cloud(tsl, longest, born):
+    clouds = some_clouds((12, 0, 20, 1), d=2)
+    births = [torch.rand(len(x), dtype=torch.float64) for x in clouds] if born else None
+    dgms, cycles = tsl.representative_cycles(clouds, max_edge_length=longest, vertex_births=births)
+    expected = tsl.rips_persistence(clouds, max_edge_length=longest, vertex_births=births)
+    for dgm, theirs in zip(dgms, expected, strict=True):
+        assert edges(select(dgm, 0)) == edges(select(theirs, 0))
+    assert len(cycles) == 4
+    for k in (0, 2, 3):
+        of_one = births[k] if born else None
+        _, alone = tsl.representative_cycles(
+            clouds[k], max_edge_length=longest, vertex_births=of_one
+        )
+        assert len(alone) == len(cycles[k])
+        assert all(torch.equal(a, b) for a, b in zip(alone, cycles[k], strict=True))
+    assert sum(map(len, cycles)) > 0
+    assert cycles[1] == []
+
+
 # Gradients
 
 

@@ -13,17 +13,24 @@ from tsloss_fast.persistence.summaries import lifetime_variance, total_persisten
 Terms = tuple[Tensor, Tensor]
 
 
-def divided_by_mean(D: Tensor, lengths: Tensor | None = None) -> Tensor:
+def divided_by_mean(
+    D: Tensor, missing_edges: bool = False, lengths: Tensor | None = None
+) -> Tensor:
     """Distances [..., n, n] divided by their mean over all n^2 pairs, which has no gradient.
 
-    Here and below ``lengths`` [...] are the clouds' numbers of points, where not all have n; then
-    ``D`` is 0 behind them.
+    Where there may be `missing_edges`, infinite entries have no part in it. Here and below
+    ``lengths`` [...] are the clouds' numbers of points, where not all have n; then ``D`` is 0
+    behind them.
     """
-    if lengths is None:
-        mean = D.detach().mean((-2, -1), keepdim=True)
+    values = D.detach()
+    if lengths is not None:
+        counts = (values != torch.inf) & pairs_of(lengths, D.shape[-1])
+        total = values.where(counts, 0).sum((-2, -1), keepdim=True)
+        mean = total / counts.sum((-2, -1), keepdim=True).clamp(min=1)
+    elif missing_edges:
+        mean = values.where(values != torch.inf, torch.nan).nanmean((-2, -1), keepdim=True)
     else:
-        pairs = lengths.clamp(min=1).square()[..., None, None]
-        mean = D.detach().sum((-2, -1), keepdim=True) / pairs
+        mean = values.mean((-2, -1), keepdim=True)
     return D / mean.where(mean != 0, 1)
 
 
@@ -47,8 +54,8 @@ def surrogate_terms(
     """The paper's Eq. 1 to 6."""
     n = D.shape[-1]
     if n == 1:
-        # No pair is left to sum over; the sum keeps the graph, with gradient 0.
-        zero = D.sum((-2, -1))
+        # No pair is left to sum over; the product keeps the graph, with gradient 0.
+        zero = D.sum((-2, -1)) * 0
         return zero, zero
     counts = torch.ones(n, n, dtype=torch.bool, device=D.device)
     if not self_pairs:

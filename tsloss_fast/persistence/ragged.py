@@ -57,11 +57,11 @@ def packed_matrices(D: Clouds, lengths: Lengths | None) -> tuple[Tensor, Tensor,
     return D[pairs_of(lengths, n)], lengths, n
 
 
-def padded_matrices(D: Clouds, lengths: Lengths | None) -> tuple[Tensor, Tensor]:
+def padded_matrices(D: Clouds, lengths: Lengths | None, name: str = "x") -> tuple[Tensor, Tensor]:
     """One tensor [..., n, n] of all matrices, n > 0, and their sizes [...], int64."""
     if is_ragged(D):
-        return stacked_matrices(_checked_matrices(D, lengths))
-    check_square(D)
+        return stacked_matrices(_checked_matrices(D, lengths, name))
+    check_square(D, name)
     return ops.at_least_float32(D), _checked_lengths(lengths, D)
 
 
@@ -166,14 +166,16 @@ def _listed(x: Clouds, lengths: Lengths | None, name: str) -> list[Tensor]:
     return clouds
 
 
-def _checked_matrices(D: Clouds, lengths: Lengths | None) -> list[Tensor]:
-    matrices = _listed(D, lengths, "x")
+def _checked_matrices(D: Clouds, lengths: Lengths | None, name: str = "x") -> list[Tensor]:
+    matrices = _listed(D, lengths, name)
     for k, each in enumerate(matrices):
         if len(each):
-            check_square(each, f"x[{k}]")
+            check_square(each, f"{name}[{k}]")
         elif each.numel():
-            raise ValueError(f"x[{k}]: expected a distance matrix [n, n], got {describe(each)}")
-    _check_alike(matrices, "x", same_width=False)
+            raise ValueError(
+                f"{name}[{k}]: expected a distance matrix [n, n], got {describe(each)}"
+            )
+    _check_alike(matrices, name, same_width=False)
     return matrices
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -33,7 +33,7 @@ from tsloss_fast.persistence.ragged import (
     padded_matrices,
     padded_points,
 )
-from tsloss_fast.persistence.sparse import dense_distances, is_sparse
+from tsloss_fast.persistence.sparse import dense_distances, each_dense, holds_sparse, is_sparse
 
 _METRICS = (*METRICS, "precomputed")
 
@@ -123,9 +123,9 @@ def rips_persistence(
     ``|a^2 - b^2| <= 256 eps m^2``, with eps of the dtype and m the larger median of the finite
     distances in their two rows, as for ``torch.cdist(y, y)``, which forms ``|a|^2 + |b|^2 - 2ab``.
     On the diagonal b is 0. Then the entries [i, j], i < j, are the distances. H0 alone of a CUDA
-    tensor, whose values nothing waits for, needs an exact one, and takes infinity to be an error
-    unless `max_edge_length` is given: infinity there says that edges may be missing, and no more.
-    The essential fields of H0 are then padded to n.
+    tensor, whose values nothing waits for, takes infinity to be an error unless `max_edge_length`
+    is given: infinity there says that edges may be missing, and no more. The essential fields of H0
+    are then padded to n.
 
     Gradients are those of the critical edges' lengths: exact where the order of the edges is
     locally constant, one valid subgradient at ties, and 0 at coincident points. With a precomputed
@@ -164,23 +164,51 @@ def rips_persistence(
             [1., 0., 0.],
             [0., 0., 0.]]), tensor([3, 1, 0]))
     """
-    max_dim = check_choice(_as_int(max_dim), "max_dim", (0, 1))
+    return rips_diagrams(x, max_dim, metric, max_edge_length, p, lengths, vertex_births)
+
+
+def rips_diagrams(
+    x: Clouds,
+    max_dim: int,
+    metric: Metric,
+    max_edge_length: float | None,
+    p: float | None,
+    lengths: Lengths | None,
+    vertex_births: Clouds | None,
+    cycles: eager.CycleFinder | None = None,
+) -> tuple[PersistenceDiagram, ...]:
+    """`rips_persistence`, by `cycles` where these are asked for."""
+    max_dim = check_choice(as_int(max_dim), "max_dim", (0, 1))
     if max_edge_length is not None and max_edge_length != math.inf:
         max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
-    if lengths is not None or vertex_births is not None or is_ragged(x) or _holds_sparse(x):
-        return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths, vertex_births)
+    if lengths is not None or vertex_births is not None or is_ragged(x) or holds_sparse(x):
+        born = _Births(vertex_births, x)
+        return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths, born, cycles)
     if metric == "precomputed" and is_sparse(x):
         x = dense_distances(x)
     if callable(metric):
-        return _of_callable(pairwise_distances(x, metric, p=p), max_dim, max_edge_length)
+        return _of_callable(pairwise_distances(x, metric, p=p), max_dim, max_edge_length, cycles)
     name, power = named_metric(metric, p, _METRICS)
     if power is not None:
         x, name = pairwise_distances(x, metric, p=p), "precomputed"
-    return _of_named(x, max_dim, name, max_edge_length)
+    return _of_named(x, max_dim, name, max_edge_length, cycles)
 
 
-def _holds_sparse(x: Any) -> bool:
-    return isinstance(x, (list, tuple)) and len(x) > 0 and is_sparse(x[0])
+class _Births(NamedTuple):
+    """What the caller says of the births of vertices, and of which clouds."""
+
+    given: Clouds | None
+    clouds: Clouds
+
+    def are_plain(self) -> bool:
+        of_each = self.given if isinstance(self.given, (list, tuple)) else [self.given]
+        return all(ops.is_plain(each) for each in of_each if isinstance(each, Tensor))
+
+    def padded(self, sizes: Tensor, n: int, like: Tensor) -> Tensor | None:
+        """Births [..., n] in the dtype of `like`, for clouds of these sizes [...]."""
+        if self.given is None:
+            return None
+        return padded_births(self.given, self.clouds, sizes, n, like.dtype)
 
 
 def _of_ragged(
@@ -190,42 +218,33 @@ def _of_ragged(
     max_edge_length: float | None,
     p: float | None,
     lengths: Lengths | None,
-    births: Clouds | None,
+    births: _Births,
+    cycles: eager.CycleFinder | None,
 ) -> tuple[PersistenceDiagram, ...]:
-    """`rips_persistence` of clouds of different sizes, or of vertices that are not born at 0."""
+    """`rips_diagrams` of clouds of different sizes, or of vertices that are not born at 0."""
     if callable(metric):
         D, sizes = ragged_distances(x, metric, p, lengths)
-        born = _born(births, x, sizes, D)
         try:
-            return _of_matrices(D, max_dim, max_edge_length, sizes, born)
+            return _of_matrices(D, max_dim, max_edge_length, sizes, births, cycles)
         except ValueError as error:
+            if str(error).startswith("vertex_births"):
+                raise
             raise _metric_error(error) from None
     name, power = named_metric(metric, p, _METRICS)
     if power is not None:
         D, sizes = ragged_distances(x, metric, p, lengths)
-        return _of_matrices(D, max_dim, max_edge_length, sizes, _born(births, x, sizes, D))
+        return _of_matrices(D, max_dim, max_edge_length, sizes, births, cycles)
     if name == "precomputed":
-        if is_sparse(x):
-            x = dense_distances(x)
-        elif _holds_sparse(x):
-            x = [dense_distances(each) if is_sparse(each) else each for each in x]
-        return _of_matrices(x, max_dim, max_edge_length, lengths, births)
+        return _of_matrices(each_dense(x), max_dim, max_edge_length, lengths, births, cycles)
     points, sizes = padded_points(x, lengths)
     if name != "euclidean" or lengths is not None:
         points = filled_points(points, sizes)
-    born = _born(births, x, sizes, points)
+    born = births.padded(sizes, points.shape[-2], points)
     measure = None if name == "euclidean" else partial(metric_lengths, metric=name)
     points = metric_points(points, name)
     return _diagrams(
-        eager.rips_of_ragged_points(points, sizes, max_dim, measure, max_edge_length, born)
+        eager.rips_of_ragged_points(points, sizes, max_dim, measure, max_edge_length, born, cycles)
     )
-
-
-def _born(births: Clouds | None, x: Clouds, sizes: Tensor, padded: Tensor) -> Tensor | None:
-    """The births of the vertices of `x`, whose clouds or matrices are `padded` [..., n, ...]."""
-    if births is None:
-        return None
-    return padded_births(births, x, sizes, padded.shape[-2], padded.dtype)
 
 
 def _of_matrices(
@@ -233,31 +252,34 @@ def _of_matrices(
     max_dim: int,
     max_edge_length: float | None,
     lengths: Lengths | None,
-    births: Clouds | None,
+    births: _Births,
+    cycles: eager.CycleFinder | None,
 ) -> tuple[PersistenceDiagram, ...]:
     if isinstance(D, Tensor) and D.is_nested:
         D = D.unbind()
     given = [*([D] if isinstance(D, Tensor) else D), lengths]
-    given += births if isinstance(births, (list, tuple)) else [births]
-    if all(ops.is_plain(each) for each in given if isinstance(each, Tensor)):
+    is_plain = births.are_plain() and all(ops.is_plain(x) for x in given if isinstance(x, Tensor))
+    if is_plain and cycles is None:
         packed, sizes, n = packed_matrices(D, lengths)
-        born = None if births is None else padded_births(births, D, sizes, n, packed.dtype)
+        born = births.padded(sizes, n, packed)
         return _diagrams(eager.rips_of_matrices(packed, sizes, n, max_dim, max_edge_length, born))
     padded, sizes = padded_matrices(D, lengths)
-    born = _born(births, D, sizes, padded)
-    return _diagrams(eager.rips_of_padded_matrices(padded, sizes, max_dim, max_edge_length, born))
+    born = births.padded(sizes, padded.shape[-1], padded)
+    return _diagrams(
+        eager.rips_of_padded_matrices(padded, sizes, max_dim, max_edge_length, born, cycles)
+    )
 
 
-def _as_int(value: Any) -> Any:
+def as_int(value: Any) -> Any:
     """Whole numbers of NumPy as Python's; anything else as it is."""
     return value.item() if isinstance(value, np.integer) else value
 
 
 def _of_callable(
-    D: Tensor, max_dim: int, max_edge_length: float | None
+    D: Tensor, max_dim: int, max_edge_length: float | None, cycles: eager.CycleFinder | None
 ) -> tuple[PersistenceDiagram, ...]:
     try:
-        return _of_named(D, max_dim, "precomputed", max_edge_length)
+        return _of_named(D, max_dim, "precomputed", max_edge_length, cycles)
     except ValueError as error:
         raise _metric_error(error) from None
 
@@ -267,18 +289,22 @@ def _metric_error(error: ValueError) -> ValueError:
 
 
 def _of_named(
-    x: Tensor, max_dim: int, metric: str, max_edge_length: float | None
+    x: Tensor,
+    max_dim: int,
+    metric: str,
+    max_edge_length: float | None,
+    cycles: eager.CycleFinder | None,
 ) -> tuple[PersistenceDiagram, ...]:
-    """`rips_persistence` of checked arguments."""
+    """`rips_diagrams` of checked arguments."""
     if metric == "precomputed":
         if isinstance(x, Tensor):
             check_dense(x, "x")
-        fields = eager.rips_of_matrix(x, max_dim, max_edge_length)
+        fields = eager.rips_of_matrix(x, max_dim, max_edge_length, cycles)
     else:
         check_cloud(x)
         points = metric_points(x, metric)
         measure = None if metric == "euclidean" else partial(metric_lengths, metric=metric)
-        fields = eager.rips_of_points(points, max_dim, measure, max_edge_length)
+        fields = eager.rips_of_points(points, max_dim, measure, max_edge_length, cycles)
     return _diagrams(fields)
 
 

@@ -77,9 +77,9 @@ class TopologySummary:
     """The features of arXiv 2602.16500v1, Tables I and II, one number a cloud, shape [...].
 
     The paper leaves open which bars count; here they are those of positive, finite length.
-    ``h0_count`` adds the classes that never die, so that it is the number of distinct points;
-    ``h1_count`` is the number of loops that die. Lifetimes are in the units of the distances;
-    ``entropy`` pools both dimensions.
+    ``h0_count`` adds the classes that never die, so that it is the number of distinct points, where
+    edges are missing too; ``h1_count`` is the number of loops that die. Lifetimes are in the units
+    of the distances; ``entropy`` pools both dimensions.
     """
 
     h0_count: Tensor
@@ -98,6 +98,7 @@ class TopologySummary:
 def topology_summary(
     x: Clouds,
     metric: Metric = "euclidean",
+    max_edge_length: float | None = None,
     lengths: Lengths | None = None,
     *,
     p: float | None = None,
@@ -106,8 +107,8 @@ def topology_summary(
 
     Parameters
     ----------
-    x, metric, lengths, p
-        As `rips_persistence` takes them.
+    x, metric, max_edge_length, lengths, p
+        As `rips_persistence` takes them, and with missing edges as there.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def topology_summary(
     (tensor(4), tensor(1), tensor(1.))
     """
     with torch.no_grad():
-        return summarise_diagrams(*rips_persistence(x, 1, metric, lengths=lengths, p=p))
+        return summarise_diagrams(*rips_persistence(x, 1, metric, max_edge_length, lengths, p=p))
 
 
 torch.serialization.add_safe_globals([TopologySummary])
