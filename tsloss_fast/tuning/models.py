@@ -172,27 +172,29 @@ def load_model(
     *,
     dtype: str = "auto",
     quantize: str | None = None,
+    encoder_decoder: bool = False,
 ) -> Any:
     """Load the causal language model, frozen or not as it comes.
 
     Without `progress`, transformers shows no bars meanwhile. `dtype` is one of `DTYPES`: the
     precision that it was saved in, or another. `quantize` is one of `QUANTIZATIONS`, by
-    bitsandbytes.
+    bitsandbytes. An encoder-decoder has to be asked for as one.
 
     Raises
     ------
     ModelError
         With transformers' reason.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     check_quantize(source, quantize)
     options = source.options | {"dtype": dtype}
     if quantize is not None:
         # bitsandbytes places the weights while it quantises, and lets nobody move them later.
         options |= {"quantization_config": _quantization(quantize, dtype), "device_map": device}
+    kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     with _reasons(source), nullcontext() if progress else _no_bars():
-        model = AutoModelForCausalLM.from_pretrained(source.name, **options)
+        model = kind.from_pretrained(source.name, **options)
     return (model if quantize is not None else model.to(device)).eval()
 
 
