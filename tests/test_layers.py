@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first; a module may import from lower layers and from its own, never from above.
 LAYERS = [
-    {"_C", "_checks", "_files", "_moved", "_timing"},
+    {"_C", "_checks", "_files", "_memory", "_moved", "_timing"},
     {"_engine"},
     {"persistence"},
     {"losses"},

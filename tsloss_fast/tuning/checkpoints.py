@@ -19,6 +19,10 @@ CONFIG_FILE = "config.json"
 STATE_FILE = "trainer_state.pt"
 METRICS_FILE = "metrics.jsonl"
 INTERRUPTED_FILE = "soft_prompt_interrupted.pt"
+# The prompt of the best evaluation so far.
+BEST_FILE = "soft_prompt_best.pt"
+TENSORBOARD_FOLDER = "tensorboard"
+EVENTS_PATTERN = f"{TENSORBOARD_FOLDER}/events.out.tfevents.*"
 PROMPT_PATTERN = "soft_prompt_*.pt"
 
 
@@ -139,7 +143,8 @@ class RunFolder:
     def _files(self) -> list[Path]:
         names = (CONFIG_FILE, STATE_FILE, METRICS_FILE)
         fixed = [self.path / name for name in names if (self.path / name).exists()]
-        return fixed + sorted(self.path.glob(PROMPT_PATTERN))
+        patterns = (PROMPT_PATTERN, EVENTS_PATTERN)
+        return fixed + [file for each in patterns for file in sorted(self.path.glob(each))]
 
 
 def serialised(value: Any) -> bytes:
