@@ -86,11 +86,11 @@ class RunFolder:
 
     def save_prompt(self, file: Path, weight: Tensor) -> None:
         """Save the rows as a plain [n, d] float32 tensor on the CPU."""
-        write_atomically(file, _serialised(weight.detach().cpu().clone()))
+        write_atomically(file, serialised(weight.detach().cpu().clone()))
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Replace the trainer state."""
-        write_atomically(self.path / STATE_FILE, _serialised(state))
+        write_atomically(self.path / STATE_FILE, serialised(state))
 
     def load_state(self) -> dict[str, Any]:
         """Read the trainer state.
@@ -147,7 +147,8 @@ class RunFolder:
         return fixed + [file for each in patterns for file in sorted(self.path.glob(each))]
 
 
-def _serialised(value: Any) -> bytes:
+def serialised(value: Any) -> bytes:
+    """What `torch.save` writes, as bytes."""
     # torch.save hides the system's reason when a disk is full, so it writes to memory first.
     buffer = io.BytesIO()
     torch.save(value, buffer)
