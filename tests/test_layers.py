@@ -115,6 +115,11 @@ def test_the_package_uses_no_old_import_path():
     assert [name for name in names if present_name(name) != name] == []
 
 
+def test_the_package_imports_nothing_of_what_measures_it():
+    above = {"benchmarks", "docs_hooks", "examples", "experiments", "tests"}
+    assert [p for p in SOURCES if {name.split(".")[0] for name in imports(p)} & above] == []
+
+
 def test_gudhi_is_for_the_reference_alone():
     users = {path for path in SOURCES if {n for n in imports(path) if n.split(".")[0] == "gudhi"}}
     assert {folder_of(path) for path in users} == {"reference"}

@@ -49,6 +49,14 @@ def rips(
 def rips_of_tensor(
     memory: object, max_dim: int, threads: int = 1, max_edge_length: float | None = None
 ) -> tuple[Diagram, ...] | tuple[str, int, int, int] | None: ...
+def rips_cycles(
+    D: Array,
+    shorten: bool,
+    lengths: Array | None = None,
+    threads: int = 1,
+    isa: str = "auto",
+    max_edge_length: float | None = None,
+) -> tuple[tuple[Diagram, Diagram], Array, list[list[int]]]: ...
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(
     x: Array, edges: Array, weights: Array, threads: int = 1, isa: str = "auto"

@@ -8,7 +8,8 @@ from benchmarks.providers.base import Call, Provider
 
 PUBLIC, ENGINE, REFERENCE = "tsloss_fast", "tsloss_fast engine", "reference"
 BARE_CALL = "tsloss_fast call alone"
-OURS = (PUBLIC, ENGINE, BARE_CALL)
+WITH_CYCLES, ENGINE_WITH_CYCLES = "tsloss_fast with cycles", "tsloss_fast engine with cycles"
+OURS = (PUBLIC, ENGINE, BARE_CALL, WITH_CYCLES, ENGINE_WITH_CYCLES)
 SIMPLEX_TREE, REDZED = "gudhi SimplexTree", "redzed-tda"
 
 # Name on the command line and in the results -> where its class is.
@@ -16,6 +17,8 @@ NAMES = {
     PUBLIC: "ours:TslossFast",
     ENGINE: "ours:Engine",
     BARE_CALL: "ours:BareCall",
+    WITH_CYCLES: "ours:WithCycles",
+    ENGINE_WITH_CYCLES: "ours:EngineWithCycles",
     REFERENCE: "ours:Reference",
     SIMPLEX_TREE: "gudhi:SimplexTree",
     "gudhi RipsPersistence": "gudhi:RipsPersistence",

@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <limits>
 #include <memory>
@@ -59,16 +60,16 @@ struct RipsOptions {
   double max_edge_length;  // infinite where all edges count
 };
 
-// The barcode of H0, and of H1 where max_dim is 1.
+// The barcodes of H0 and H1; of H1 none where max_dim is 0.
 template <class T>
-std::vector<Barcodes> barcodes_of(const T* D, const Batch& batch, const RipsOptions& options,
-                                  const Index* lengths, std::size_t threads, Isa isa,
-                                  const py::object& meanwhile) {
+std::array<Barcodes, 2> barcodes_of(const T* D, const Batch& batch, const RipsOptions& options,
+                                    const Index* lengths, std::size_t threads, Isa isa,
+                                    const py::object& meanwhile) {
   const Matrices<T> matrices(D, batch, lengths);
   const int max_dim = options.max_dim;
   // Rounded as a tensor of this type rounds a number that it is compared with.
   const T limit = static_cast<T>(options.max_edge_length);
-  std::vector<Barcodes> barcodes(max_dim == 0 ? 1 : 2, Barcodes(batch.B));
+  std::array<Barcodes, 2> barcodes{Barcodes(batch.B), Barcodes(max_dim == 0 ? 0 : batch.B)};
   if (max_dim == 0) {
     const auto make_worker = [&] {
       auto engine = kept_engine<rips::H0<T>>(batch.n);
@@ -90,20 +91,26 @@ std::vector<Barcodes> barcodes_of(const T* D, const Batch& batch, const RipsOpti
   return barcodes;
 }
 
+// The barcodes of dimensions 0 to max_dim as diagrams.
 template <class T>
-py::tuple diagrams_of(const T* D, const Batch& batch, const RipsOptions& options,
-                      const Index* lengths, std::size_t threads, Isa isa,
-                      const py::object& meanwhile = py::none()) {
-  const std::vector<Barcodes> barcodes =
-      barcodes_of(D, batch, options, lengths, threads, isa, meanwhile);
+py::tuple as_diagrams(const std::array<Barcodes, 2>& barcodes, int max_dim, const T* D,
+                      const Batch& batch) {
   const auto diagram = [&](const Barcodes& dimension, std::size_t K, std::size_t least) {
     const std::size_t E = std::max(least, most_essential(dimension));
     return std::make_unique<Diagram>(dimension, K, E, D, batch);
   };
   // An empty batch of clouds has the shape of others.
   auto h0 = diagram(barcodes[0], batch.h0_bars(), batch.n > 0 ? 1 : 0);
-  if (options.max_dim == 0) return py::make_tuple(std::move(h0));
+  if (max_dim == 0) return py::make_tuple(std::move(h0));
   return py::make_tuple(std::move(h0), diagram(barcodes[1], most_bars(barcodes[1]), 0));
+}
+
+template <class T>
+py::tuple diagrams_of(const T* D, const Batch& batch, const RipsOptions& options,
+                      const Index* lengths, std::size_t threads, Isa isa,
+                      const py::object& meanwhile = py::none()) {
+  return as_diagrams(barcodes_of(D, batch, options, lengths, threads, isa, meanwhile),
+                     options.max_dim, D, batch);
 }
 
 // The numbers of points, int64 [...], or null where every cloud has n.

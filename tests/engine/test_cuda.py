@@ -10,7 +10,7 @@ from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
 from torch.autograd import forward_ad
 
-from tsloss_fast import _C, TSLoss, pairwise_distances, rips_persistence
+from tsloss_fast import _C, TSLoss, losses, pairwise_distances, rips_persistence
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import bar_tensors, start_bars
@@ -170,6 +170,9 @@ DERIVED = {
     "precomputed": lambda x: (
         rips_persistence(pairwise_distances(x), metric="precomputed")[1].lifetimes.square().sum()
     ),
+    "rtd": lambda x: losses.rtd(x, x[..., :2], power=2).sum(),
+    "rtd_lite": lambda x: losses.rtd_lite(x, x[..., :2]).square().sum(),
+    "signature": lambda x: losses.signature(x, x[..., :2], squared=True, dimensions=(0, 1)).sum(),
 }
 
 

@@ -25,6 +25,7 @@ from tsloss_fast._engine.arrays import (
     require_finite,
     require_finite_points,
 )
+from tsloss_fast._engine.host_h1 import bar_tensors
 from tsloss_fast._engine.room import require_room, require_room_for_h1
 
 # A diagram of one dimension: the arrays of its fields, and those fields that are tensors already,
@@ -42,12 +43,51 @@ def pairwise_distances(x: Tensor) -> Tensor:
     return ops.pairwise_distances(x)
 
 
+class CycleFinder:
+    """Finds diagrams by the engine on the host, and keeps the cycles that represent H1's classes.
+
+    Attributes
+    ----------
+    edges : Tensor, shape [M, 2], int64
+        Those of all cycles, on the host.
+    sizes : list of lists of int
+        Of each cloud, how many edges each of its cycles has: those of the bars, then those of the
+        classes that never die.
+    """
+
+    edges: Tensor
+    sizes: list[list[int]]
+
+    def __init__(self, shorten: bool) -> None:
+        self.shorten = shorten
+
+    def __call__(self, D: Any, max_edge_length: float | None) -> Sequence[Any]:
+        """The engine's diagrams of both dimensions of an array ``D`` [..., n, n]."""
+        found, edges, self.sizes = _C.rips_cycles(
+            D, self.shorten, None, torch.get_num_threads(), max_edge_length=max_edge_length
+        )
+        self.edges = torch.from_numpy(edges)
+        return found
+
+    def bars(self, D: Tensor, max_edge_length: float | None) -> list[ops.Bars]:
+        """The bars of both dimensions on the device of ``D`` [..., n, n], copied to the host."""
+        on_host = host_array(D.detach())
+        if max_edge_length is None:
+            require_finite(on_host, D, "x")
+        parts = [part.to(D.device) for part in bar_tensors(self(on_host, max_edge_length))]
+        return [ops.Bars(*parts[:4]), ops.Bars(*parts[4:])]
+
+
 def rips_of_matrix(
-    D: Tensor, max_dim: int, max_edge_length: float | None = None
+    D: Tensor,
+    max_dim: int,
+    max_edge_length: float | None = None,
+    cycles: CycleFinder | None = None,
 ) -> Sequence[Fields]:
     """The diagrams of dimensions 0 to ``max_dim`` of what should be matrices ``D`` [..., n, n].
 
-    Edges that are infinite or longer than `max_edge_length` are absent.
+    Edges that are infinite or longer than `max_edge_length` are absent. With `cycles`, which finds
+    the diagrams then, ``max_dim`` is 1.
 
     Raises
     ------
@@ -55,13 +95,16 @@ def rips_of_matrix(
         ``D`` is no tensor of distance matrices.
     """
     is_plain = ops.is_plain(D)
-    found = _checked_rips(D, max_dim, max_edge_length) if is_plain else None
+    found = _checked_rips(D, max_dim, max_edge_length) if is_plain and cycles is None else None
     if found is None:
         check_square(D)
         D = ops.at_least_float32(D)
         if not is_plain:
-            return _traced_of_matrix(D, max_dim, max_edge_length)
-        found = _checked_rips(D.contiguous(), max_dim, max_edge_length)
+            return _traced_of_matrix(D, max_dim, max_edge_length, cycles)
+        if cycles is None:
+            found = _checked_rips(D.contiguous(), max_dim, max_edge_length)
+        else:
+            found = cycles(host_array(_checked_matrix(D.detach(), 1, False)[0]), max_edge_length)
     if ops.wants_gradient(D):
         return _measured(found, lambda edges, _: _gather_edges(D, edges))
     return [(arrays, {}) for arrays in found]
@@ -72,11 +115,12 @@ def rips_of_points(
     max_dim: int,
     measure: Callable[[Tensor], Tensor] | None,
     max_edge_length: float | None = None,
+    cycles: CycleFinder | None = None,
 ) -> Sequence[Fields]:
     """The diagrams of ``points`` [..., n, d]; ``measure`` gives the metric's lengths of Euclidean
-    ones, where it is another metric."""
+    ones, where it is another metric. `cycles` as `rips_of_matrix` has it."""
     if not ops.is_plain(points):
-        return _traced_of_points(points, max_dim, measure or _as_it_is, max_edge_length)
+        return _traced_of_points(points, max_dim, measure or _as_it_is, max_edge_length, cycles)
     threads = torch.get_num_threads()
     require_room(points, h1=max_dim > 0, missing_edges=max_edge_length is not None)
     D = _C.distances(host_array(points), threads)
@@ -84,7 +128,10 @@ def rips_of_points(
     if measure is not None and max_edge_length is not None:
         D = _without_long_edges(torch.from_numpy(D), measure, max_edge_length).numpy()
         max_edge_length = None
-    found = _C.rips(D, max_dim, None, threads, max_edge_length=max_edge_length)
+    if cycles is None:
+        found = _C.rips(D, max_dim, None, threads, max_edge_length=max_edge_length)
+    else:
+        found = cycles(D, max_edge_length)
     if ops.wants_gradient(points):
         of = measure or _as_it_is
         return _measured(
@@ -137,10 +184,12 @@ def _traced_of_points(
     max_dim: int,
     measure: Callable[[Tensor], Tensor],
     max_edge_length: float | None,
+    cycles: CycleFinder | None,
 ) -> Sequence[Fields]:
     D = ops.pairwise_distances(points.detach())
     if max_edge_length is None:
-        return _traced(D, max_dim, lambda edges: measure(ops.edge_lengths(points, edges)), None)
+        of_points = lambda edges: measure(ops.edge_lengths(points, edges))  # noqa: E731
+        return _traced(D, max_dim, of_points, None, cycles)
     if points.device.type == "cuda" and max_dim > 0:
         require_finite_points(points)
     # A distance of bad points must not pass for one that is too long.
@@ -150,10 +199,12 @@ def _traced_of_points(
     def lengths(edges: Tensor) -> Tensor:
         return measure(ops.edge_lengths(points, edges)).where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(D, max_dim, lengths, math.inf)
+    return _traced(D, max_dim, lengths, math.inf, cycles)
 
 
-def _traced_of_matrix(D: Tensor, max_dim: int, max_edge_length: float | None) -> Sequence[Fields]:
+def _traced_of_matrix(
+    D: Tensor, max_dim: int, max_edge_length: float | None, cycles: CycleFinder | None = None
+) -> Sequence[Fields]:
     checked, valid = _checked_matrix(D.detach(), max_dim, max_edge_length is not None)
     # Infinities may be among what was checked on the host.
     longest = math.inf if valid is None and max_edge_length is None else max_edge_length
@@ -162,7 +213,7 @@ def _traced_of_matrix(D: Tensor, max_dim: int, max_edge_length: float | None) ->
         entries = _gather_edges(D, edges)
         return entries if valid is None else entries.where(valid.unsqueeze(-1), torch.nan)
 
-    return _traced(checked, max_dim, lengths, longest)
+    return _traced(checked, max_dim, lengths, longest, cycles)
 
 
 def _traced(
@@ -170,10 +221,14 @@ def _traced(
     max_dim: int,
     lengths: Callable[[Tensor], Tensor],
     max_edge_length: float | None,
+    cycles: CycleFinder | None,
 ) -> Sequence[Fields]:
-    """The diagrams by the operator, all fields of them tensors."""
+    """The diagrams by the operator, or by `cycles`, all fields of them tensors."""
     fields: list[Fields] = []
-    bars = ops.bars_by_dimension(D.detach(), max_dim, max_edge_length=max_edge_length)
+    if cycles is None:
+        bars = ops.bars_by_dimension(D.detach(), max_dim, max_edge_length=max_edge_length)
+    else:
+        bars = cycles.bars(D, max_edge_length)
     for dim, found in enumerate(bars):
         birth_edges, death_edges = found.bars[..., :2], found.bars[..., 2:]
         deaths = lengths(death_edges)

@@ -222,9 +222,11 @@ def _lengths(x: Tensor, edges: Tensor, metric: str, power: float | None) -> Tens
     """`edge_lengths` of edges whose vertices `x` has."""
     is_given = metric == "precomputed" or power is not None
     rows = ops.at_least_float32(x) if is_given else metric_points(x, metric)
-    batch = torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
-    rows = rows.expand(*batch, *rows.shape[-2:])
-    edges = edges.long().expand(*batch, *edges.shape[-2:])
+    if x.shape[:-2] != edges.shape[:-2]:
+        batch = torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
+        rows = rows.expand(*batch, *rows.shape[-2:])
+        edges = edges.expand(*batch, *edges.shape[-2:])
+    edges = edges.long()
     if metric == "precomputed":
         return _entries(rows, edges)
     if power is not None:
@@ -241,6 +243,8 @@ def _check_edges(edges: object, x: Tensor) -> None:
         raise ValueError(f"edges: expected pairs of vertices [..., M, 2], got {describe(edges)}")
     if edges.device != x.device:
         raise ValueError(f"edges: expected the device of x, {x.device}, got {edges.device}")
+    if x.shape[:-2] == edges.shape[:-2]:
+        return
     try:
         torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
     except RuntimeError:

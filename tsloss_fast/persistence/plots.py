@@ -8,6 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
+from tsloss_fast._checks import check_cloud, check_whole, describe
+from tsloss_fast.persistence.cycles import loops_of
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 if TYPE_CHECKING:
@@ -20,6 +25,9 @@ STYLES: tuple[dict[str, Any], ...] = (
 )
 
 BAR_STYLES: tuple[dict[str, Any], ...] = ({"colors": "#0072B2"}, {"colors": "#D55E00"})
+
+# The rest of Okabe and Ito's colours behind those two, the yellow darkened to be seen on white.
+LOOP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800")
 
 NAMES = ("H0 (components)", "H1 (loops)")
 
@@ -269,6 +277,115 @@ def _barcode_row(
             axis.set_xticks([])
     row[0].set_ylabel(f"{NAMES[dim]}, bars in order")
     row[0].yaxis.get_major_locator().set_params(integer=True)
+
+
+def plot_cycles(
+    x: Tensor, dgm: PersistenceDiagram, cycles: Sequence[Tensor], most: int = 5
+) -> Figure:
+    """The points of a cloud with the loops of its longest bars of H1, and these bars.
+
+    Parameters
+    ----------
+    x : Tensor, shape [n, d]
+        The points; those of a precomputed matrix have no place, but any coordinates will do.
+    dgm : PersistenceDiagram
+        Their H1.
+    cycles : sequence of Tensor
+        Of each bar, and then of each class that never dies, as `representative_cycles` gives them.
+    most : int, default 5
+        So many classes are drawn: those that never die first, then those of the longest bars.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left the points, in two or three dimensions as they are and in more in the plane of their
+        two principal components, with each loop in a colour of its own; right its bar, in the same
+        colour. Where loops share an edge, that of the longer bar is seen on both sides of the
+        other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but one cloud, or cycles that are not those of the diagram.
+    """
+    from matplotlib.figure import Figure
+
+    places, titles = _places(x)
+    bars = _bars_of_cycles(dgm, cycles, len(places))
+    order = sorted(range(len(bars)), key=lambda k: bars[k][0] - bars[k][1])
+    drawn = order[: check_whole(most, "most", least=1)]
+    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+    grid = figure.add_gridspec(1, 2, width_ratios=(1.35, 1))
+    is_solid = len(titles) == 3
+    cloud = figure.add_subplot(grid[0], **({"projection": "3d"} if is_solid else {}))
+    cloud.scatter(*zip(*places, strict=True), s=14, color="0.45", linewidths=0, zorder=1)
+    for rank, k in enumerate(drawn):
+        # A shorter bar's loop is drawn later and narrower.
+        line = {"color": _loop_colour(rank), "linewidth": max(1.2, 4.5 - 0.7 * rank)}
+        for loop in loops_of(cycles[k]):
+            around = [places[v] for v in [*loop.tolist(), int(loop[0])]]
+            cloud.plot(*zip(*around, strict=True), zorder=2 + rank, solid_joinstyle="round", **line)
+    cloud.set(**dict(zip(("xlabel", "ylabel", "zlabel"), titles, strict=False)))
+    cloud.set_aspect("equal")
+    for axis in (cloud.xaxis, cloud.yaxis, *([cloud.zaxis] if is_solid else [])):
+        few_ticks(axis, 4)
+    _loop_bars(figure.add_subplot(grid[1]), [bars[k] for k in drawn], len(bars))
+    return figure
+
+
+def _places(x: Tensor) -> tuple[list[list[float]], tuple[str, ...]]:
+    """Where each point of a cloud is drawn, and the titles of the two or three axes."""
+    check_cloud(x)
+    if x.ndim != 2:
+        raise ValueError(f"x: expected one cloud [n, d], got {describe(x)}")
+    x = x.detach().cpu().double()
+    d = x.shape[-1]
+    if d > 3:
+        left, sizes, _ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+        x = (left * sizes)[:, :2]
+        share = (sizes[:2].square() / sizes.square().sum().clamp(min=1e-300)).tolist()
+        shares = [*share, 0.0][:2]
+        titles = tuple(f"principal component {k + 1} ({s:.0%})" for k, s in enumerate(shares))
+    else:
+        titles = ("x", "y", "z")[: max(d, 2)]
+    return torch.nn.functional.pad(x, (0, max(0, 2 - x.shape[-1]))).tolist(), titles
+
+
+def _bars_of_cycles(dgm: PersistenceDiagram, cycles: Sequence[Tensor], n: int) -> list[Bar]:
+    """Birth and death of the class of each cycle, infinite where it never dies."""
+    bars = _bars(dgm, "the cycles")
+    births = dgm.essential_births[dgm.essential_mask].tolist()
+    bars += [(birth, float("inf")) for birth in births]
+    if len(cycles) != len(bars):
+        raise ValueError(
+            f"cycles: expected those of {len(bars)} classes of the diagram, got {len(cycles)}"
+        )
+    for cycle in cycles:
+        if cycle.numel() and int(cycle.max()) >= n:
+            raise ValueError(f"cycles: expected vertices of {n} points, got {int(cycle.max())}")
+    return bars
+
+
+def _loop_colour(rank: int) -> str:
+    return LOOP_COLOURS[rank % len(LOOP_COLOURS)]
+
+
+def _loop_bars(axis: Any, drawn: Sequence[Bar], count: int) -> None:
+    """The bars of loops, the longest on top; one that never ends leads to an arrow."""
+    ends = [value for bar in drawn for value in bar if value < float("inf")] or [0.0, 1.0]
+    low, high = _around(ends)
+    for rank, (birth, death) in enumerate(drawn):
+        line = {"color": _loop_colour(rank), "linewidth": 5.0}
+        axis.plot([birth, min(death, high)], [-rank, -rank], solid_capstyle="butt", **line)
+        if death == float("inf"):
+            axis.plot([high], [-rank], marker=">", color=line["color"], clip_on=False)
+    axis.set(xlim=(low, high), ylim=(-max(len(drawn), 4), 1), yticks=[])
+    axis.set(xlabel="birth to death (distance)")
+    which = f", the {len(drawn)} longest of {count} bars" if len(drawn) < count else ""
+    axis.set_title(f"{NAMES[1]}{which}", fontsize="medium")
+    few_ticks(axis.xaxis, 4)
+    if not drawn:
+        _say_none(axis)
 
 
 def _panel_width(bars: Mapping[str, Any]) -> float:

@@ -117,46 +117,62 @@ def rips_persistence(
     >>> h1.pairs, h1.essential_births
     (tensor([], size=(0, 2)), tensor([1.]))
     """
-    max_dim = check_choice(_as_int(max_dim), "max_dim", (0, 1))
+    return rips_diagrams(x, max_dim, metric, max_edge_length, p)
+
+
+def rips_diagrams(
+    x: Tensor,
+    max_dim: int,
+    metric: Metric,
+    max_edge_length: float | None,
+    p: float | None,
+    cycles: eager.CycleFinder | None = None,
+) -> tuple[PersistenceDiagram, ...]:
+    """`rips_persistence`, by `cycles` where these are asked for."""
+    max_dim = check_choice(as_int(max_dim), "max_dim", (0, 1))
     if max_edge_length is not None and max_edge_length != math.inf:
         max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
     if metric == "precomputed" and is_sparse(x):
         x = dense_distances(x)
     if callable(metric):
-        return _of_callable(pairwise_distances(x, metric, p=p), max_dim, max_edge_length)
+        return _of_callable(pairwise_distances(x, metric, p=p), max_dim, max_edge_length, cycles)
     name, power = named_metric(metric, p, _METRICS)
     if power is not None:
         x, name = pairwise_distances(x, metric, p=p), "precomputed"
-    return _of_named(x, max_dim, name, max_edge_length)
+    return _of_named(x, max_dim, name, max_edge_length, cycles)
 
 
-def _as_int(value: Any) -> Any:
+def as_int(value: Any) -> Any:
     """Whole numbers of NumPy as Python's; anything else as it is."""
     return value.item() if isinstance(value, np.integer) else value
 
 
 def _of_callable(
-    D: Tensor, max_dim: int, max_edge_length: float | None
+    D: Tensor, max_dim: int, max_edge_length: float | None, cycles: eager.CycleFinder | None
 ) -> tuple[PersistenceDiagram, ...]:
     try:
-        return _of_named(D, max_dim, "precomputed", max_edge_length)
+        return _of_named(D, max_dim, "precomputed", max_edge_length, cycles)
     except ValueError as error:
         raise ValueError(f"metric: expected a function that gives distances, got {error}") from None
 
 
 def _of_named(
-    x: Tensor, max_dim: int, metric: str, max_edge_length: float | None
+    x: Tensor,
+    max_dim: int,
+    metric: str,
+    max_edge_length: float | None,
+    cycles: eager.CycleFinder | None,
 ) -> tuple[PersistenceDiagram, ...]:
-    """`rips_persistence` of checked arguments."""
+    """`rips_diagrams` of checked arguments."""
     if metric == "precomputed":
         if isinstance(x, Tensor):
             check_dense(x, "x")
-        fields = eager.rips_of_matrix(x, max_dim, max_edge_length)
+        fields = eager.rips_of_matrix(x, max_dim, max_edge_length, cycles)
     else:
         check_cloud(x)
         points = metric_points(x, metric)
         measure = None if metric == "euclidean" else partial(metric_lengths, metric=metric)
-        fields = eager.rips_of_points(points, max_dim, measure, max_edge_length)
+        fields = eager.rips_of_points(points, max_dim, measure, max_edge_length, cycles)
     return tuple([_diagram(arrays, known) for arrays, known in fields])
 
 
