@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -45,10 +44,10 @@ def rips_persistence(
         ``"precomputed"``, or as `pairwise_distances` has it. A precomputed matrix, and what a
         callable gives, must be symmetric, non-negative, and 0 on the diagonal, up to rounding (see
         the notes); it need not obey the triangle inequality. An infinite entry says that there is
-        no edge. A precomputed matrix may be sparse, one matrix [n, n] of SciPy or of torch (COO,
-        CSR, CSC): an entry that is not stored is no edge, a stored zero is an edge of length zero,
-        and each edge may be stored once or on both sides of the diagonal. The work is done on a
-        dense copy.
+        no edge. A precomputed matrix may be sparse, one matrix [n, n] of SciPy or of torch: an
+        entry that is not stored is no edge, a stored zero is an edge of length zero (not in BSR,
+        BSC and DIA, which store zeros that nobody meant), and each edge may be stored once or on
+        both sides of the diagonal. The work is done on a dense copy.
     max_edge_length : float, optional
         Longer edges are absent; an edge of just this length is kept, as gudhi's `max_edge_length`
         and ripser's `thresh` keep it. It is rounded to the dtype of the distances before it is
@@ -130,8 +129,8 @@ def rips_diagrams(
 ) -> tuple[PersistenceDiagram, ...]:
     """`rips_persistence`, by `cycles` where these are asked for."""
     max_dim = check_choice(as_int(max_dim), "max_dim", (0, 1))
-    if max_edge_length is not None and max_edge_length != math.inf:
-        max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
+    if max_edge_length is not None:
+        max_edge_length = check_number(max_edge_length, "max_edge_length", least=0, infinite=True)
     if metric == "precomputed" and is_sparse(x):
         x = dense_distances(x)
     if callable(metric):
