@@ -48,33 +48,48 @@ class CycleFinder:
     Attributes
     ----------
     edges : Tensor, shape [M, 2], int64
-        Those of all cycles, on the host.
+        Those of all cycles, on the device of the distances.
     sizes : list of lists of int
         Of each cloud, how many edges each of its cycles has: those of the bars, then those of the
         classes that never die.
+    is_batch : bool
+        Whether there may be more clouds than one.
     """
 
     edges: Tensor
     sizes: list[list[int]]
+    is_batch: bool
 
     def __init__(self, shorten: bool) -> None:
         self.shorten = shorten
 
-    def __call__(self, D: Any, max_edge_length: float | None) -> Sequence[Any]:
-        """The engine's diagrams of both dimensions of an array ``D`` [..., n, n]."""
-        found, edges, self.sizes = _C.rips_cycles(
-            D, self.shorten, None, torch.get_num_threads(), max_edge_length=max_edge_length
-        )
-        self.edges = torch.from_numpy(edges)
-        return found
+    def diagrams(self, D: Any, max_edge_length: float | None) -> Any:
+        """The engine's diagrams of an array of distances ``D`` [..., n, n]."""
+        return self._find(D, max_edge_length, False)
+
+    def diagrams_of_matrix(self, D: Tensor, max_edge_length: float | None) -> Any:
+        """The engine's diagrams of what should be matrices ``D`` [..., n, n] on the CPU."""
+        return self._find(host_array(D), max_edge_length, True, D)
 
     def bars(self, D: Tensor, max_edge_length: float | None) -> list[ops.Bars]:
-        """The bars of both dimensions on the device of ``D`` [..., n, n], copied to the host."""
+        """The bars of both dimensions, on the device of the distances ``D`` [..., n, n]."""
         on_host = host_array(D.detach())
         if max_edge_length is None:
             require_finite(on_host, D, "x")
-        parts = [part.to(D.device) for part in bar_tensors(self(on_host, max_edge_length))]
+        found = bar_tensors(self.diagrams(on_host, max_edge_length))
+        self.edges = self.edges.to(D.device)
+        parts = [part.to(D.device) for part in found]
         return [ops.Bars(*parts[:4]), ops.Bars(*parts[4:])]
+
+    def _find(self, D: Any, max_edge_length: float | None, check: bool, of: Any = None) -> Any:
+        found = _C.rips_cycles(
+            D, self.shorten, None, torch.get_num_threads(), "auto", max_edge_length, check
+        )
+        if len(found) == 4:
+            raise matrix_error(of, found)
+        diagrams, edges, self.sizes = found
+        self.edges, self.is_batch = torch.from_numpy(edges), D.ndim > 2
+        return diagrams
 
 
 def rips_of_matrix(
@@ -103,7 +118,7 @@ def rips_of_matrix(
         if cycles is None:
             found = _checked_rips(D.contiguous(), max_dim, max_edge_length)
         else:
-            found = cycles(host_array(_checked_matrix(D.detach(), 1, False)[0]), max_edge_length)
+            found = cycles.diagrams_of_matrix(D, max_edge_length)
     if ops.wants_gradient(D):
         return _measured(found, lambda edges, _: _gather_edges(D, edges))
     return [(arrays, {}) for arrays in found]
@@ -129,7 +144,7 @@ def rips_of_points(
     if cycles is None:
         found = _C.rips(D, max_dim, None, threads, max_edge_length=max_edge_length)
     else:
-        found = cycles(D, max_edge_length)
+        found = cycles.diagrams(D, max_edge_length)
     if ops.wants_gradient(points):
         of = measure or _as_it_is
         return _measured(

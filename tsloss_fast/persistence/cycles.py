@@ -91,9 +91,9 @@ def representative_cycles(
             "torch.func or forward mode, where how many edges a cycle has cannot be known"
         )
     diagrams = rips_diagrams(x, 1, metric, max_edge_length, p, finder)
-    edges = finder.edges.to(diagrams[1].mask.device)
-    found = edges.split([size for cloud in finder.sizes for size in cloud])
-    if diagrams[1].mask.ndim == 1:
+    sizes = [size for cloud in finder.sizes for size in cloud]
+    found = finder.edges.split(sizes)
+    if not finder.is_batch:
         return diagrams, list(found)
     rest = iter(found)
     return diagrams, [[next(rest) for _ in cloud] for cloud in finder.sizes]
