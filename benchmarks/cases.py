@@ -28,6 +28,9 @@ PHASES = {
     "loss_backward": "TSLoss, forward + backward",
     "surrogate": "TSLoss surrogate, forward",
     "surrogate_backward": "TSLoss surrogate, forward + backward",
+    "rtd_backward": "RTD, forward + backward",
+    "rtdlite_backward": "RTD-lite, forward + backward",
+    "signature_backward": "signature loss, forward + backward",
 }
 # Phases that begin with a distance matrix; the others begin with points.
 FROM_DISTANCES = ("h0", "h1")

@@ -1,5 +1,6 @@
 """Types of the compiled module: clouds [..., n, d] and matrices [..., n, n] of floats."""
 
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -43,6 +44,7 @@ def rips(
     threads: int = 1,
     isa: str = "auto",
     max_edge_length: float | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> tuple[Diagram, ...]: ...
 def rips_of_tensor(
     memory: object, max_dim: int, threads: int = 1, max_edge_length: float | None = None

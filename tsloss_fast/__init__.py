@@ -19,6 +19,7 @@ from tsloss_fast.persistence import (
 )
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.prompt.monitor import TopologyMonitor
+from tsloss_fast.prompt.nearest import nearest_tokens
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "interchange",
     "lifetime_variance",
     "loops_of",
+    "nearest_tokens",
     "pairwise_distances",
     "persistence_entropy",
     "reference",

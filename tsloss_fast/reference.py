@@ -171,9 +171,11 @@ class TopologySummary:
     entropy: Tensor
 
 
-def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
+def topology_summary(
+    x: Tensor, metric: str = "euclidean", max_edge_length: float | None = None
+) -> TopologySummary:
     """Counts, lifetimes and entropy of the persistence of each cloud, see `TopologySummary`."""
-    h0, h1 = rips_persistence(x.detach(), 1, metric)
+    h0, h1 = rips_persistence(x.detach(), 1, metric, max_edge_length)
     return TopologySummary(
         h0_count=(h0.lifetimes > 0).sum(-1) + h0.essential_mask.sum(-1),
         h1_count=(h1.lifetimes > 0).sum(-1),

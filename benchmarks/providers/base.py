@@ -18,6 +18,8 @@ Diagrams = dict[int, np.ndarray]
 
 LOSSES = ("loss", "loss_backward")
 SURROGATES = ("surrogate", "surrogate_backward")
+# Of points and their first two coordinates.
+PAIRED = ("rtd_backward", "rtdlite_backward", "signature_backward")
 
 
 @dataclass(frozen=True)

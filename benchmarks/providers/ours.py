@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.providers.base import (
     LOSSES,
+    PAIRED,
     SURROGATES,
     Call,
     Diagrams,
@@ -37,7 +38,7 @@ class TslossFast(Provider):
 
     package = "tsloss-fast"
     modules = ("tsloss_fast",)
-    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES)
+    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES, *PAIRED)
     edges = True
 
     def api(self) -> ModuleType:
@@ -66,7 +67,17 @@ class TslossFast(Provider):
         return Call(call, _diagrams)
 
     def loss(self, mode: str):
-        return self.api().TSLoss(mode)
+        if f"{mode}_backward" not in PAIRED:
+            return self.api().TSLoss(mode)
+        from benchmarks.providers.pair_losses import projected
+
+        losses = self.api().losses
+        loss = {
+            "rtd": losses.rtd,
+            "rtdlite": losses.rtd_lite,
+            "signature": losses.signature,
+        }[mode]
+        return lambda x: loss(x, projected(x)).mean()
 
 
 class BareCall(TslossFast):
@@ -103,6 +114,7 @@ class Reference(TslossFast):
 
     package = "gudhi"
     modules = ("tsloss_fast", "gudhi")
+    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES)
     note = "tsloss_fast.reference: eager PyTorch with gudhi's SimplexTree; gudhi's version is given"
 
     def api(self) -> ModuleType:
@@ -130,15 +142,13 @@ class Engine(Provider):
 
         if max_dim == 0:
             return Call(
-                lambda: _C.rips(D, 0, threads=self.threads),
+                lambda: _C.rips(D, 0, None, self.threads),
                 lambda h0: [
                     diagrams_of_edges(m, b) for m, b in zip(D, h0[0].death_edges, strict=True)
                 ],
             )
 
-        return Call(
-            lambda: _C.rips(D, 1, threads=self.threads), lambda found: _of_engine(D, *found)
-        )
+        return Call(lambda: _C.rips(D, 1, None, self.threads), lambda found: _of_engine(D, *found))
 
 
 def _of_engine(D: np.ndarray, h0: _C.Diagram, h1: _C.Diagram) -> list[Diagrams]:
@@ -159,7 +169,7 @@ class EngineWithCycles(Engine):
         from tsloss_fast import _C
 
         return Call(
-            lambda: _C.rips_cycles(D, True, threads=self.threads),
+            lambda: _C.rips_cycles(D, True, None, self.threads),
             lambda result: _of_engine(D, *result[0]),
         )
 

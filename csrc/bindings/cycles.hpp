@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -60,7 +61,7 @@ py::tuple cycles_of(const T* D, const Batch& batch, const RipsOptions& options,
                     const Index* lengths, std::size_t threads, Isa isa, bool shorten) {
   const Matrices<T> matrices(D, batch, lengths);
   const T limit = static_cast<T>(options.max_edge_length);
-  std::vector<Barcodes> barcodes(2, Barcodes(batch.B));
+  std::array<Barcodes, 2> barcodes{Barcodes(batch.B), Barcodes(batch.B)};
   std::vector<rips::Cycles> cycles(batch.B);
   for_each_cloud_without_gil(batch, 2 * Nanoseconds(batch).h1(), threads, [&] {
     auto engine = kept_engine<CycleEngine<T>>(batch.n);
@@ -71,7 +72,8 @@ py::tuple cycles_of(const T* D, const Batch& batch, const RipsOptions& options,
       engine->finder.find(matrix, n, barcodes[0][b], engine->record, shorten, cycles[b]);
     };
   });
-  return py::make_tuple(as_diagrams(barcodes, D, batch), cycle_edges(cycles), cycle_sizes(cycles));
+  return py::make_tuple(as_diagrams(barcodes, 1, D, batch), cycle_edges(cycles),
+                        cycle_sizes(cycles));
 }
 
 // The diagrams of dimensions 0 and 1, the edges of all cycles, and how many are of each cycle of

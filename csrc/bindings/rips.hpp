@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <limits>
 #include <memory>
@@ -59,51 +60,57 @@ struct RipsOptions {
   double max_edge_length;  // infinite where all edges count
 };
 
-// The barcode of H0, and of H1 where max_dim is 1.
+// The barcodes of H0 and H1; of H1 none where max_dim is 0.
 template <class T>
-std::vector<Barcodes> barcodes_of(const T* D, const Batch& batch, const RipsOptions& options,
-                                  const Index* lengths, std::size_t threads, Isa isa) {
+std::array<Barcodes, 2> barcodes_of(const T* D, const Batch& batch, const RipsOptions& options,
+                                    const Index* lengths, std::size_t threads, Isa isa,
+                                    const py::object& meanwhile) {
   const Matrices<T> matrices(D, batch, lengths);
   const int max_dim = options.max_dim;
   // Rounded as a tensor of this type rounds a number that it is compared with.
   const T limit = static_cast<T>(options.max_edge_length);
-  std::vector<Barcodes> barcodes(max_dim == 0 ? 1 : 2, Barcodes(batch.B));
+  std::array<Barcodes, 2> barcodes{Barcodes(batch.B), Barcodes(max_dim == 0 ? 0 : batch.B)};
   if (max_dim == 0) {
-    for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, [&] {
+    const auto make_worker = [&] {
       auto engine = kept_engine<rips::H0<T>>(batch.n);
       return [&, engine, corner = std::vector<T>()](std::size_t b) mutable {
         engine->compute(matrices.of(b, corner), matrices.points(b), barcodes[0][b], limit);
       };
-    });
+    };
+    for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, make_worker, meanwhile);
   } else {
-    for_each_cloud_without_gil(batch, Nanoseconds(batch).h1(), threads, [&] {
+    const auto make_worker = [&] {
       auto engine = kept_engine<rips::H1<T>>(batch.n);
       return [&, engine, corner = std::vector<T>()](std::size_t b) mutable {
         engine->compute(matrices.of(b, corner), matrices.points(b), isa, barcodes[0][b],
                         barcodes[1][b], limit);
       };
-    });
+    };
+    for_each_cloud_without_gil(batch, Nanoseconds(batch).h1(), threads, make_worker, meanwhile);
   }
   return barcodes;
 }
 
-// The barcodes of each dimension as diagrams.
+// The barcodes of dimensions 0 to max_dim as diagrams.
 template <class T>
-py::tuple as_diagrams(const std::vector<Barcodes>& barcodes, const T* D, const Batch& batch) {
+py::tuple as_diagrams(const std::array<Barcodes, 2>& barcodes, int max_dim, const T* D,
+                      const Batch& batch) {
   const auto diagram = [&](const Barcodes& dimension, std::size_t K, std::size_t least) {
     const std::size_t E = std::max(least, most_essential(dimension));
     return std::make_unique<Diagram>(dimension, K, E, D, batch);
   };
   // An empty batch of clouds has the shape of others.
   auto h0 = diagram(barcodes[0], batch.h0_bars(), batch.n > 0 ? 1 : 0);
-  if (barcodes.size() == 1) return py::make_tuple(std::move(h0));
+  if (max_dim == 0) return py::make_tuple(std::move(h0));
   return py::make_tuple(std::move(h0), diagram(barcodes[1], most_bars(barcodes[1]), 0));
 }
 
 template <class T>
 py::tuple diagrams_of(const T* D, const Batch& batch, const RipsOptions& options,
-                      const Index* lengths, std::size_t threads, Isa isa) {
-  return as_diagrams(barcodes_of(D, batch, options, lengths, threads, isa), D, batch);
+                      const Index* lengths, std::size_t threads, Isa isa,
+                      const py::object& meanwhile = py::none()) {
+  return as_diagrams(barcodes_of(D, batch, options, lengths, threads, isa, meanwhile),
+                     options.max_dim, D, batch);
 }
 
 // The numbers of points, int64 [...], or null where every cloud has n.
@@ -131,16 +138,17 @@ inline RipsOptions check_options(int max_dim, std::optional<double> max_edge_len
   return {max_dim, limit};
 }
 
-// The diagrams of dimensions 0 to max_dim. Values are not checked.
+// The diagrams of dimensions 0 to max_dim. Values are not checked. `meanwhile` is for
+// for_each_cloud_without_gil.
 inline py::tuple rips(const py::array& D, int max_dim, const py::object& lengths,
                       std::size_t threads, const std::string& isa_text,
-                      std::optional<double> max_edge_length) {
+                      std::optional<double> max_edge_length, const py::object& meanwhile) {
   const Batch batch = check_batch(D, "D", true);
   const RipsOptions options = check_options(max_dim, max_edge_length);
   const Index* const points = check_lengths(lengths, batch);
   const Isa isa = parse_isa(isa_text);
   return with_float_type(D, "D", [&](auto zero) {
-    return diagrams_of(data<decltype(zero)>(D), batch, options, points, threads, isa);
+    return diagrams_of(data<decltype(zero)>(D), batch, options, points, threads, isa, meanwhile);
   });
 }
 
@@ -201,7 +209,8 @@ inline void define_rips(py::module_& m) {
   define_field<&Diagram::essential_edges>(diagram, "essential_edges");
   define_field<&Diagram::essential_mask>(diagram, "essential_mask");
   m.def("rips", &rips, py::arg("D"), py::arg("max_dim"), py::arg("lengths") = py::none(),
-        py::arg("threads") = 1, py::arg("isa") = "auto", py::arg("max_edge_length") = py::none());
+        py::arg("threads") = 1, py::arg("isa") = "auto", py::arg("max_edge_length") = py::none(),
+        py::arg("meanwhile") = py::none());
   m.def("rips_of_tensor", &rips_of_tensor, py::arg("memory"), py::arg("max_dim"),
         py::arg("threads") = 1, py::arg("max_edge_length") = py::none());
 }

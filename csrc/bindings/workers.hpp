@@ -1,12 +1,14 @@
-// One thread per cloud, without the GIL.
+// One thread per cloud, without the GIL, until Python says stop.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
+#include <functional>
 
 #include "bindings/arguments.hpp"
 #include "platform/parallel.hpp"
+#include "platform/stop.hpp"
 
 namespace tsl::bindings {
 
@@ -25,12 +27,30 @@ struct Nanoseconds {
   double edges(std::size_t K) const { return 0.1 * static_cast<double>(K) * d; }
 };
 
-// One thread per cloud, without the GIL: the workers touch no Python object.
+// Whether Python lets a call go on: not after Ctrl-C, nor where the function `meanwhile` raises.
+// The error is then set.
+inline bool python_goes_on(const py::object& meanwhile) {
+  const py::gil_scoped_acquire held;
+  if (PyErr_CheckSignals() != 0) return false;
+  if (meanwhile.is_none()) return true;
+  PyObject* const result = PyObject_CallNoArgs(meanwhile.ptr());
+  Py_XDECREF(result);
+  return result != nullptr;
+}
+
+// One thread per cloud, without the GIL: the workers touch no Python object. Python's function
+// `meanwhile`, where it is one, is called about every tenth of a second; what it raises, or
+// Ctrl-C, ends the call.
 template <class MakeWorker>
 void for_each_cloud_without_gil(const Batch& batch, double nanoseconds, std::size_t threads,
-                                MakeWorker make_worker) {
-  const py::gil_scoped_release released;
-  for_each_cloud(batch.B, nanoseconds, threads, make_worker);
+                                MakeWorker make_worker, const py::object& meanwhile = py::none()) {
+  try {
+    const py::gil_scoped_release released;
+    Call call([&meanwhile] { return python_goes_on(meanwhile); });
+    for_each_cloud(batch.B, nanoseconds, threads, call, make_worker);
+  } catch (const Stopped&) {
+    throw py::error_already_set();
+  }
 }
 
 }  // namespace tsl::bindings

@@ -7,6 +7,7 @@
 #include <exception>
 #include <mutex>
 
+#include "platform/stop.hpp"
 #include "platform/thread_pool.hpp"
 
 namespace tsl {
@@ -14,18 +15,29 @@ namespace tsl {
 // A thread that has less to do than this is hardly worth waking.
 constexpr double kLeastNanoseconds = 50e3;
 
+// Between small clouds a thread looks once in this time whether the call has to stop.
+constexpr double kLookNanoseconds = 10e3;
+
 // Calls work(b) for b in 0..B-1 on up to `threads` threads. A cloud takes about `nanoseconds`;
 // where all of them are too little work, fewer threads take part. make_worker() gives each thread a
-// worker of its own, so that scratch memory is reused from cloud to cloud and never shared.
+// worker of its own, so that scratch memory is reused from cloud to cloud and never shared. Throws
+// Stopped where the call has to stop.
 template <class MakeWorker>
-void for_each_cloud(std::size_t B, double nanoseconds, std::size_t threads,
+void for_each_cloud(std::size_t B, double nanoseconds, std::size_t threads, Call& call,
                     MakeWorker make_worker) {
+  const auto clouds_a_look = static_cast<unsigned>(
+      std::clamp(kLookNanoseconds / std::max(nanoseconds, 1.0), 1.0, kLookNanoseconds));
   const double useful = static_cast<double>(B) * nanoseconds / kLeastNanoseconds;
   if (useful < static_cast<double>(threads)) threads = static_cast<std::size_t>(useful);
   threads = std::max<std::size_t>(1, std::min(threads, B));
   if (threads == 1) {
+    const WorkFor working(call);
     auto work = make_worker();
-    for (std::size_t b = 0; b < B; ++b) work(b);
+    Checkpoint checkpoint(clouds_a_look);
+    for (std::size_t b = 0; b < B; ++b) {
+      work(b);
+      checkpoint.pass();
+    }
     return;
   }
   std::atomic<std::size_t> next{0};
@@ -33,16 +45,23 @@ void for_each_cloud(std::size_t B, double nanoseconds, std::size_t threads,
   std::mutex error_guard;
   const auto run = [&] {
     try {
+      const WorkFor working(call);
       auto work = make_worker();
-      for (std::size_t b = next++; b < B; b = next++) work(b);
+      Checkpoint checkpoint(clouds_a_look);
+      for (std::size_t b = next++; b < B; b = next++) {
+        work(b);
+        checkpoint.pass();
+      }
     } catch (...) {
       next = B;
       const std::lock_guard<std::mutex> lock(error_guard);
       error = std::current_exception();
     }
   };
-  ThreadPool::of_process().run(threads - 1, run);
+  // The caller's thread may have no cloud left while others compute.
+  ThreadPool::of_process().run(threads - 1, run, Call::kPause, [&] { call.goes_on(); });
   if (error) std::rethrow_exception(error);
+  if (call.has_stopped()) throw Stopped{};
 }
 
 }  // namespace tsl

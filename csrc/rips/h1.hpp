@@ -32,6 +32,7 @@ class H1 {
       h0.essential.push_back(make_edge(0, 0));
       return;
     }
+    h0.bars.reserve(n - 1);
     extent_.measure(D, n, isa);
     const T reach = extent_.longest_needed(D, n, limit);
     sweep_lunes(D, n, extent_.shortest(), reach, extent_.from_centre(), memory_, isa, h0, h1,

@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "platform/stop.hpp"
 #include "rips/annotated_graph.inl"
 #include "rips/bit_rows.inl"
 #include "rips/edge_queue.inl"
@@ -57,6 +58,7 @@ class LuneSweep {
  private:
   void sweep() {
     while (queue_.next()) {
+      checkpoint_.pass();
       if (relations_.alive() == 0 && !skip_to_next_empty_lune()) return;
       if (record_)
         for (const auto* e = queue_.begin(); e != queue_.end(); ++e)
@@ -224,6 +226,7 @@ class LuneSweep {
                         bool first_is_zero, Vertex witness) {
     bool more = true;
     while (more && relations_.alive() != 0) {
+      checkpoint_.pass();
       for (std::size_t k = 0; k < parts(); ++k) frontier[k] = Bits{};
       const Vertex other = lowest(rest);
       flip(rest, other);
@@ -293,6 +296,7 @@ class LuneSweep {
     std::vector<Edge>& pending = memory_.pending;
     pending.push_back(make_edge(i, j));
     while (!pending.empty()) {
+      checkpoint_.pass();
       const Edge e = pending.back();
       const Vertex a = first(e);
       const Vertex b = second(e);
@@ -339,6 +343,7 @@ class LuneSweep {
   // How many generators were born since no class was alive last.
   std::size_t born_ = 0;
   std::size_t swept_ = 0;
+  Checkpoint checkpoint_{256};
 };
 
 template <class T>

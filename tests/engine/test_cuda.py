@@ -10,7 +10,7 @@ from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
 from torch.autograd import forward_ad
 
-from tsloss_fast import _C, TSLoss, pairwise_distances, rips_persistence
+from tsloss_fast import _C, TSLoss, losses, pairwise_distances, rips_persistence
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import bar_tensors, start_bars
@@ -170,6 +170,9 @@ DERIVED = {
     "precomputed": lambda x: (
         rips_persistence(pairwise_distances(x), metric="precomputed")[1].lifetimes.square().sum()
     ),
+    "rtd": lambda x: losses.rtd(x, x[..., :2], power=2).sum(),
+    "rtd_lite": lambda x: losses.rtd_lite(x, x[..., :2]).square().sum(),
+    "signature": lambda x: losses.signature(x, x[..., :2], squared=True, dimensions=(0, 1)).sum(),
 }
 
 
@@ -271,6 +274,19 @@ def diagrams_of_engine(D, max_dim, longest):
     return [PersistenceDiagram._of_engine(arrays, {}) for arrays in found]
 
 
+# One number a cloud, of what waits for nothing on a device.
+WITHOUT_WAITING = {
+    "surrogate": TSLoss("surrogate", reduction="none"),
+    "scaled": TSLoss("surrogate", scale="mean", reduction="none"),
+    "distances": lambda x: pairwise_distances(x).square().sum((1, 2)),
+    "h0": lambda x: rips_persistence(x, 0)[0].deaths.square().sum(1),
+    "h0 below a threshold": lambda x: (
+        rips_persistence(x, 0, max_edge_length=2.0)[0].deaths.square().sum(1)
+    ),
+    "graphed h0": lambda x: TSLoss(beta_h1=0.0, reduction="none")._capturable_loss(x),
+}
+
+
 @pytest.mark.usefixtures("through_kernels")
 class TestBadValues:
     def test_nan_comes_out_of_what_does_not_wait(self):
@@ -281,6 +297,19 @@ class TestBadValues:
         assert value[1].isnan()
         D = pairwise_distances(moved(x)).cpu()
         assert not D[1, 3].isfinite().any()
+
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf, 3e38])
+    @pytest.mark.parametrize("name", sorted(WITHOUT_WAITING))
+    def test_bad_points_give_no_number_anywhere_in_their_gradient(self, name, value, poisoned):
+        """Nor do distances that overflow. Clouds beside them keep theirs."""
+        x = points()
+        x[1, 3, 2], x[1, 4, 2] = value, -value
+        found, gradient = value_and_gradient(WITHOUT_WAITING[name], x)
+        fine, fine_gradient = value_and_gradient(WITHOUT_WAITING[name], x[:1])
+        assert torch.equal(found[0], fine[0])
+        assert torch.equal(gradient[0], fine_gradient[0])
+        assert found[1].isnan()
+        assert not gradient[1].isfinite().any()
 
     def test_h1_names_the_nan(self):
         x = points()
@@ -457,6 +486,20 @@ class TestOnTheDevice:
         for _ in range(5):
             again = self.forward_and_backward(TSLoss(mode), x)
             assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+    def test_a_matrix_may_be_off_by_rounding(self):
+        """H0 alone needed exact symmetry."""
+        x = torch.randn(2, 60, 64, device="cuda")
+        D = torch.cdist(x, x, compute_mode="use_mm_for_euclid_dist")
+        upper = D.cpu().triu(1)
+        (expected,) = _C.rips((upper + upper.mT).numpy(), 0)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            (h0,) = rips_persistence(D, 0, "precomputed")
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(h0.death_edges.cpu(), torch.from_numpy(expected.death_edges))
+        assert torch.equal(h0.deaths.cpu(), torch.from_numpy(expected.deaths))
 
     def test_h0_of_many_points(self):
         x = torch.randn(5000, 32, device="cuda")

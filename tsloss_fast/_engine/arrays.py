@@ -97,23 +97,23 @@ def require_finite_points(x: Tensor, name: str = "x") -> None:
     raise ValueError(f"{name}: expected finite values, got {name}[{where}] = {value}")
 
 
-def require_distance_matrix(D: Tensor) -> None:
+def require_distance_matrix(D: Tensor, name: str = "x") -> None:
     """Raise a ValueError that names the first entry of ``D`` [..., n, n] that is at fault."""
     fault = _C.first_matrix_fault(host_array(D))
     if fault is not None:
-        raise matrix_error(D, fault)
+        raise matrix_error(D, fault, name)
 
 
-def matrix_error(D: Tensor, fault: tuple[str, int, int, int]) -> ValueError:
+def matrix_error(D: Tensor, fault: tuple[str, int, int, int], name: str = "x") -> ValueError:
     """The error that names an entry of ``D`` [..., n, n]: what is wrong, and b, i, j of it."""
     what, b, i, j = fault
     entries = host_array(D)
     entries = entries.reshape(-1, *entries.shape[-2:])
     lead = "".join(f"{int(k)}, " for k in torch.unravel_index(torch.tensor(b), batch_of(D)))
     return ValueError(
-        f"x: expected a symmetric, non-negative matrix with zero diagonal, up to rounding, got one "
-        f"that is {what}: x[{lead}{i}, {j}] = {entries[b, i, j]}, "
-        f"x[{lead}{j}, {i}] = {entries[b, j, i]}{_REMEDIES.get(what, '')}"
+        f"{name}: expected a symmetric, non-negative matrix with zero diagonal, up to rounding, "
+        f"got one that is {what}: {name}[{lead}{i}, {j}] = {entries[b, i, j]}, "
+        f"{name}[{lead}{j}, {i}] = {entries[b, j, i]}{_REMEDIES.get(what, '')}"
     )
 
 

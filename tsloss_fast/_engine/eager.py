@@ -26,6 +26,7 @@ from tsloss_fast._engine.arrays import (
     require_finite_points,
 )
 from tsloss_fast._engine.host_h1 import bar_tensors
+from tsloss_fast._engine.room import require_room, require_room_for_h1
 
 # A diagram of one dimension: the arrays of its fields, and those fields that are tensors already,
 # by name. Without arrays all fields are.
@@ -136,6 +137,7 @@ def rips_of_points(
     if not ops.is_plain(points):
         return _traced_of_points(points, max_dim, measure or _as_it_is, max_edge_length, cycles)
     threads = torch.get_num_threads()
+    require_room(points, h1=max_dim > 0, missing_edges=max_edge_length is not None)
     D = _C.distances(host_array(points), threads)
     require_finite(D, points, "x")
     if measure is not None and max_edge_length is not None:
@@ -157,6 +159,7 @@ def rips_of_points(
 
 def _checked_rips(D: Tensor, max_dim: int, max_edge_length: float | None) -> Any:
     """The engine's diagrams of a plain ``D``, or None where it is not what the engine reads."""
+    require_room_for_h1(D, max_dim, max_edge_length)
     found = _C.rips_of_tensor(to_dlpack(D), max_dim, torch.get_num_threads(), max_edge_length)
     if found is not None and isinstance(found[0], str):
         raise matrix_error(D, found)
@@ -265,29 +268,58 @@ def _traced(
 def _checked_matrix(D: Tensor, max_dim: int, missing_edges: bool) -> tuple[Tensor, Tensor | None]:
     """A precomputed matrix once it was found to be one, or else the answer of the device, bool.
 
-    It is made symmetric by its upper triangle. H1 of a CUDA matrix needs it on the host anyhow, so
-    there it is checked as on the CPU. For H0 alone the device checks it: what is no distance matrix
-    becomes 0, for the kernels rely on its symmetry, and its lengths NaN.
+    H1 of a CUDA matrix needs it on the host anyhow, so there it is checked as on the CPU. For H0
+    alone the device checks it.
     """
-    if D.device.type != "cuda" or max_dim > 0:
-        if ops.is_transformed():
-            D = ops.checked_matrix(D)
-        else:
-            require_distance_matrix(D)
-        upper = D.triu(1)
-        return upper + upper.mT, None
-    valid = is_distance_matrix(D, missing_edges)  # [...]
-    return D.where(valid[..., None, None], 0), valid
+    if D.device.type == "cuda" and max_dim == 0:
+        return checked_on_device(D, missing_edges)
+    if ops.is_transformed():
+        D = ops.checked_matrix(D)
+    else:
+        require_distance_matrix(D)
+    return _of_upper_triangle(D), None
+
+
+def checked_on_device(D: Tensor, missing_edges: bool) -> tuple[Tensor, Tensor]:
+    """A matrix made symmetric, and the answer of its device, bool [...], for which nothing waits.
+
+    What is no distance matrix becomes 0, for the kernels rely on its symmetry.
+    """
+    valid = is_distance_matrix(D, missing_edges)
+    return _of_upper_triangle(D.where(valid[..., None, None], 0)), valid
+
+
+def _of_upper_triangle(D: Tensor) -> Tensor:
+    upper = D.triu(1)
+    return upper + upper.mT
 
 
 def is_distance_matrix(D: Tensor, missing_edges: bool = False) -> Tensor:
-    """Whether each matrix is exactly symmetric, non-negative and 0 on its diagonal, bool [...].
+    """Whether each is symmetric, non-negative and 0 on its diagonal, up to rounding, bool [...].
 
-    Infinity is an entry where there may be `missing_edges`.
+    The rule is that of `_C.first_matrix_fault`, which `rips_persistence` documents, asked without
+    waiting for a device. Infinity is an entry where there may be `missing_edges`.
     """
-    within = (D.mT == D) & (D >= 0)
-    entries = (within if missing_edges else within & D.isfinite()).all(-1).all(-1)
-    return entries & (D.diagonal(dim1=-2, dim2=-1) == 0).all(-1)
+    is_diagonal = torch.eye(D.shape[-1], dtype=torch.bool, device=D.device)
+    mirrored = D.mT.masked_fill(is_diagonal, 0)
+    within = D.eq(mirrored) | _is_rounded(D, mirrored, is_diagonal)
+    within &= (D >= 0) | is_diagonal
+    if not missing_edges:
+        within &= D.isfinite()
+    return within.all(-1).all(-1)
+
+
+def _is_rounded(D: Tensor, mirrored: Tensor, is_diagonal: Tensor) -> Tensor:
+    """Where entries [..., n, n] differ from those they should equal by rounding alone."""
+    off, total = (D - mirrored).abs(), D.abs() + mirrored.abs()
+    # By sorting, for torch's median is refused where deterministic algorithms are asked for.
+    lengths = D.masked_fill(is_diagonal | ~D.isfinite(), torch.nan).sort(-1).values  # NaN last
+    middle = (lengths.isfinite().sum(-1, keepdim=True) - 1).clamp(min=0) // 2
+    medians = lengths.gather(-1, middle).nan_to_num(0)  # [..., n, 1]
+    typical = torch.maximum(medians, medians.mT)
+    printed = off <= 1e-5 * torch.maximum(D.abs(), mirrored.abs())
+    summed = off / typical * (total / typical) <= 256 * torch.finfo(D.dtype).eps
+    return (printed | summed) & off.isfinite()
 
 
 def _gather_edges(D: Tensor, edges: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 The matrices go to pinned memory on a stream of their own, a thread waits for that copy alone and
 runs the engine without the GIL, and the edges go back when they are asked for. Meanwhile the device
-and the calling thread go on.
+and the calling thread go on. The thread stops once nobody is left to ask: Ctrl-C where the result
+is waited for, or a result that was thrown away.
 """
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from threading import Thread
+from concurrent.futures import CancelledError, Future
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +20,7 @@ from torch import Tensor
 
 from tsloss_fast._engine.arrays import _C, host_array, require_finite
 from tsloss_fast._engine.pending import Pending
+from tsloss_fast._engine.room import require_room_for_h1
 
 
 def start_bars(
@@ -54,10 +58,31 @@ def start_critical_edges(D: Tensor, points: Tensor, name: str) -> Pending[Tensor
     return Pending(begin)
 
 
+class _AwaitedBars:
+    """The bars that a thread computes, held by whoever may still ask for them."""
+
+    def __init__(self) -> None:
+        self.future: Future[list[Tensor]] = Future()
+        self.is_given_up = False
+
+    def result(self) -> list[Tensor]:
+        try:
+            return self.future.result()
+        except KeyboardInterrupt:
+            self.is_given_up = True
+            raise
+
+
+class _H1Thread(threading.Thread):
+    """A thread that computes H1 for others."""
+
+
 def _bars_on_host(
     D: Tensor, points: Tensor, name: str, max_edge_length: float | None = None
-) -> Future[list[Tensor]]:
-    bars: Future[list[Tensor]] = Future()
+) -> _AwaitedBars:
+    bars = _AwaitedBars()
+    # The thread holds the future alone, so that it sees when nobody holds the bars.
+    future, still_wanted = bars.future, partial(_require_wanted, weakref.ref(bars))
     threads = torch.get_num_threads()
 
     def compute(on_host: Tensor, copied: torch.cuda.Event | None) -> None:
@@ -67,17 +92,35 @@ def _bars_on_host(
             matrices = host_array(on_host)
             if max_edge_length is None:
                 require_finite(matrices, points, name)
-            found = _C.rips(matrices, 1, None, threads, max_edge_length=max_edge_length)
-            bars.set_result(bar_tensors(found))
+            require_room_for_h1(on_host, 1, max_edge_length)
+            found = _C.rips(
+                matrices, 1, None, threads, max_edge_length=max_edge_length, meanwhile=still_wanted
+            )
+            future.set_result(bar_tensors(found))
         except BaseException as error:
-            bars.set_exception(error)
+            future.set_exception(error)
 
     if D.device.type == "cuda":
         # Not a daemon: Python would stop it at exit inside the engine's C++, which aborts.
-        Thread(target=compute, args=_copy_to_host(D), name="h1").start()
+        _H1Thread(target=compute, args=_copy_to_host(D), name="h1").start()
     else:
         compute(D, None)
     return bars
+
+
+def _require_wanted(bars: weakref.ref[_AwaitedBars]) -> None:
+    """Raise a CancelledError where nobody will ask for the bars, which ends the engine's call."""
+    awaited = bars()
+    if awaited is None or awaited.is_given_up or _python_ends():
+        raise CancelledError("nobody waits for H1 any more")
+
+
+def _python_ends() -> bool:
+    """Whether Python, at its end, waits for such threads alone: their results have no reader."""
+    if threading.main_thread().is_alive():
+        return False
+    others = [thread for thread in threading.enumerate() if not isinstance(thread, _H1Thread)]
+    return all(thread.daemon for thread in others if thread is not threading.main_thread())
 
 
 def bar_tensors(diagrams: Sequence[Any]) -> list[Tensor]:

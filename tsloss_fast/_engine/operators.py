@@ -34,6 +34,7 @@ from tsloss_fast._engine.plain import (
     takes_derivatives,
     wants_gradient,
 )
+from tsloss_fast._engine.room import require_room, require_room_for_h1
 from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
@@ -108,6 +109,7 @@ def pairwise_distances(x: Tensor) -> Tensor:
 
 def eager_distances(x: Tensor) -> Tensor:
     """`pairwise_distances` of a plain ``x``, out of its graph and without the operator."""
+    require_room(x)
     D = _C.distances(host_array(x), torch.get_num_threads())
     require_finite(D, x, "x")
     return torch.from_numpy(D)
@@ -276,6 +278,7 @@ def rips_bars(
     """
     points = None if lengths is None else host_array(lengths)
     threads = torch.get_num_threads()
+    require_room_for_h1(D, max_dim, max_edge_length)
     found = _C.rips(host_array(D), max_dim, points, threads, max_edge_length=max_edge_length)
     return bar_tensors(found)
 
@@ -347,6 +350,7 @@ def persistence_loss(
 
 def eager_persistence_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
     """`persistence_loss` of an ordinary CPU tensor, without the operator around it."""
+    require_room(prompt, "prompt", each_thread=True, h1=True)
     results = _C.persistence_loss(
         host_array(prompt), *options, with_gradient, torch.get_num_threads()
     )
@@ -483,6 +487,7 @@ def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tenso
 
 def eager_surrogate_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
     """`surrogate_loss` of an ordinary CPU tensor, without the operator around it."""
+    require_room(prompt, "prompt", matrices=2, each_thread=True)
     results = _C.surrogate_loss(
         host_array(prompt), *options, with_gradient, torch.get_num_threads()
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 # PEFT's name for the virtual tokens of prompt tuning, P-tuning and prefix tuning alike.
 PEFT_KEY = "prompt_embeddings"
+PREFIX = "PREFIX_TUNING"
 
 # A wrong file, such as a whole table of embeddings, must not fill the memory.
 MAX_ROWS = 4096
@@ -56,7 +57,7 @@ def read_prompt(file: Path, layer: int | None = None) -> Tensor:
     # A damaged file can make a reader raise anything.
     except Exception as error:
         raise UnreadablePrompt(_reason(error, file)) from error
-    clouds = _clouds(_checked(rows), _adapter_config(file) if is_adapter else {})
+    clouds = _clouds(_checked(rows), adapter_config(file) if is_adapter else {})
     return _chosen(clouds, layer)
 
 
@@ -125,7 +126,7 @@ def _checked(rows: Tensor) -> Tensor:
     return rows
 
 
-def _adapter_config(file: Path) -> dict[str, Any]:
+def adapter_config(file: Path) -> dict[str, Any]:
     """PEFT's configuration beside an adapter; empty if there is none that can be read."""
     try:
         config = json.loads((file.parent / "adapter_config.json").read_text())
@@ -136,7 +137,7 @@ def _adapter_config(file: Path) -> dict[str, Any]:
 
 def _clouds(rows: Tensor, config: dict[str, Any]) -> list[Tensor]:
     """The clouds that an adapter's rows [rows, width] hold, as `virtual_tokens` gives them."""
-    if config.get("peft_type") == "PREFIX_TUNING":
+    if config.get("peft_type") == PREFIX:
         layers = config.get("num_layers")
         if not isinstance(layers, int) or layers < 1 or rows.shape[1] % (2 * layers):
             raise UnreadablePrompt(

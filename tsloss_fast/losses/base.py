@@ -8,14 +8,15 @@ from typing import Any, ClassVar, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast._checks import check_choice, check_cloud, check_number, describe
+from tsloss_fast._checks import check_choice, check_cloud, check_number, check_square, describe
 from tsloss_fast._engine import operators as ops
-from tsloss_fast._engine.arrays import require_finite_points
+from tsloss_fast._engine.arrays import require_distance_matrix, require_finite_points
 from tsloss_fast._engine.pending import Pending
 from tsloss_fast._engine.scaling import scales_of
 from tsloss_fast.losses.by_distances import divided_by_mean
 from tsloss_fast.losses.graphed import GraphedTSLoss
 from tsloss_fast.persistence.distances import METRICS, Metric, pairwise_distances
+from tsloss_fast.persistence.sparse import dense_distances, is_sparse
 
 # A loss and its terms: the loss reduced, the terms one number a cloud, unweighted and detached.
 LossAndTerms = tuple[Tensor, dict[str, Tensor]]
@@ -174,7 +175,7 @@ class TopologicalLoss(nn.Module):
         ...     return loss.clone()
         """
         self._require_capturable()
-        check_cloud(prompt, "prompt")
+        prompt = self._checked(prompt)
         return GraphedTSLoss(self._capturable, self._options, prompt)
 
     def _capturable(self, prompt: Tensor) -> Tensor:
@@ -197,8 +198,12 @@ class TopologicalLoss(nn.Module):
         values = vars(self).items()
         return tuple(v for name, v in values if not name.startswith("_") and name != "training")
 
-    def _begin_checked(self, prompt: Tensor) -> Callable[[], LossAndTerms]:
+    def _checked(self, prompt: Any) -> Tensor:
         check_cloud(prompt, "prompt")
+        return prompt
+
+    def _begin_checked(self, prompt: Tensor) -> Callable[[], LossAndTerms]:
+        prompt = self._checked(prompt)
         if prompt.numel() == 0 and self.reduction == "mean":
             raise ValueError(
                 f"prompt: expected at least one cloud to take the mean of, got {describe(prompt)}"
@@ -246,6 +251,7 @@ class H0H1Loss(TopologicalLoss):
 
     # Of losses that were pickled before there were others.
     metric: Metric = "euclidean"
+    max_edge_length: float | None = None
 
     def __init__(
         self,
@@ -257,21 +263,35 @@ class H0H1Loss(TopologicalLoss):
         metric: Metric = "euclidean",
     ) -> None:
         super().__init__(lambda_ts, scale, reduction)
-        self.metric = metric if callable(metric) else check_choice(metric, "metric", METRICS)
+        metrics = (*METRICS, "precomputed")
+        self.metric = metric if callable(metric) else check_choice(metric, "metric", metrics)
         self.beta_h0 = check_number(beta_h0, "beta_h0", least=0)
         self.beta_h1 = check_number(beta_h1, "beta_h1", least=0)
 
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        if self.metric == "euclidean":
+        if self.metric == "euclidean" and self.max_edge_length is None:
             return self._begin_euclidean(prompt, x)
+        is_given = self.metric == "precomputed"
         if x.device.type == "cpu" and not ops.is_transformed():
-            require_finite_points(x, "prompt")
-        D = pairwise_distances(x, self.metric)
-        h0, h1 = self._terms_of_distances(divided_by_mean(D) if self.scale == "mean" else D)
+            (require_distance_matrix if is_given else require_finite_points)(x, "prompt")
+        D = x if is_given else pairwise_distances(x, self.metric)
+        scaled = divided_by_mean(D, missing_edges=is_given) if self.scale == "mean" else D
+        if self.max_edge_length is not None:
+            # Mirrored entries may differ by rounding, and the upper one is the distance.
+            is_long = (D.detach() > self.max_edge_length).triu(1)
+            scaled = scaled.masked_fill(is_long | is_long.mT, torch.inf)
+        h0, h1 = self._terms_of_distances(scaled)
         h0_weight, h1_weight = self._term_weights(x)
         loss = h0_weight * h0 + h1_weight * h1
         loss = loss.sum() if self.reduction == "mean" else loss
         return lambda: (loss, {"h0": h0.detach(), "h1": h1.detach()})
+
+    def _checked(self, prompt: Any) -> Tensor:
+        if self.metric != "precomputed":
+            return super()._checked(prompt)
+        D = dense_distances(prompt) if is_sparse(prompt) else prompt
+        check_square(D, "prompt")
+        return D
 
     def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
         """`_begin` by the engine, which computes the loss and its gradient at once."""
@@ -287,11 +307,23 @@ class H0H1Loss(TopologicalLoss):
             raise ValueError(
                 f'metric: expected "euclidean" for a graph of the loss, got {self.metric!r}'
             )
+        if self.max_edge_length is not None:
+            longest = self.max_edge_length
+            raise ValueError(
+                f"max_edge_length: expected None for a graph of the loss, got {longest}"
+            )
 
     def extra_repr(self) -> str:
-        """Name the options; the metric where it is not the Euclidean."""
-        named = super().extra_repr()
-        return named if self.metric == "euclidean" else f"{named}, metric={self.metric!r}"
+        """Name the options; the metric and the longest edge where they are given."""
+        named = self._named()
+        if self.metric != "euclidean":
+            named += f", metric={self.metric!r}"
+        if self.max_edge_length is not None:
+            named += f", max_edge_length={self.max_edge_length!r}"
+        return named
+
+    def _named(self) -> str:
+        return show(self, self.SHOWN)
 
     def _term_weights(self, x: Tensor) -> tuple[float, float]:
         """The weights of L_H0 and L_H1 in the loss of each cloud.

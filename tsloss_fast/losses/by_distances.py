@@ -12,9 +12,16 @@ from tsloss_fast.persistence.summaries import lifetime_variance, total_persisten
 Terms = tuple[Tensor, Tensor]
 
 
-def divided_by_mean(D: Tensor) -> Tensor:
-    """Distances [..., n, n] divided by their mean over all n^2 pairs, which has no gradient."""
-    mean = D.detach().mean((-2, -1), keepdim=True)
+def divided_by_mean(D: Tensor, missing_edges: bool = False) -> Tensor:
+    """Distances [..., n, n] divided by their mean over all n^2 pairs, which has no gradient.
+
+    Where there may be `missing_edges`, infinite entries have no part in it.
+    """
+    values = D.detach()
+    if missing_edges:
+        mean = values.where(values != torch.inf, torch.nan).nanmean((-2, -1), keepdim=True)
+    else:
+        mean = values.mean((-2, -1), keepdim=True)
     return D / mean.where(mean != 0, 1)
 
 

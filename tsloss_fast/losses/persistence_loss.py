@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -35,8 +36,19 @@ class PersistenceLoss(H0H1Loss):
     reduction : {"mean", "none"}
         Over the clouds of a batch.
     metric : str or callable
-        As `pairwise_distances` has it. The engine has the Euclidean loss and its gradient in one
-        pass; with another metric the same formulas are PyTorch's, on distances in memory.
+        As `rips_persistence` has it: a ``"precomputed"`` prompt is a matrix of distances, sparse or
+        with infinities where edges are missing. The engine has the Euclidean loss and its gradient
+        in one pass; with another metric, or a longest edge, the same formulas are PyTorch's, on
+        distances in memory.
+    max_edge_length : float, optional
+        Longer edges are absent, as in `rips_persistence`; in the units of the prompt, before
+        `scale`.
+
+    Notes
+    -----
+    Where edges are missing, both sums are over the bars that there are, and the first is divided by
+    their number: classes that never die have no lifetime. The mean of `scale` is over the finite
+    distances.
 
     Examples
     --------
@@ -56,12 +68,16 @@ class PersistenceLoss(H0H1Loss):
         scale: str | None = None,
         reduction: str = "mean",
         metric: Metric = "euclidean",
+        max_edge_length: float | None = None,
     ) -> None:
         super().__init__(lambda_ts, beta_h0, beta_h1, scale, reduction, metric)
-        self._set_persistence_options(h1_power)
+        self._set_persistence_options(h1_power, max_edge_length)
 
-    def _set_persistence_options(self, h1_power: float) -> None:
+    def _set_persistence_options(self, h1_power: float, max_edge_length: float | None) -> None:
         self.h1_power = check_number(h1_power, "h1_power", least=1)
+        if max_edge_length not in (None, math.inf):
+            max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
+        self.max_edge_length = max_edge_length
 
     def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
         return persistence_terms(D, self.h1_power)

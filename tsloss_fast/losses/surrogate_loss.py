@@ -41,8 +41,9 @@ class SurrogateLoss(H0H1Loss):
     reduction : {"mean", "none"}
         Over the clouds of a batch.
     metric : str or callable
-        As `pairwise_distances` has it. The engine has the Euclidean loss and its gradient in one
-        pass; with another metric the same formulas are PyTorch's, on distances in memory.
+        As `pairwise_distances` has it, or ``"precomputed"`` for a prompt that is a matrix of finite
+        distances. The engine has the Euclidean loss and its gradient in one pass; with another
+        metric the same formulas are PyTorch's, on distances in memory.
 
     Notes
     -----
@@ -98,6 +99,8 @@ class SurrogateLoss(H0H1Loss):
         self.detach_scales = check_flag(detach_scales, "detach_scales")
 
     def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
+        if self.metric == "precomputed" and D.device.type == "cpu" and not ops.is_transformed():
+            _require_all_edges(D)
         return surrogate_terms(
             D, self.tau, self.alpha, self.lambda_repel, self.lambda_attract, self.self_pairs,
             self.detach_scales,
@@ -110,3 +113,14 @@ class SurrogateLoss(H0H1Loss):
             self.self_pairs, self.detach_scales,
         )  # fmt: skip
         return lambda: (loss, {"h0": h0, "h1": h1})
+
+
+def _require_all_edges(D: Tensor) -> None:
+    """Raise unless ``D`` [..., n, n] has a distance for every pair, over which the formulas sum."""
+    missing = D.isposinf().nonzero()
+    if len(missing):
+        place = ", ".join(map(str, missing[0].tolist()))
+        raise ValueError(
+            f"prompt: expected a finite distance for every pair, got prompt[{place}] = inf: "
+            'missing edges are for the exact loss, mode="persistence" or PersistenceLoss'
+        )

@@ -19,7 +19,9 @@ from tsloss_fast._checks import (
 from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import host_array, require_finite, require_finite_points
+from tsloss_fast._engine.room import require_room
 from tsloss_fast.persistence.norms import norm, pairwise_norms
+from tsloss_fast.persistence.sparse import dense_distances, is_sparse
 
 # These come from Euclidean lengths by `metric_points` and `metric_lengths`.
 BY_EUCLIDEAN = ("euclidean", "cosine", "correlation")
@@ -124,6 +126,7 @@ def _norms(x: Tensor, power: float) -> Tensor:
     x = ops.at_least_float32(x).contiguous()
     looks = x.device.type == "cpu" and not ops.is_transformed()
     if looks:
+        require_room(x)
         require_finite_points(x)
     D = pairwise_norms(x, power)
     if looks:
@@ -166,8 +169,8 @@ def edge_lengths(
         Pairs of vertices (i, j), on the device of `x`, in any order. A pair (-1, -1) is padding.
         Leading dimensions are broadcast with those of `x`: [M, 2] are edges of every cloud.
     metric, p
-        As in `rips_persistence`. Of a precomputed matrix the entries [i, j], i < j, are taken as
-        they are.
+        As in `rips_persistence`, sparse matrices too. Of a precomputed matrix the entries [i, j],
+        i < j, are taken as they are: the length of a missing edge is infinite.
 
     Returns
     -------
@@ -197,6 +200,7 @@ def edge_lengths(
         x, metric, p = pairwise_distances(x, metric, p=p), "precomputed", None
     metric, power = named_metric(metric, p, (*METRICS, "precomputed"))
     if metric == "precomputed":
+        x = dense_distances(x) if is_sparse(x) else x
         check_square(x)
     else:
         check_cloud(x)
@@ -218,9 +222,11 @@ def _lengths(x: Tensor, edges: Tensor, metric: str, power: float | None) -> Tens
     """`edge_lengths` of edges whose vertices `x` has."""
     is_given = metric == "precomputed" or power is not None
     rows = ops.at_least_float32(x) if is_given else metric_points(x, metric)
-    batch = torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
-    rows = rows.expand(*batch, *rows.shape[-2:])
-    edges = edges.long().expand(*batch, *edges.shape[-2:])
+    if x.shape[:-2] != edges.shape[:-2]:
+        batch = torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
+        rows = rows.expand(*batch, *rows.shape[-2:])
+        edges = edges.expand(*batch, *edges.shape[-2:])
+    edges = edges.long()
     if metric == "precomputed":
         return _entries(rows, edges)
     if power is not None:
@@ -237,6 +243,8 @@ def _check_edges(edges: object, x: Tensor) -> None:
         raise ValueError(f"edges: expected pairs of vertices [..., M, 2], got {describe(edges)}")
     if edges.device != x.device:
         raise ValueError(f"edges: expected the device of x, {x.device}, got {edges.device}")
+    if x.shape[:-2] == edges.shape[:-2]:
+        return
     try:
         torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
     except RuntimeError:

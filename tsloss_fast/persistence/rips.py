@@ -89,9 +89,9 @@ def rips_persistence(
     ``|a^2 - b^2| <= 256 eps m^2``, with eps of the dtype and m the larger median of the finite
     distances in their two rows, as for ``torch.cdist(y, y)``, which forms ``|a|^2 + |b|^2 - 2ab``.
     On the diagonal b is 0. Then the entries [i, j], i < j, are the distances. H0 alone of a CUDA
-    tensor, whose values nothing waits for, needs an exact one, and takes infinity to be an error
-    unless `max_edge_length` is given: infinity there says that edges may be missing, and no more.
-    The essential fields of H0 are then padded to n.
+    tensor, whose values nothing waits for, takes infinity to be an error unless `max_edge_length`
+    is given: infinity there says that edges may be missing, and no more. The essential fields of H0
+    are then padded to n.
 
     Gradients are those of the critical edges' lengths: exact where the order of the edges is
     locally constant, one valid subgradient at ties, and 0 at coincident points. With a precomputed

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsloss_fast._checks import check_square
+from tsloss_fast._engine.room import require_room
+
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc)
 
 
@@ -27,6 +30,9 @@ def dense_distances(x: Any) -> Tensor:
         raise ValueError(f"x: expected one sparse matrix [n, n], got sparse {list(x.shape)}")
     row, column, values = _of_tensor(x) if isinstance(x, Tensor) else _of_scipy(x)
     n = x.shape[0]
+    of_its_size = values.new_empty((n, n), device="meta")
+    check_square(of_its_size)
+    require_room(of_its_size, matrices=2)
     entries = values.new_full((n, n), torch.inf).index_put((row, column), values)
     stored = torch.zeros(n, n, dtype=torch.bool, device=values.device)
     stored[row, column] = True

@@ -76,9 +76,9 @@ class TopologySummary:
     """The features of arXiv 2602.16500v1, Tables I and II, one number a cloud, shape [...].
 
     The paper leaves open which bars count; here they are those of positive, finite length.
-    ``h0_count`` adds the classes that never die, so that it is the number of distinct points;
-    ``h1_count`` is the number of loops that die. Lifetimes are in the units of the distances;
-    ``entropy`` pools both dimensions.
+    ``h0_count`` adds the classes that never die, so that it is the number of distinct points, where
+    edges are missing too; ``h1_count`` is the number of loops that die. Lifetimes are in the units
+    of the distances; ``entropy`` pools both dimensions.
     """
 
     h0_count: Tensor
@@ -95,14 +95,18 @@ class TopologySummary:
 
 
 def topology_summary(
-    x: Tensor, metric: Metric = "euclidean", *, p: float | None = None
+    x: Tensor,
+    metric: Metric = "euclidean",
+    max_edge_length: float | None = None,
+    *,
+    p: float | None = None,
 ) -> TopologySummary:
     """Summarise the H0 and H1 diagrams of each cloud.
 
     Parameters
     ----------
-    x, metric, p
-        As `rips_persistence` takes them.
+    x, metric, max_edge_length, p
+        As `rips_persistence` takes them, and with missing edges as there.
 
     Returns
     -------
@@ -118,7 +122,7 @@ def topology_summary(
     (tensor(4), tensor(1), tensor(1.))
     """
     with torch.no_grad():
-        return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric, p=p))
+        return summarise_diagrams(*rips_persistence(x, 1, metric, max_edge_length, p=p))
 
 
 torch.serialization.add_safe_globals([TopologySummary])
