@@ -74,6 +74,7 @@ def quick() -> Suite:
         *grid(PAIRED, ("noisy circle",), (20, 100, 300)),
         *grid(PAIRED, ("noisy circle",), (20, 100), batches=(16,)),
         *grid(("h1",), ("gaussian",), (100,), batches=(16,), threads=(1, 2)),
+        *grid(("h1_sizes",), ("gaussian", "noisy circle"), (200,), batches=(10,), threads=(1, 2)),
         *grid(("h0",), ("gaussian",), (100,), batches=(64,)),
         *grid(("loss_backward",), ("gaussian",), (20,), dims=(2048,), batches=(16,)),
     ]

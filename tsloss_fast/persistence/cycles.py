@@ -12,6 +12,7 @@ from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import Metric, edge_lengths
+from tsloss_fast.persistence.ragged import Clouds, Lengths
 from tsloss_fast.persistence.rips import as_int, rips_diagrams
 
 # The cycles of one cloud, each of edges [m, 2].
@@ -19,10 +20,12 @@ CloudCycles = list[Tensor]
 
 
 def representative_cycles(
-    x: Tensor,
+    x: Clouds,
     max_dim: int = 1,
     metric: Metric = "euclidean",
     max_edge_length: float | None = None,
+    lengths: Lengths | None = None,
+    vertex_births: Clouds | None = None,
     *,
     p: float | None = None,
     shorten: bool = True,
@@ -31,7 +34,7 @@ def representative_cycles(
 
     Parameters
     ----------
-    x, metric, max_edge_length, p
+    x, metric, max_edge_length, lengths, vertex_births, p
         As in `rips_persistence`.
     max_dim : {1}
         Cycles are those of H1.
@@ -62,10 +65,11 @@ def representative_cycles(
     Every edge of a cycle is there when its bar is born; the cycle is no boundary before the death
     edge enters, and one from then on, so it is a loop that is open just as long as the bar says. A
     class has many such cycles. With `shorten` the cycle is a single loop where a search finds one:
-    of those with the fewest edges the shortest. The search is exact unless it meets more than some
-    thousand pairs of a vertex and a class on its way, or no shortest way without a vertex that
-    comes twice is found in as many steps. Where no single loop represents the class, as where a bar
-    ends because two loops become one, the cycle is a sum of loops; `loops_of` gives these.
+    of those with the fewest edges the shortest. The search is exact, but it gives up after a few
+    hundred pairs of a vertex and a class by which it is reached, and so many steps again for ways
+    that pass no vertex twice; few clouds come to that. Where no single loop represents the class,
+    as where a bar ends because two loops become one, the cycle is a sum of loops; `loops_of` gives
+    these.
 
     Cycles have no gradient; their lengths do, by `cycle_length`. Those of CUDA tensors are found on
     the host, as H1 is.
@@ -90,9 +94,9 @@ def representative_cycles(
             "representative_cycles: expected tensors with values, got a call under torch.compile, "
             "torch.func or forward mode, where how many edges a cycle has cannot be known"
         )
-    diagrams = rips_diagrams(x, 1, metric, max_edge_length, p, finder)
-    sizes = [size for cloud in finder.sizes for size in cloud]
-    found = finder.edges.split(sizes)
+    given = (max_edge_length, p, lengths, vertex_births)
+    diagrams = rips_diagrams(x, 1, metric, *given, finder)
+    found = finder.edges.split([size for cloud in finder.sizes for size in cloud])
     if not finder.is_batch:
         return diagrams, list(found)
     rest = iter(found)
