@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from operator import attrgetter
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -88,8 +89,8 @@ class TslossFast(Provider):
 
         losses = self.api().losses
         loss = {
-            "rtd": losses.rtd,
-            "rtdlite": losses.rtd_lite,
+            "rtd": partial(losses.rtd, scale=None),
+            "rtdlite": partial(losses.rtd_lite, scale=None),
             "signature": losses.signature,
         }[mode]
         return lambda x: loss(x, projected(x)).mean()

@@ -34,16 +34,11 @@ def _distances(x: Tensor) -> Tensor:
     return torch.cdist(x, x)
 
 
-def _by_quantile(D: Tensor) -> Tensor:
-    return D / torch.quantile(D.flatten(), 0.9)
-
-
 def _rtd(D: Tensor, E: Tensor, edges_of: Edges) -> Tensor:
     """The authors' matrix, and its bars of H1."""
-    w, other = _by_quantile(D), _by_quantile(E)
-    common, zero = torch.minimum(w, other), torch.zeros_like(w)
+    common, zero = torch.minimum(D, E), torch.zeros_like(D)
     total = 0
-    for u in (w, other):
+    for u in (D, E):
         M = torch.cat((torch.cat((zero, u.mT), 1), torch.cat((u, common), 1)), 0)
         i, j, k, m = torch.from_numpy(np.asarray(edges_of(M.detach().numpy())[1])).long().unbind(1)
         total = total + (M[k, m] - M[i, j]).sum()
@@ -51,8 +46,7 @@ def _rtd(D: Tensor, E: Tensor, edges_of: Edges) -> Tensor:
 
 
 def _rtd_lite(D: Tensor, E: Tensor, edges_of: Edges) -> Tensor:
-    w, other = _by_quantile(D), _by_quantile(E)
-    trees = [_tree(M, edges_of) for M in (w, other, torch.minimum(w, other))]
+    trees = [_tree(M, edges_of) for M in (D, E, torch.minimum(D, E))]
     return (trees[0].sum() + trees[1].sum()) / 2 - trees[2].sum()
 
 

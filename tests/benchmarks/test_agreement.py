@@ -104,6 +104,7 @@ def test_losses_of_pairs(phase):
     value, gradient = result(TslossFast, phase, x)
     assert disagreement(phase, (value, gradient), truth, edges=True) is None
     assert "loss" in disagreement(phase, (1.02 * value, gradient), truth, edges=True)
+    assert "gradient" in disagreement(phase, (value, 1.3 * gradient), truth, edges=True)
     if phase == "rtdlite_backward":
         assert disagreement(phase, result(EagerPyTorch, phase, x), truth, edges=False) is None
 

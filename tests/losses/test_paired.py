@@ -47,12 +47,18 @@ def test_the_scale_is_that_of_all_entries(n, scale):
     D = tsl.pairwise_distances(x)
     unit = torch.quantile(D.flatten(), 0.9) if scale == "quantile" else D.max()
     expected = D / unit if n > 1 else D
-    found = PairedCloud(x, "a", scale)
+    found = PairedCloud(x, "a", scale, detach_scale=False)
     torch.testing.assert_close(found.scaled(), expected.detach(), rtol=1e-13, atol=0)
     edges = torch.triu_indices(n, n, 1).T
     (lengths,) = found.lengths(edges)
     torch.testing.assert_close(lengths, expected[tuple(edges.T)], rtol=1e-13, atol=0)
+    fixed = PairedCloud(x, "a", scale, detach_scale=True).lengths(edges)[0]
+    assert torch.equal(fixed, lengths)
     if n > 1:
+        (slope,) = torch.autograd.grad(fixed.sum(), x)
+        of_all = D[tuple(edges.T)].sum() / unit.detach()
+        (of_all,) = torch.autograd.grad(of_all, x, retain_graph=True)
+        torch.testing.assert_close(slope, of_all, rtol=1e-11, atol=1e-13)
         weights = torch.randn(len(edges), dtype=torch.float64)
         slopes = [
             torch.autograd.grad(v @ weights, x)[0] for v in (lengths, expected[tuple(edges.T)])

@@ -13,9 +13,10 @@ from tsloss_fast.losses import RTDLoss, rtd, rtd_loss
 SQUARE = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
 
 
-def scaled(x):
+def scaled(x, detach_scale=False):
     D = reference.pairwise_distances(x)
-    return D / torch.quantile(D.flatten(), 0.9)
+    unit = torch.quantile(D.flatten(), 0.9)
+    return D / (unit.detach() if detach_scale else unit)
 
 
 def matrix_of(w, other, mode):
@@ -89,10 +90,11 @@ def test_values_are_those_of_the_authors_matrix(family, n, mode):
 @pytest.mark.parametrize("mode", ["minimum", "maximum"])
 @pytest.mark.parametrize("family", WITHOUT_TIES)
 @pytest.mark.parametrize("options", [{}, {"power": 2.0}, {"card": 2}, {"power": 1.5, "card": 1}])
-def test_values_and_gradients_scaled(family, mode, options):
+@pytest.mark.parametrize("detach_scale", [True, False])
+def test_values_and_gradients_scaled(family, mode, options, detach_scale):
     clouds = [x.requires_grad_() for x in pair(family)]
-    expected = sum(twin(*map(scaled, clouds), mode, **options)) / 2
-    found = rtd(*clouds, mode=mode, **options)
+    expected = sum(twin(*(scaled(x, detach_scale) for x in clouds), mode, **options)) / 2
+    found = rtd(*clouds, mode=mode, detach_scale=detach_scale, **options)
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
     slopes = [torch.autograd.grad(value, clouds) for value in (found, expected)]
     torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-11)

@@ -14,7 +14,12 @@ from tsloss_fast.persistence.rips import rips_persistence
 
 
 def cascade_distortion(
-    a: Tensor, b: Tensor, metric: Metric = "euclidean", *, scale: str | None = None
+    a: Tensor,
+    b: Tensor,
+    metric: Metric = "euclidean",
+    *,
+    scale: str | None = None,
+    detach_scale: bool = False,
 ) -> Tensor:
     r"""Cascade distortion of data `a` and an embedding `b` with the same points.
 
@@ -33,7 +38,8 @@ def cascade_distortion(
     metric : str or callable
         Of both clouds, as `rips_persistence` has it.
     scale : {None, "max", "quantile"}
-        As `rtd` has it; none in the paper.
+    detach_scale : bool
+        As `rtd` has them; the paper has no scale.
 
     Returns
     -------
@@ -61,7 +67,7 @@ def cascade_distortion(
     >>> tsl.losses.cascade_distortion(square, square.flip(-1))
     tensor(0.)
     """
-    first, second = paired(a, b, scale, metric)
+    first, second = paired(a, b, scale, detach_scale, metric)
     n = first.D.shape[-1]
     i, j = torch.triu_indices(n, n, 1, device=first.D.device)
     in_a, in_b = (cloud.lengths(torch.stack((i, j), -1))[0] for cloud in (first, second))
@@ -75,7 +81,7 @@ class CascadeDistortionLoss(nn.Module):
 
     Parameters
     ----------
-    metric, scale
+    metric, scale, detach_scale
         As `cascade_distortion` has them.
     reduction : {"mean", "none"}
         Over the pairs of a batch.
@@ -87,21 +93,23 @@ class CascadeDistortionLoss(nn.Module):
     >>> tsl.losses.CascadeDistortionLoss()(data, embedded).backward()
     """
 
-    SHOWN = ("metric", "scale", "reduction")
+    SHOWN = ("metric", "scale", "detach_scale", "reduction")
 
     def __init__(
         self,
         metric: Metric = "euclidean",
         scale: str | None = None,
+        detach_scale: bool = False,
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        self.metric, self.scale = metric, scale
+        self.metric, self.scale, self.detach_scale = metric, scale, detach_scale
         self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The distortion of one pair of clouds, or of a batch of them as `reduction` says."""
-        found = cascade_distortion(a, b, self.metric, scale=self.scale)
+        options = {"scale": self.scale, "detach_scale": self.detach_scale}
+        found = cascade_distortion(a, b, self.metric, **options)
         return found.mean() if self.reduction == "mean" else found
 
     def extra_repr(self) -> str:

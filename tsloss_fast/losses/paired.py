@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_cloud, check_square, describe
+from tsloss_fast._checks import check_choice, check_cloud, check_flag, check_square, describe
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_distance_matrix, require_finite_points
 from tsloss_fast.persistence.distances import Metric, edge_lengths, pairwise_distances
@@ -31,6 +31,8 @@ class PairedCloud:
         The argument that errors name.
     scale : {None, "quantile", "max"}
         What the distances are divided by: their 0.9-quantile over all n^2, or their largest.
+    detach_scale : bool
+        Whether the scale is a constant for the gradient.
     metric, p
         As `rips_persistence` has them.
     """
@@ -40,11 +42,13 @@ class PairedCloud:
         x: Tensor,
         name: str,
         scale: str | None,
+        detach_scale: bool,
         metric: Metric = "euclidean",
         p: float | None = None,
     ) -> None:
         self._x, self._metric, self._p = x, metric, p
-        self._scale = check_choice(scale, "scale", SCALES)
+        check_choice(scale, "scale", SCALES)
+        self._detach_scale = check_flag(detach_scale, "detach_scale")
         self._valid: Tensor | None = None  # bool [...], where nothing looks at values
         # [..., n, n], not scaled.
         self.D = self._checked_matrix(name) if metric == "precomputed" else self._distances(name)
@@ -74,21 +78,26 @@ class PairedCloud:
 
     def scaled(self) -> Tensor:
         """The scaled distances [..., n, n], out of the graph."""
-        if self._unit_edges is None:
-            return self.D
-        lengths = edge_lengths(self.D, self._unit_edges, "precomputed")
-        return self.D / self._unit(lengths).unsqueeze(-1)
+        return self.D if self._unit_edges is None else self.D / self._fixed_unit().unsqueeze(-1)
 
     def lengths(self, *edges: Tensor) -> list[Tensor]:
         """Scaled lengths [..., M] of each of `edges` [..., M, 2], in the graph; padding gives 0."""
-        scaled_by = [] if self._unit_edges is None else [self._unit_edges]
-        lengths = self._unscaled([*edges, *scaled_by])
-        if scaled_by:
-            unit = self._unit(lengths.pop())
+        if self._unit_edges is None:
+            lengths = self._unscaled(edges)
+        elif self._detach_scale:
+            unit = self._fixed_unit()
+            lengths = [each / unit for each in self._unscaled(edges)]
+        else:
+            *lengths, of_unit = self._unscaled([*edges, self._unit_edges])
+            unit = self._unit(of_unit)
             lengths = [each / unit for each in lengths]
         if self._valid is not None:
             lengths = [each.where(self._valid.unsqueeze(-1), torch.nan) for each in lengths]
         return lengths
+
+    def _fixed_unit(self) -> Tensor:
+        """The scale [..., 1], out of the graph."""
+        return self._unit(edge_lengths(self.D, self._unit_edges, "precomputed"))
 
     def _unit(self, lengths: Tensor) -> Tensor:
         """The scale [..., 1] from the lengths of its edges; 1 where all points coincide."""
@@ -104,10 +113,17 @@ class PairedCloud:
 
 
 def paired(
-    a: Tensor, b: Tensor, scale: str | None, metric: Metric = "euclidean", p: float | None = None
+    a: Tensor,
+    b: Tensor,
+    scale: str | None,
+    detach_scale: bool,
+    metric: Metric,
+    p: float | None = None,
 ) -> tuple[PairedCloud, PairedCloud]:
     """Both clouds; raise unless they have as many points, in batches of one shape."""
-    first, second = (PairedCloud(x, name, scale, metric, p) for x, name in ((a, "a"), (b, "b")))
+    first, second = (
+        PairedCloud(x, name, scale, detach_scale, metric, p) for x, name in ((a, "a"), (b, "b"))
+    )
     if first.D.shape != second.D.shape:
         raise ValueError(
             f"b: expected as many clouds and points as a has, {list(a.shape[:-1])}, "

@@ -13,7 +13,12 @@ from tsloss_fast.persistence.rips import rips_persistence
 
 
 def rtd_lite(
-    a: Tensor, b: Tensor, metric: Metric = "euclidean", *, scale: str | None = "quantile"
+    a: Tensor,
+    b: Tensor,
+    metric: Metric = "euclidean",
+    *,
+    scale: str | None = "quantile",
+    detach_scale: bool = False,
 ) -> Tensor:
     r"""RTD-lite of two clouds with the same points in the same order.
 
@@ -30,7 +35,7 @@ def rtd_lite(
     Parameters
     ----------
     a, b : Tensor, shape [..., n, d_a] and [..., n, d_b]
-    metric, scale
+    metric, scale, detach_scale
         As `rtd` has them.
 
     Returns
@@ -57,7 +62,7 @@ def rtd_lite(
     >>> tsl.losses.rtd_lite(a, b, scale=None)  # trees of 3 and 3; of the smaller distances, 1 + 1
     tensor(1.)
     """
-    first, second = paired(a, b, scale, metric)
+    first, second = paired(a, b, scale, detach_scale, metric)
     w, other = first.scaled(), second.scaled()
     D = torch.stack((w, other, torch.minimum(w, other)))  # [3, ..., n, n]
     (h0,) = rips_persistence(D, max_dim=0, metric="precomputed")
@@ -72,7 +77,7 @@ class RTDLiteLoss(nn.Module):
 
     Parameters
     ----------
-    metric, scale
+    metric, scale, detach_scale
         As `rtd` has them.
     reduction : {"mean", "none"}
         Over the pairs of a batch.
@@ -84,21 +89,23 @@ class RTDLiteLoss(nn.Module):
     >>> tsl.losses.RTDLiteLoss()(data, embedded).backward()
     """
 
-    SHOWN = ("metric", "scale", "reduction")
+    SHOWN = ("metric", "scale", "detach_scale", "reduction")
 
     def __init__(
         self,
         metric: Metric = "euclidean",
         scale: str | None = "quantile",
+        detach_scale: bool = False,
         reduction: str = "mean",
     ) -> None:
         super().__init__()
-        self.metric, self.scale = metric, scale
+        self.metric, self.scale, self.detach_scale = metric, scale, detach_scale
         self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """RTD-lite of one pair of clouds, or of a batch of them as `reduction` says."""
-        found = rtd_lite(a, b, self.metric, scale=self.scale)
+        options = {"scale": self.scale, "detach_scale": self.detach_scale}
+        found = rtd_lite(a, b, self.metric, **options)
         return found.mean() if self.reduction == "mean" else found
 
     def extra_repr(self) -> str:

@@ -25,6 +25,7 @@ def rtd(
     *,
     mode: str = "minimum",
     scale: str | None = "quantile",
+    detach_scale: bool = False,
     power: float = 1.0,
     card: int | None = None,
     immovable: str | None = None,
@@ -54,7 +55,10 @@ def rtd(
         gradient is too sparse.
     scale : {"quantile", "max", None}
         What each cloud's distances are divided by: the 0.9-quantile of all n^2, as the authors do,
-        or the largest. The gradient goes through it.
+        or the largest.
+    detach_scale : bool
+        Whether the scale is a constant for the gradient. As it is not, all bars pull at the points
+        whose distance it is; where it is, nothing keeps descent from shrinking a cloud.
     power : float, >= 1
         Of the lifetimes.
     card : int, optional
@@ -103,7 +107,7 @@ def rtd(
     check_number(power, "power", least=1)
     check_choice(immovable, "immovable", (None, "a", "b"))
     card = None if card is None else check_whole(card, "card", least=1)
-    clouds = paired(a, b, scale, metric)
+    clouds = paired(a, b, scale, detach_scale, metric)
     movable = None if immovable is None else ("a", "b").index(immovable) ^ 1
     ab, ba = _divergences(clouds, mode, power, card, movable, both=True)
     return (ab + ba) / 2
@@ -130,7 +134,7 @@ class RTDLoss(nn.Module):
         Without it the second number is 0.
     lp : float, >= 1
         The power of the lifetimes.
-    metric, scale
+    metric, scale, detach_scale
         As `rtd` has them; by default distances that are taken as they are.
     immovable : {"x", None}
         ``"x"`` trains as the authors' code does, see `rtd`; None has RTD's values and gradients.
@@ -146,7 +150,8 @@ class RTDLoss(nn.Module):
     True
     """
 
-    SHOWN = ("dim", "card", "mode", "is_sym", "lp", "metric", "scale", "immovable", "reduction")
+    SHOWN = ("dim", "card", "mode", "is_sym", "lp", "metric", "scale", "detach_scale")
+    SHOWN += ("immovable", "reduction")
 
     def __init__(
         self,
@@ -160,6 +165,7 @@ class RTDLoss(nn.Module):
         *,
         metric: Metric = "precomputed",
         scale: str | None = None,
+        detach_scale: bool = False,
         immovable: str | None = "x",
         reduction: str = "mean",
     ) -> None:
@@ -171,13 +177,13 @@ class RTDLoss(nn.Module):
         self.mode = check_choice(mode, "mode", MODES)
         self.is_sym = check_flag(is_sym, "is_sym")
         self.lp = check_number(lp, "lp", least=1)
-        self.metric, self.scale = metric, scale
+        self.metric, self.scale, self.detach_scale = metric, scale, detach_scale
         self.immovable = check_choice(immovable, "immovable", (None, "x"))
         self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
 
     def forward(self, x_dist: Tensor, z_dist: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss from x to z, from z to x, and their mean; of a batch, as `reduction` says."""
-        clouds = paired(x_dist, z_dist, self.scale, self.metric)
+        clouds = paired(x_dist, z_dist, self.scale, self.detach_scale, self.metric)
         movable = None if self.immovable is None else 1
         found = _divergences(clouds, self.mode, self.lp, self.card, movable, both=self.is_sym)
         if self.reduction == "mean":

@@ -178,7 +178,7 @@ def _signature(
 ) -> Tensor:
     scale = "max" if normalise else None
     by_norm = (metric, None) if metric is not None else ("minkowski", p)
-    clouds = paired(a, b, scale, *by_norm)
+    clouds = paired(a, b, scale, False, *by_norm)
     known = [
         _critical_edges(cloud, dgms, dimensions, name)
         for cloud, dgms, name in zip(clouds, diagrams, ("a", "b"), strict=True)
