@@ -5,7 +5,7 @@
 # make bench-full      the same over all families, sizes, batches and dimensions: hours
 # make bench-growth    how time and memory grow with n, about ten minutes
 # make bench-tables    tables and pictures alone, from the results that lie there
-# make experiments-small  does TSLoss help? One model, task and start, five seeds: an hour on two cores
+# make experiments-small  does TSLoss help? One model, task and start: an hour on two cores
 # make experiments        the whole plan, for hours; both go on where they were stopped
 # make experiments-report the tables and pictures of docs/does-it-help.md, from the results that lie there
 # make docs   the documentation in site/, links checked

@@ -21,6 +21,9 @@ PAIR_GRADIENT_TOLERANCE = 0.2
 # Relative to the norm of a cloud: a few roundings of a distance summed in float32.
 ROUNDING = 1e-5
 
+# The phases whose results are diagrams, of these dimensions.
+DIMENSIONS = {"h0": (0,), "h1": (0, 1), "h1_sizes": (0, 1)}
+
 WHAT_IS_CHECKED = {
     "edges": "lengths of the critical edges, equal to gudhi's values bit for bit",
     "values": f"values, within {VALUE_TOLERANCE:.1e} of gudhi's (two roundings of float32)",
@@ -34,7 +37,7 @@ WHAT_IS_CHECKED = {
 
 def what_is_checked(phase: str, edges: bool) -> str:
     """The key of `WHAT_IS_CHECKED` for a phase."""
-    if phase in ("h0", "h1"):
+    if phase in DIMENSIONS:
         return "edges" if edges else "values"
     if phase in PAIRED:
         return "pairs"
@@ -46,8 +49,8 @@ def disagreement(phase: str, got: Any, truth: Any, edges: bool) -> str | None:
 
     Diagrams are compared as multisets of bars of positive length, in every dimension of the phase.
     """
-    if phase in ("h0", "h1"):
-        return _diagrams(got, truth, edges, dims=(0,) if phase == "h0" else (0, 1))
+    if phase in DIMENSIONS:
+        return _diagrams(got, truth, edges, DIMENSIONS[phase])
     if phase == "distances":
         return _distances(got, truth)
     if phase in ("loss", "surrogate"):

@@ -116,7 +116,7 @@ class Bench:
     def measure(self, case: Case) -> list[Row]:
         """The rows of one case, one a provider that supports its phase."""
         only, limit_s = self.suite.providers(case)
-        names = [n for n in self.names if case.phase in provider_class(n).phases]
+        names = [n for n in self.names if provider_class(n).takes(case.phase)]
         names = [n for n in names if only is None or n in only]
         base = {"what": "time", **case.as_dict()}
         if reason := cases.why_unavailable(case.family):
@@ -261,7 +261,7 @@ class Bench:
         arrays = _input(replace(case, n=SMALL_N)), _input(case)
         rows = []
         for name in self.names:
-            if case.phase not in provider_class(name).phases:
+            if not provider_class(name).takes(case.phase):
                 continue
             row = {"what": "memory", **case.as_dict(), "provider": name, "status": "ok"}
             rows.append(row)

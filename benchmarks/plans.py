@@ -73,6 +73,7 @@ def quick() -> Suite:
         *grid(("surrogate_backward",), ("unit vectors",), (20, 100), dims=(2048,)),
         *grid(PAIRED, ("noisy circle",), (20, 100, 300), dims=(16,), batches=(1, 16)),
         *grid(("h1",), ("gaussian",), (100,), batches=(16,), threads=(1, 2)),
+        *grid(("h1_sizes",), ("gaussian", "noisy circle"), (200,), batches=(10,), threads=(1, 2)),
         *grid(("h0",), ("gaussian",), (100,), batches=(64,)),
         *grid(("loss_backward",), ("gaussian",), (20,), dims=(2048,), batches=(16,)),
     ]

@@ -9,12 +9,11 @@ import numpy as np
 
 from experiments.arms import Arm
 from experiments.comparison import ALONE, Comparison, Record
+from experiments.tables import MEASURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-MEASURES = {"test_accuracy": "test accuracy", "iterations": "iterations to fit"}
 
 
 def differences(comparison: Comparison) -> Figure:
@@ -23,9 +22,7 @@ def differences(comparison: Comparison) -> Figure:
 
     arms = [arm for arm in comparison.runs if arm != ALONE]
     figure = Figure(figsize=(10, 1.2 + 0.36 * len(arms)), layout="constrained")
-    for axes, (measure, words) in zip(
-        figure.subplots(1, 2, sharey=True), MEASURES.items(), strict=True
-    ):
+    for axes, (measure, _, words) in zip(figure.subplots(1, 2, sharey=True), MEASURES, strict=True):
         values, compared = comparison.values(measure), comparison.compared(measure)
         for row, arm in enumerate(arms):
             seeds = values[arm].keys() & values[ALONE].keys()

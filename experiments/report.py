@@ -19,34 +19,45 @@ from tsloss_fast.persistence.plots import render_figure
 
 PAGE = Path(__file__).parents[1] / "docs" / "does-it-help.md"
 MARK = "<!-- experiments: {}, written by `python -m experiments.report`; do not edit -->"
+IMAGE = "does-it-help-{}.png"
+IMAGES = {
+    "differences": "Each seed's difference from cross-entropy alone, its mean and interval",
+    "curves": "Cross-entropy, validation accuracy and topology along the way",
+}
+# With fewer there are no paired differences to speak of.
+LEAST_SEEDS = 3
+NOTHING = "Not run yet."
 CURVES = ("ce", "surrogate-b0.5", "exact-l1", "exact-b0.5", "h0-b0.5", "h1-b0.5")
 
 
 def comparisons(out: Path) -> list[Comparison]:
-    """Every block of the full plan once, with as many seeds as any block has."""
-    blocks: dict[tuple[object, ...], plan.Block] = {}
-    for block in plan.full():
-        key = (block.cell, tuple(block.arms))
-        if key not in blocks or len(block.seeds) > len(blocks[key].seeds):
-            blocks[key] = block
-    return [Comparison(block, out) for block in blocks.values()]
+    """Every block of the full plan."""
+    return [Comparison(block, out) for block in plan.full()]
 
 
 def parts(found: Sequence[Comparison]) -> dict[str, str]:
     """The generated parts of the page, by their names."""
-    sections: dict[str, list[str]] = {"main": [], "rates": [], "gradients": [], "topology": []}
+    names = ("verdict", "main", "rates", "gradients", "topology")
+    sections: dict[str, list[str]] = {name: [] for name in names}
+
+    def add(name: str, comparison: Comparison, *texts: str) -> None:
+        sections[name] += [f"**{tables.cell_words(comparison.block.cell)}**", *texts]
+
     for comparison in found:
-        title = f"**{tables.cell_words(comparison.block.cell)}**"
         if comparison.sweep:
-            sections["rates"] += [title, tables.sweep_table(comparison)]
-        if len(comparison.seeds) < 2:
+            add("rates", comparison, tables.sweep_table(comparison))
+        if len(comparison.seeds) < LEAST_SEEDS:
             continue
-        sections["main"] += [title, tables.arms_table(comparison)]
-        sections["main"] += [tables.detectable_words(comparison)]
-        sections["gradients"] += [title, tables.gradients_table(comparison)]
-        sections["topology"] += [title, tables.topology_table(comparison)]
-    texts = {name: "\n\n".join(lines) or "Not run." for name, lines in sections.items()}
-    return texts | {"progress": tables.progress_table(found)}
+        detectable = tables.detectable_words(comparison)
+        add("verdict", comparison, tables.verdict_words(comparison), detectable)
+        add("main", comparison, tables.arms_table(comparison))
+        add("gradients", comparison, tables.gradients_table(comparison))
+        add("topology", comparison, tables.topology_table(comparison))
+    texts = {name: "\n\n".join(lines) or NOTHING for name, lines in sections.items()}
+    drawn = len(found[0].seeds) >= LEAST_SEEDS
+    images = "\n\n".join(f"![{words}]({IMAGE.format(name)})" for name, words in IMAGES.items())
+    pictures = f"Of the first cell above:\n\n{images}" if drawn else NOTHING
+    return texts | {"pictures": pictures, "progress": tables.progress_table(found)}
 
 
 def written(text: str, name: str, body: str) -> str:
@@ -64,14 +75,15 @@ def written(text: str, name: str, body: str) -> str:
 
 
 def draw(found: Sequence[Comparison], folder: Path) -> None:
-    """The pictures of the first cell."""
-    first = found[0]
-    if len(first.seeds) > 1:
-        for name, figure in (
-            ("differences", pictures.differences(first)),
-            ("curves", pictures.curves(first, CURVES)),
-        ):
-            write_atomically(folder / f"does-it-help-{name}.png", render_figure(figure)[".png"])
+    """The pictures of the first cell, if there is something to show."""
+    if len(found[0].seeds) < LEAST_SEEDS:
+        return
+    figures = {
+        "differences": pictures.differences(found[0]),
+        "curves": pictures.curves(found[0], CURVES),
+    }
+    for name, figure in figures.items():
+        write_atomically(folder / IMAGE.format(name), render_figure(figure)[".png"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

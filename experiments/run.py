@@ -90,12 +90,10 @@ class Worker:
         """Make one run and write its file."""
         file = spec.file(self.out)
         state = file.with_suffix(".pt")
-        began = time.perf_counter()
         record = Run(spec, self._model(spec.cell.model), self.template, state).finish(
             self._is_stopped
         )
         record |= {
-            "wall_seconds": round(time.perf_counter() - began, 2),
             "precision": self.precision,
             "template": self.template,
             "commit": commit(),
@@ -105,7 +103,7 @@ class Worker:
         state.unlink(missing_ok=True)
         say(
             f"{spec.cell.name} {file.stem}: fit after {record['iterations_to_fit']}, "
-            f"test {record['test_accuracy']:.3f}, {record['wall_seconds']:.0f} s"
+            f"test {record['test_accuracy']:.3f}, {record['cpu_seconds']:.0f} s of a core"
         )
 
     def _model(self, name: str) -> models.Loaded:

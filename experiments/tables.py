@@ -14,7 +14,7 @@ from benchmarks.report import table
 from experiments.arms import Arm
 from experiments.comparison import ALONE, Comparison, measured
 from experiments.spec import Cell
-from experiments.statistics import POWER, Paired
+from experiments.statistics import LEVEL, POWER, Paired
 
 FEATURES = (
     "h0_count",
@@ -24,6 +24,11 @@ FEATURES = (
     "h1_mean_lifetime",
     "h1_max_lifetime",
     "entropy",
+)
+# A measure, the form of its differences, and its words.
+MEASURES = (
+    ("test_accuracy", "+.3f", "test accuracy"),
+    ("iterations", "+.1f", "iterations to fit"),
 )
 STARTS = {"vocab": "vocabulary rows", "normal": "N(0, 0.02²)", "token": "one repeated token"}
 
@@ -70,17 +75,33 @@ def _difference(paired: Paired | None, form: str) -> tuple[str, str]:
     return interval, f"{paired.p:.2g}, {paired.p_holm:.2g}"
 
 
+def verdict_words(comparison: Comparison) -> str:
+    """Which arms differ from the cross-entropy alone, and the greatest mean differences."""
+    lines = []
+    for measure, form, unit in MEASURES:
+        compared = comparison.compared(measure)
+        sure = [arm for arm, paired in compared.items() if paired.p_holm < 1 - LEVEL]
+        named = "; ".join(f"{Arm(arm).label} ({compared[arm].mean:{form}})" for arm in sure)
+        ordered = sorted(compared, key=lambda arm: compared[arm].mean)
+        ends = " to ".join(
+            f"{compared[arm].mean:{form}} ({Arm(arm).label})" for arm in (ordered[0], ordered[-1])
+        )
+        lines.append(
+            f"- {unit[0].upper()}{unit[1:]}: {len(sure)} of {len(compared)} arms differ from "
+            f"cross-entropy alone at 5 % after Holm's correction{': ' if named else ''}{named}. "
+            f"Mean differences go from {ends}."
+        )
+    return "\n".join(lines)
+
+
 def detectable_words(comparison: Comparison) -> str:
     """How large a difference so many seeds could have seen."""
     parts = []
-    for measure, form, unit in (
-        ("test_accuracy", ".3f", "of accuracy"),
-        ("iterations", ".1f", "iterations to fit"),
-    ):
+    for measure, form, unit in MEASURES:
         found = comparison.compared(measure).values()
         known = [paired.detectable for paired in found if paired.detectable is not None]
         if known:
-            parts.append(f"{median(known):{form}} {unit}")
+            parts.append(f"{median(known):{form.lstrip('+')}} in {unit}")
     least = 2 / 2 ** len(comparison.seeds)
     corrected = min(1.0, least * (len(comparison.runs) - 1))
     return (
@@ -118,7 +139,9 @@ def gradients_table(comparison: Comparison) -> str:
             np.array(r["weight"]) * np.array(r["penalty_norm"]) / np.array(r["ce_norm"])
             for r in of.values()
         ]
-        shares = [np.sum(r["penalty_seconds"]) / np.sum(r["seconds"]) for r in of.values()]
+        shares = [
+            np.median(np.array(r["penalty_seconds"]) / np.array(r["seconds"])) for r in of.values()
+        ]
         picks = ([r[0] for r in ratios], [r[-1] for r in ratios], [np.median(r) for r in ratios])
         cells = [f"{median(pick):.2g}" for pick in picks]
         lines.append([Arm(arm).label, *cells, f"{median(shares):.2%}"])

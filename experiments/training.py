@@ -89,6 +89,7 @@ class Run:
         self.right = torch.zeros(len(self.train), dtype=torch.bool)
         self.step = 0
         self.diverged = False
+        self.cpu_seconds, self._cpu_began = 0.0, time.process_time()
         self.state_file = state_file
         if state_file.is_file():
             self._load_state()
@@ -195,7 +196,7 @@ class Run:
             for name, values in vars(self.history).items()
         }
         fits = [i for i, share in enumerate(self.history.fitted) if share == 1]
-        return {
+        record = {
             **self.spec.as_dict(),
             "diverged": self.diverged,
             # Updates made before all training samples were right.
@@ -207,6 +208,11 @@ class Run:
             "every": every,
             **history,
         }
+        return record | {"cpu_seconds": round(self._cpu_so_far(), 2)}
+
+    def _cpu_so_far(self) -> float:
+        """Of all processes that were at this run."""
+        return self.cpu_seconds + time.process_time() - self._cpu_began
 
     def _save_state(self) -> None:
         state = {
@@ -216,6 +222,7 @@ class Run:
             "balance": {} if self.balance is None else self.balance.state_dict(),
             "right": self.right,
             "history": vars(self.history),
+            "cpu_seconds": self._cpu_so_far(),
         }
         write_atomically(self.state_file, serialised(state))
 
@@ -228,6 +235,7 @@ class Run:
             self.balance.load_state_dict(state["balance"])
         self.right, self.step = state["right"], state["step"]
         self.history = History(**state["history"])
+        self.cpu_seconds = state["cpu_seconds"]
 
 
 def make_start(spec: RunSpec, loaded: Loaded) -> SoftPrompt:

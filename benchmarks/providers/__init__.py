@@ -9,7 +9,8 @@ from benchmarks.providers.base import Call, Provider
 PUBLIC, ENGINE, REFERENCE = "tsloss_fast", "tsloss_fast engine", "reference"
 BARE_CALL = "tsloss_fast call alone"
 WITH_CYCLES, ENGINE_WITH_CYCLES = "tsloss_fast with cycles", "tsloss_fast engine with cycles"
-OURS = (PUBLIC, ENGINE, BARE_CALL, WITH_CYCLES, ENGINE_WITH_CYCLES)
+CLOUD_BY_CLOUD = "tsloss_fast cloud by cloud"
+OURS = (PUBLIC, ENGINE, BARE_CALL, WITH_CYCLES, ENGINE_WITH_CYCLES, CLOUD_BY_CLOUD)
 SIMPLEX_TREE, REDZED = "gudhi SimplexTree", "redzed-tda"
 
 # Name on the command line and in the results -> where its class is.
@@ -19,6 +20,7 @@ NAMES = {
     BARE_CALL: "ours:BareCall",
     WITH_CYCLES: "ours:WithCycles",
     ENGINE_WITH_CYCLES: "ours:EngineWithCycles",
+    CLOUD_BY_CLOUD: "ours:CloudByCloud",
     REFERENCE: "ours:Reference",
     SIMPLEX_TREE: "gudhi:SimplexTree",
     "gudhi RipsPersistence": "gudhi:RipsPersistence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from operator import attrgetter
 from types import ModuleType
@@ -67,6 +68,20 @@ class TslossFast(Provider):
 
         return Call(call, _diagrams)
 
+    def diagrams_of_each(self, matrices: Sequence[np.ndarray]) -> Call:
+        """One call for all of them."""
+        import torch
+
+        api, clouds = self.api(), [torch.from_numpy(D) for D in matrices]
+
+        def call() -> tuple:
+            found = api.rips_persistence(clouds, 1, "precomputed")
+            for dgm in found:
+                _look_at(dgm)
+            return found
+
+        return Call(call, _diagrams)
+
     def loss(self, mode: str):
         if f"{mode}_backward" not in PAIRED:
             return self.api().TSLoss(mode)
@@ -79,6 +94,16 @@ class TslossFast(Provider):
             "signature": losses.signature,
         }[mode]
         return lambda x: loss(x, projected(x)).mean()
+
+
+class CloudByCloud(TslossFast):
+    """The same functions, called once for each cloud."""
+
+    phases = ("h1_sizes",)
+    note = "one call for each cloud"
+
+    def diagrams_of_each(self, matrices: Sequence[np.ndarray]) -> Call:
+        return Provider.diagrams_of_each(self, matrices)
 
 
 class BareCall(TslossFast):

@@ -115,8 +115,11 @@ def test_the_command_loads_the_model(capsys, tmp_path):
     assert [line["token"] for line in lines if line["rank"] == "1"] == 2 * [
         '"Question:"', '"Answer:"'
     ]  # fmt: skip
-    # A second analysis without the model takes the table of the first away.
-    assert run(capsys, folder, "--overwrite")[0] == 0
+    # A second analysis without the model takes the table of the first away, and names the model.
+    (folder / "config.json").write_text(json.dumps({"model": str(model)}))
+    status, out, _ = run(capsys, folder, "--overwrite")
+    assert status == 0
+    assert f"the tokens that its rows are like: add --model {model}" in out
     assert not (folder / "analysis" / "tokens.csv").exists()
 
 

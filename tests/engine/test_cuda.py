@@ -10,7 +10,7 @@ from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
 from torch.autograd import forward_ad
 
-from tsloss_fast import _C, TSLoss, losses, pairwise_distances, rips_persistence
+from tsloss_fast import _C, TSLoss, losses, pairwise_distances, reference, rips_persistence
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import bar_tensors, start_bars
@@ -25,6 +25,7 @@ OPTIONS = [{}, {"scale": "mean"}, {"reduction": "none"}, {"lambda_ts": 0.3, "bet
 KERNELS = ops._CUDA_KERNELS
 ENGINE = {op: op._backend_fns["cpu"] for op in KERNELS}
 FUSES, IS_PLAIN = ops.fuses_persistence_loss, ops.is_plain
+FUSES_SURROGATE = ops.fuses_surrogate_loss
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def through_kernels(monkeypatch):
     for op, kernel in KERNELS.items():
         monkeypatch.setitem(op._backend_fns, "cpu", kernel)
     monkeypatch.setattr(ops, "fuses_persistence_loss", lambda x: False)
+    monkeypatch.setattr(ops, "fuses_surrogate_loss", lambda x, lengths: lengths is None)
     # Nor may eager calls go to the engine without its operators, but to the kernels without theirs.
     monkeypatch.setattr(ops, "is_plain", lambda x, on="cpu": on == "cuda" and IS_PLAIN(x))
 
@@ -74,6 +76,7 @@ def engine():
             for op in KERNELS:
                 patch.setitem(op._backend_fns, "cpu", ENGINE[op])
             patch.setattr(ops, "fuses_persistence_loss", FUSES)
+            patch.setattr(ops, "fuses_surrogate_loss", FUSES_SURROGATE)
             patch.setattr(ops, "is_plain", IS_PLAIN)
             return call_on_engine(call, x)
 
@@ -212,6 +215,100 @@ class TestDerivatives:
 
         engine(second, x)
         close([over(moved(x)).cpu()], expected, 1e-9)
+
+
+@pytest.mark.usefixtures("through_kernels")
+class TestCloudsOfDifferentSizes:
+    SIZES = (17, 0, 3, 1, 2, 9)
+
+    def poisoned(self, dtype=torch.float64):
+        """Clouds on a grid, whose lengths tie, with NaN behind their points."""
+        x = points("grid", 17, 3, B=len(self.SIZES), dtype=dtype)
+        lengths = torch.tensor(self.SIZES)
+        beyond = torch.arange(17) >= lengths.unsqueeze(-1)
+        return x.masked_fill(beyond.unsqueeze(-1), torch.nan), lengths
+
+    @pytest.mark.parametrize("longest", [None, 1.5])
+    @pytest.mark.parametrize("max_dim", [0, 1])
+    @pytest.mark.parametrize("precomputed", [False, True])
+    def test_diagrams_are_those_of_the_engine(self, longest, max_dim, precomputed):
+        x, lengths = self.poisoned()
+        clouds = [each[:m] for each, m in zip(x, self.SIZES, strict=True)]
+        if precomputed:
+            clouds = [torch.cdist(each, each, p=1) for each in clouds]
+            x = torch.full((len(clouds), 17, 17), torch.nan, dtype=torch.float64)
+            for D, each in zip(x, clouds, strict=True):
+                D[: len(each), : len(each)] = each
+        metric = "precomputed" if precomputed else "euclidean"
+        expected = reference.rips_persistence(clouds, max_dim, metric, longest)
+        for arguments in ((moved(x), moved(lengths)), ([moved(each) for each in clouds], None)):
+            x, counts = arguments
+            found = rips_persistence(x, max_dim, metric, longest, counts)
+            for ours, theirs in zip(found, expected, strict=True):
+                for name in ("birth_edges", "death_edges", "mask"):
+                    assert torch.equal(getattr(ours, name).cpu(), getattr(theirs, name)), name
+                torch.testing.assert_close(ours.pairs.cpu(), theirs.pairs, rtol=1e-14, atol=0)
+                for b in range(len(self.SIZES)):
+                    mask = ours.essential_mask[b].cpu()
+                    classes = ours.essential_edges[b].cpu()[mask]
+                    assert torch.equal(classes, theirs.essential_edges[b][theirs.essential_mask[b]])
+
+    @pytest.mark.parametrize("longest", [None, 2.0])
+    @pytest.mark.parametrize(("n", "max_dim"), [(17, 0), (17, 1), (260, 0)])
+    def test_births_of_vertices_are_those_of_the_engine(self, longest, n, max_dim):
+        """Of which many are equal, and many more than the edges' lengths."""
+        D = torch.stack([matrix("ties", n, seed) for seed in range(3)])
+        lengths = torch.tensor([n, 0, n // 2])
+        generator = torch.Generator().manual_seed(n)
+        births = torch.randint(-3, 8, (3, n), generator=generator) / 2.0
+        arrays = (D.numpy(), max_dim, lengths.numpy())
+        expected = _C.rips(*arrays, max_edge_length=longest, vertex_births=births.double().numpy())
+        leaf = moved(births).requires_grad_()
+        found = rips_persistence(
+            moved(D), max_dim, "precomputed", longest, moved(lengths), vertex_births=leaf
+        )
+        for ours, arrays in zip(found, expected, strict=True):
+            theirs = PersistenceDiagram._of_engine(arrays, {})
+            for name in ("births", "deaths", "birth_edges", "death_edges", "mask"):
+                assert torch.equal(getattr(ours, name).detach().cpu(), getattr(theirs, name)), name
+            for b in range(3):
+                mask, other = ours.essential_mask[b].cpu(), theirs.essential_mask[b]
+                for name in ("essential_edges", "essential_births"):
+                    got, wanted = getattr(ours, name)[b].cpu()[mask], getattr(theirs, name)[b]
+                    assert torch.equal(got.detach(), wanted[other]), name
+        (found[0].births.sum() + found[0].essential_births.sum()).backward()
+        exists = torch.ones(n, dtype=torch.bool) if longest is None else births[0] <= longest
+        assert torch.equal(leaf.grad[0].cpu(), exists.float())
+        assert leaf.grad[1].eq(0).all()
+
+    @pytest.mark.parametrize("options", OPTIONS, ids=str)
+    @pytest.mark.parametrize("mode", MODES)
+    def test_losses_are_those_of_the_engine(self, mode, options, engine):
+        x, lengths = self.poisoned()
+        loss = TSLoss(mode, **options)
+        expected = engine(lambda x: loss(x, lengths=lengths), x.clone())
+        counts = moved(lengths)
+        for call in (
+            lambda x: loss(x, lengths=counts),
+            lambda x: loss.start(x, counts).result(),
+            lambda x: loss([each[:m] for each, m in zip(x, self.SIZES, strict=True)]),
+            torch.compile(lambda x: loss(x, lengths=counts), backend="aot_eager", fullgraph=True),
+        ):
+            value, gradient = value_and_gradient(call, x)
+            close((value, gradient), expected, 1e-9)
+            assert gradient[~(torch.arange(17) < lengths.unsqueeze(-1))].eq(0).all()
+
+    def test_lengths_that_are_none_are_nan_where_nothing_waits(self):
+        x, wrong = moved(points(n=5)), moved(torch.tensor([4, 6]))
+        if DEVICE == "cpu":
+            # Values on the CPU are looked at, so only the operators meet them.
+            h0 = torch.func.vmap(lambda x, m: rips_persistence(x, 0, lengths=m)[0].deaths)(x, wrong)
+        else:
+            h0 = rips_persistence(x, 0, lengths=wrong)[0].deaths
+        assert h0[0].isfinite().all()
+        assert h0[1].isnan().all()
+        with pytest.raises(ValueError, match=r"^lengths: expected from 0 to 5 points, got"):
+            rips_persistence(x, 1, lengths=wrong)
 
 
 @pytest.mark.usefixtures("through_kernels")

@@ -1,9 +1,14 @@
 """The plan: its order, how rates are chosen, and that a finished run is made once."""
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tiny_lm import save_tiny
 from tiny_runs import CELL
 
 from experiments import plan
@@ -120,3 +125,28 @@ def test_the_command_lists_what_is_to_be_done(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(plan.small()[0].sweep())
     assert lines[0] == f"{plan.FIRST.name}/ce_lr0.003_seed1000.json"
+
+
+@pytest.mark.model
+def test_sigterm_ends_the_workers_and_leaves_whole_files(tmp_path, capsys):
+    """Two processes of the real command; what they made is passed over by the next call."""
+    save_tiny(tmp_path / "tiny")
+    out, root = tmp_path / "out", Path(__file__).parents[2]
+    argv = ["full", "--out", str(out), "--model", str(tmp_path / "tiny"), "--precision", "float32"]
+    command = [sys.executable, "-m", "experiments.run", *argv, "--workers", "2"]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL)
+    try:
+        begun = time.monotonic()
+        while len(list(out.rglob("*.json"))) < 3 and time.monotonic() - begun < 120:
+            time.sleep(0.2)
+        process.terminate()
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+    made = {str(file.relative_to(out)) for file in out.rglob("*.json")}
+    assert len(made) >= 3
+    assert all(json.loads((out / name).read_text())["steps"] == 24 for name in made)
+    main([*argv, "--list"])
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) > 10
+    assert not made & set(listed)

@@ -61,6 +61,12 @@ def out(tmp_path):
     return tmp_path
 
 
+def write_last_seed(out):
+    for spec in BLOCK.comparison(out):
+        if spec.seed == 2:
+            write(spec, out)
+
+
 def cells(table, arm):
     row = next(line for line in table.splitlines() if line.startswith(f"| {arm} |"))
     return [cell.strip() for cell in row.strip("|").split("|")]
@@ -106,11 +112,26 @@ def test_the_sweep_and_the_progress(out):
 
 def test_a_plan_of_which_nothing_was_run(tmp_path):
     found = [Comparison(BLOCK, tmp_path)]
-    assert report.parts(found)["main"] == "Not run."
+    assert report.parts(found)["main"] == report.NOTHING
     assert "0 of 6 runs" in report.parts(found)["progress"]
 
 
+def test_the_verdict_names_who_differs(tmp_path):
+    """Of eight seeds, all with one sign; corrected for two arms 2 * 2 / 2^8."""
+    block = replace(BLOCK, seeds=range(8), fixed_rate=0.01)
+    for spec in block.comparison(tmp_path):
+        write(spec, tmp_path, 0.5 + (0.01 * (1 + spec.seed) if spec.arm == "exact-b0.5" else 0))
+    accuracy, fits = tables.verdict_words(Comparison(block, tmp_path)).splitlines()
+    assert accuracy == (
+        "- Test accuracy: 1 of 2 arms differ from cross-entropy alone at 5 % after Holm's "
+        "correction: exact persistence, balance 0.5 (+0.045). Mean differences go from +0.000 "
+        "(L2, λ 1) to +0.045 (exact persistence, balance 0.5)."
+    )
+    assert fits.startswith("- Iterations to fit: 0 of 2 arms differ")
+
+
 def test_pictures_of_what_was_run(out, tmp_path):
+    write_last_seed(out)
     found = Comparison(BLOCK, out)
     axes = pictures.differences(found).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
@@ -119,7 +140,9 @@ def test_pictures_of_what_was_run(out, tmp_path):
     line = pictures.curves(found, ("ce", "l2-l1", "h0-l1")).axes[0].lines[0]
     assert line.get_ydata().tolist() == [2.0, 1.0, 0.5, 0.25]
     report.draw([found], tmp_path)
-    assert len(list(tmp_path.glob("*.png"))) == 2
+    images = {file.name for file in tmp_path.glob("*.png")}
+    assert images == {report.IMAGE.format(name) for name in report.IMAGES}
+    assert all(name in report.parts([found])["pictures"] for name in images)
 
 
 def test_a_part_is_put_between_its_marks():

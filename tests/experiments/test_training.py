@@ -16,7 +16,7 @@ pytestmark = pytest.mark.model
 
 RATE = 0.03
 # Seconds are all that differs from call to call.
-TIMES = ("seconds", "penalty_seconds")
+TIMES = ("seconds", "penalty_seconds", "cpu_seconds")
 
 
 def run(spec, loaded, file, is_stopped=lambda: False):

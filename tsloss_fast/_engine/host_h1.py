@@ -24,7 +24,12 @@ from tsloss_fast._engine.room import require_room_for_h1
 
 
 def start_bars(
-    D: Tensor, points: Tensor, name: str, max_edge_length: float | None = None
+    D: Tensor,
+    points: Tensor,
+    name: str,
+    max_edge_length: float | None = None,
+    lengths: Tensor | None = None,
+    vertex_births: Tensor | None = None,
 ) -> Pending[list[Tensor]]:
     """Begin to compute the bars of H0 and H1 of ``D`` [..., n, n].
 
@@ -34,11 +39,11 @@ def start_bars(
     The result is the bars as `operators.rips_bars` gives them, on the device of ``D``. It waits for
     the host's thread and for nothing else, and raises a ValueError if a distance is NaN or
     infinite. With `max_edge_length` infinite edges and longer ones are absent, and nothing is
-    checked.
+    checked. ``lengths`` [...] and ``vertex_births`` [..., n] are as in `operators.rips_bars`.
     """
 
     def begin() -> Callable[[], list[Tensor]]:
-        bars = _bars_on_host(D, points, name, max_edge_length)
+        bars = _bars_on_host(D, points, name, max_edge_length, lengths, vertex_births)
         return lambda: [_to_device(part, D.device) for part in bars.result()]
 
     return Pending(begin)
@@ -48,11 +53,13 @@ def start_bars(
 PendingBars = start_bars
 
 
-def start_critical_edges(D: Tensor, points: Tensor, name: str) -> Pending[Tensor]:
+def start_critical_edges(
+    D: Tensor, points: Tensor, name: str, lengths: Tensor | None = None
+) -> Pending[Tensor]:
     """As `start_bars`; the result is the `critical_edges` of the bars, sent by one copy."""
 
     def begin() -> Callable[[], Tensor]:
-        bars = _bars_on_host(D, points, name)
+        bars = _bars_on_host(D, points, name, None, lengths)
         return lambda: _to_device(critical_edges(*bars.result()[::4]), D.device)
 
     return Pending(begin)
@@ -78,23 +85,34 @@ class _H1Thread(threading.Thread):
 
 
 def _bars_on_host(
-    D: Tensor, points: Tensor, name: str, max_edge_length: float | None = None
+    D: Tensor,
+    points: Tensor,
+    name: str,
+    max_edge_length: float | None,
+    lengths: Tensor | None,
+    vertex_births: Tensor | None = None,
 ) -> _AwaitedBars:
     bars = _AwaitedBars()
     # The thread holds the future alone, so that it sees when nobody holds the bars.
     future, still_wanted = bars.future, partial(_require_wanted, weakref.ref(bars))
     threads = torch.get_num_threads()
+    given = {"D": D, "lengths": lengths, "vertex_births": vertex_births}
+    parts = {key: x for key, x in given.items() if x is not None}
 
-    def compute(on_host: Tensor, copied: torch.cuda.Event | None) -> None:
+    def compute(on_host: list[Tensor], copied: torch.cuda.Event | None) -> None:
         try:
             if copied is not None:
                 _wait_for(copied, D.device)
-            matrices = host_array(on_host)
+            arrays = dict(zip(parts, map(host_array, on_host), strict=True))
             if max_edge_length is None:
-                require_finite(matrices, points, name)
-            require_room_for_h1(on_host, 1, max_edge_length)
+                require_finite(arrays["D"], points, name)
+            require_room_for_h1(on_host[0], 1, max_edge_length)
             found = _C.rips(
-                matrices, 1, None, threads, max_edge_length=max_edge_length, meanwhile=still_wanted
+                **arrays,
+                max_dim=1,
+                threads=threads,
+                max_edge_length=max_edge_length,
+                meanwhile=still_wanted,
             )
             future.set_result(bar_tensors(found))
         except BaseException as error:
@@ -102,9 +120,9 @@ def _bars_on_host(
 
     if D.device.type == "cuda":
         # Not a daemon: Python would stop it at exit inside the engine's C++, which aborts.
-        _H1Thread(target=compute, args=_copy_to_host(D), name="h1").start()
+        _H1Thread(target=compute, args=_copy_to_host([*parts.values()]), name="h1").start()
     else:
-        compute(D, None)
+        compute([*parts.values()], None)
     return bars
 
 
@@ -134,24 +152,26 @@ def critical_edges(h0: Tensor, h1: Tensor) -> Tensor:
     return torch.cat((h0[..., 2:], h1[..., :2], h1[..., 2:]), dim=-2)
 
 
-def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
-    """A pinned copy of ``D``, and the event after which it holds the values."""
+def _copy_to_host(parts: list[Tensor]) -> tuple[list[Tensor], torch.cuda.Event]:
+    """Pinned copies of tensors of one device, and the event after which they hold the values."""
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
             "H1 of CUDA tensors is computed on the host, which a CUDA graph cannot capture: "
             "capture mode='surrogate', H0 (max_dim=0) or the distances, or leave H1 out of it"
         )
-    with torch.cuda.device(D.device):
+    with torch.cuda.device(parts[0].device):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            on_host = torch.empty(D.shape, dtype=D.dtype, pin_memory=True)
-            on_host.copy_(D, non_blocking=True)
+            on_host = [torch.empty(x.shape, dtype=x.dtype, pin_memory=True) for x in parts]
+            for copy, x in zip(on_host, parts, strict=True):
+                copy.copy_(x, non_blocking=True)
             # A blocking event lets the thread sleep while the caller launches the model.
             copied = torch.cuda.Event(blocking=True)
             copied.record()
-        # The allocator must not hand the memory of D to others before the copy is done.
-        D.record_stream(side)
+        # The allocator must not hand their memory to others before the copy is done.
+        for x in parts:
+            x.record_stream(side)
     return on_host, copied
 
 

@@ -14,6 +14,8 @@ from torch import Tensor
 # PEFT's name for the virtual tokens of prompt tuning, P-tuning and prefix tuning alike.
 PEFT_KEY = "prompt_embeddings"
 PREFIX = "PREFIX_TUNING"
+# Of an encoder-decoder's two prompts PEFT uses the encoder's alone, and saves both.
+ENCODER_ALONE = ("PROMPT_TUNING", "P_TUNING")
 
 # A wrong file, such as a whole table of embeddings, must not fill the memory.
 MAX_ROWS = 4096
@@ -36,8 +38,8 @@ def read_prompt(file: Path, layer: int | None = None) -> Tensor:
         dict that holds one, beside 0-d tensors at most. Or PEFT's ``adapter_model.safetensors``.
     layer : int, optional
         For an adapter with several clouds, which of them: prefix tuning has one a layer, whose rows
-        are [key, value] side by side; an encoder-decoder has the encoder's prompt, 0, and the
-        decoder's, 1.
+        are [key, value] side by side. Of an encoder-decoder's prompt tuning and P-tuning it is the
+        encoder's prompt, since PEFT uses no other.
 
     Returns
     -------
@@ -147,10 +149,12 @@ def _clouds(rows: Tensor, config: dict[str, Any]) -> list[Tensor]:
         # A row holds layer 0's key and value, then layer 1's, and so on.
         return list(rows.unflatten(1, (layers, -1)).unbind(1))  # L of [n, 2 * token_dim]
     n = config.get("num_virtual_tokens")
-    if isinstance(n, int) and n > 0 and len(rows) % n == 0:
-        # One under the other, for an encoder and its decoder.
-        return list(rows.split(n))
-    return [rows]
+    if not isinstance(n, int) or n < 1 or len(rows) % n != 0:
+        return [rows]
+    if config.get("peft_type") in ENCODER_ALONE:
+        return [rows[:n]]
+    # One under the other, for each task of an encoder and its decoder.
+    return list(rows.split(n))
 
 
 def _chosen(clouds: list[Tensor], layer: int | None) -> Tensor:
@@ -161,7 +165,7 @@ def _chosen(clouds: list[Tensor], layer: int | None) -> Tensor:
     if layer is None or not 0 <= layer < len(clouds):
         got = "none" if layer is None else layer
         raise UnreadablePrompt(
-            f"holds {len(clouds)} clouds, one for each layer, or the encoder's and the decoder's: "
+            f"holds {len(clouds)} clouds, one for each layer or task: "
             f"expected --layer from 0 to {len(clouds) - 1}, got {got}"
         )
     return clouds[layer]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from tsloss_fast._checks import check_number
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import critical_edges, start_critical_edges
+from tsloss_fast._engine.padding import without_padding
 from tsloss_fast.losses.base import H0H1Loss, LossAndTerms
 from tsloss_fast.losses.by_distances import persistence_terms
 from tsloss_fast.persistence.distances import Metric
@@ -79,27 +81,36 @@ class PersistenceLoss(H0H1Loss):
             max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
         self.max_edge_length = max_edge_length
 
-    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
-        return persistence_terms(D, self.h1_power)
+    def _terms_of_distances(
+        self, D: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return persistence_terms(D, self.h1_power, lengths)
 
-    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+    def _begin_euclidean(
+        self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
+    ) -> Callable[[], LossAndTerms]:
+        takes_mean = self.reduction == "mean"
         options = (*self._term_weights(x), self.h1_power, self.scale == "mean")
         if not ops.fuses_persistence_loss(x):
-            return self._begin_on_host(prompt, x, options)
-        loss, h0, h1 = ops.loss_terms(ops.persistence_loss, self.reduction == "mean", x, *options)
+            return self._begin_on_host(prompt, x, options, lengths)
+        loss, h0, h1 = ops.loss_terms(
+            ops.persistence_loss, takes_mean, x, *options, lengths=lengths
+        )
         return lambda: (loss, {"h0": h0, "h1": h1})
 
     def _begin_on_host(
-        self, prompt: Tensor, x: Tensor, options: tuple[float, ...]
+        self, prompt: Tensor, x: Tensor, options: tuple[Any, ...], lengths: Tensor | None
     ) -> Callable[[], LossAndTerms]:
         """Send the distances of ``x`` to the host, which computes the critical edges."""
         D = ops.distances_out_of_graph(x)
         takes_mean = self.reduction == "mean"
+        if lengths is not None:
+            D, options = without_padding(D, lengths), (*options, lengths)
         if ops.is_transformed():
-            edges = critical_edges(*ops.h1_critical_edges(D))
+            edges = critical_edges(*ops.h1_critical_edges(D, lengths))
             results = _on_edges(x, D, edges, options, takes_mean)
             return lambda: results
-        pending = start_critical_edges(D, prompt, "prompt")
+        pending = start_critical_edges(D, prompt, "prompt", lengths)
         return lambda: _on_edges(x, D, pending.result(), options, takes_mean)
 
     def _require_capturable(self) -> None:
@@ -121,7 +132,7 @@ class PersistenceLoss(H0H1Loss):
 
 
 def _on_edges(
-    x: Tensor, D: Tensor, edges: Tensor, options: tuple[float, ...], takes_mean: bool
+    x: Tensor, D: Tensor, edges: Tensor, options: tuple[Any, ...], takes_mean: bool
 ) -> LossAndTerms:
     loss, h0, h1 = ops.exact_terms_on_edges(x, D, edges, *options)
     return loss.sum() if takes_mean and loss.ndim else loss, {"h0": h0, "h1": h1}

@@ -138,11 +138,15 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
             tau, alpha, lambda_repel, lambda_attract, self_pairs, detach_scales
         )
 
-    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        return self._chosen._begin_euclidean(self, prompt, x)
+    def _begin_euclidean(
+        self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
+    ) -> Callable[[], LossAndTerms]:
+        return self._chosen._begin_euclidean(self, prompt, x, lengths)
 
-    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
-        return self._chosen._terms_of_distances(self, D)
+    def _terms_of_distances(
+        self, D: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self._chosen._terms_of_distances(self, D, lengths)
 
     def _require_capturable(self) -> None:
         self._chosen._require_capturable(self)

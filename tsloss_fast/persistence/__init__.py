@@ -1,6 +1,6 @@
 """Distances, diagrams of the Rips filtration, and what is read off them."""
 
-from tsloss_fast._engine.eager import Lengths
+from tsloss_fast._engine.births import Lengths
 from tsloss_fast.persistence.containers import collate_diagrams
 from tsloss_fast.persistence.cycles import cycle_length, loops_of, representative_cycles
 from tsloss_fast.persistence.diagram import PersistenceDiagram

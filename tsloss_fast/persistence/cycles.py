@@ -12,6 +12,7 @@ from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import Metric, edge_lengths
+from tsloss_fast.persistence.ragged import Clouds, Lengths
 from tsloss_fast.persistence.rips import as_int, rips_diagrams
 
 # The cycles of one cloud, each of edges [m, 2].
@@ -19,10 +20,12 @@ CloudCycles = list[Tensor]
 
 
 def representative_cycles(
-    x: Tensor,
+    x: Clouds,
     max_dim: int = 1,
     metric: Metric = "euclidean",
     max_edge_length: float | None = None,
+    lengths: Lengths | None = None,
+    vertex_births: Clouds | None = None,
     *,
     p: float | None = None,
     shorten: bool = True,
@@ -31,7 +34,7 @@ def representative_cycles(
 
     Parameters
     ----------
-    x, metric, max_edge_length, p
+    x, metric, max_edge_length, lengths, vertex_births, p
         As in `rips_persistence`.
     max_dim : {1}
         Cycles are those of H1.
@@ -90,7 +93,8 @@ def representative_cycles(
             "representative_cycles: expected tensors with values, got a call under torch.compile, "
             "torch.func or forward mode, where how many edges a cycle has cannot be known"
         )
-    diagrams = rips_diagrams(x, 1, metric, max_edge_length, p, finder)
+    given = (max_edge_length, p, lengths, vertex_births)
+    diagrams = rips_diagrams(x, 1, metric, *given, finder)
     edges = finder.edges.to(diagrams[1].mask.device)
     found = edges.split([size for cloud in finder.sizes for size in cloud])
     if diagrams[1].mask.ndim == 1:

@@ -19,8 +19,17 @@ from tsloss_fast._checks import (
 from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import host_array, require_finite, require_finite_points
+from tsloss_fast._engine.padding import filled_points, without_padding
 from tsloss_fast._engine.room import require_room
 from tsloss_fast.persistence.norms import norm, pairwise_norms
+from tsloss_fast.persistence.ragged import (
+    Clouds,
+    Lengths,
+    is_ragged,
+    padded_points,
+    separate_clouds,
+    stacked_matrices,
+)
 from tsloss_fast.persistence.sparse import dense_distances, is_sparse
 
 # These come from Euclidean lengths by `metric_points` and `metric_lengths`.
@@ -37,7 +46,11 @@ Metric = str | Callable[[Tensor], Tensor]
 
 
 def pairwise_distances(
-    x: Tensor, metric: Metric = "euclidean", *, p: float | None = None
+    x: Clouds,
+    metric: Metric = "euclidean",
+    lengths: Lengths | None = None,
+    *,
+    p: float | None = None,
 ) -> Tensor:
     """Distances between the rows of each cloud.
 
@@ -47,20 +60,25 @@ def pairwise_distances(
     Parameters
     ----------
     x : Tensor, shape [..., n, d]
-        float16, bfloat16, float32 or float64, on the CPU or on CUDA; any strides.
+        float16, bfloat16, float32 or float64, on the CPU or on CUDA; any strides. Clouds of
+        different sizes as `rips_persistence` takes them, with or without `lengths`.
     metric : str or callable
         ``"euclidean"``, ``"cosine"``, ``"correlation"``, ``"cityblock"``, ``"chebyshev"`` or
         ``"minkowski"``, as SciPy's ``cdist`` has them. ``"cosine"`` is ``1 - cos(x_i, x_j)``,
         computed as half the squared Euclidean distance of the unit rows, and ``"correlation"`` is
         that of rows less their mean. A callable gets the points, half ones as float32, and gives
-        the distances [..., n, n], which are taken as they are.
+        the distances [..., n, n], which are taken as they are. Clouds of different sizes it gets
+        one after the other.
+    lengths : Tensor, shape [...], optional
+        How many points each cloud of a padded `x` has.
     p : float, >= 1
         The power of ``"minkowski"``, which may be infinite; 2 unless given.
 
     Returns
     -------
     Tensor, shape [..., n, n]
-        In the dtype of `x`; float32 for half inputs, which are summed in float32.
+        In the dtype of `x`; float32 for half inputs, which are summed in float32. Behind the points
+        that a cloud has, 0.
 
     Raises
     ------
@@ -92,6 +110,8 @@ def pairwise_distances(
     tensor([[0., 7.],
             [7., 0.]])
     """
+    if lengths is not None or is_ragged(x):
+        return ragged_distances(x, metric, p, lengths)[0]
     check_cloud(x)
     if callable(metric):
         return _distances_by(metric, x, p)
@@ -100,6 +120,26 @@ def pairwise_distances(
         return _norms(x, power)
     points = metric_points(x, metric)
     return metric_lengths(eager.pairwise_distances(points), metric)
+
+
+def ragged_distances(
+    x: Clouds, metric: Metric, p: float | None, lengths: Lengths | None
+) -> tuple[Tensor, Tensor]:
+    """`pairwise_distances` of clouds of different sizes, and their numbers of points [...]."""
+    if not callable(metric):
+        points, sizes = padded_points(x, lengths)
+        D = pairwise_distances(filled_points(points, sizes), metric, p=p)
+        return without_padding(D, sizes), sizes
+    # A function of one's own may take a mean, or what else padding would have a part in.
+    clouds, batch = separate_clouds(x, lengths)
+    if not clouds:
+        return pairwise_distances(x, metric, p=p), torch.empty(batch, dtype=torch.int64)
+    matrices = [
+        pairwise_distances(cloud, metric, p=p) if len(cloud) else cloud.new_zeros(0, 0)
+        for cloud in clouds
+    ]
+    D, sizes = stacked_matrices(matrices)
+    return D.reshape(*batch, *D.shape[1:]), sizes.reshape(batch)
 
 
 def named_metric(

@@ -138,7 +138,7 @@ def _forever(dgm: PersistenceDiagram, dim: int) -> np.ndarray:
     H0 has one, which a diagram that came from elsewhere need not know of.
     """
     births = _as_numpy(dgm.essential_births[dgm.essential_mask])
-    if dim == 0 and not births.size:
+    if dim == 0 and dgm.essential_mask.shape[-1] == 0:
         births = np.zeros(1)
     return np.stack((births, np.full_like(births, np.inf)), axis=-1)
 

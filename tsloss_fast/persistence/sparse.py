@@ -20,6 +20,18 @@ def is_sparse(x: Any) -> bool:
     return type(x).__module__.startswith("scipy.sparse")
 
 
+def holds_sparse(x: Any) -> bool:
+    """Whether `x` is a list or tuple that begins with a sparse matrix."""
+    return isinstance(x, (list, tuple)) and len(x) > 0 and is_sparse(x[0])
+
+
+def each_dense(x: Any) -> Any:
+    """`x` with sparse matrices as `dense_distances` has them, one or those of a list."""
+    if isinstance(x, (list, tuple)):
+        return [dense_distances(each) if is_sparse(each) else each for each in x]
+    return dense_distances(x) if is_sparse(x) else x
+
+
 def dense_distances(x: Any) -> Tensor:
     """The matrix [n, n] of a sparse one, +inf where neither [i, j] nor [j, i] is stored.
 

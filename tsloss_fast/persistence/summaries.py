@@ -10,6 +10,7 @@ from torch import Tensor
 from tsloss_fast._checks import check_number
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import Metric
+from tsloss_fast.persistence.ragged import Clouds, Lengths
 from tsloss_fast.persistence.rips import rips_persistence
 
 
@@ -95,9 +96,10 @@ class TopologySummary:
 
 
 def topology_summary(
-    x: Tensor,
+    x: Clouds,
     metric: Metric = "euclidean",
     max_edge_length: float | None = None,
+    lengths: Lengths | None = None,
     *,
     p: float | None = None,
 ) -> TopologySummary:
@@ -105,7 +107,7 @@ def topology_summary(
 
     Parameters
     ----------
-    x, metric, max_edge_length, p
+    x, metric, max_edge_length, lengths, p
         As `rips_persistence` takes them, and with missing edges as there.
 
     Returns
@@ -122,7 +124,7 @@ def topology_summary(
     (tensor(4), tensor(1), tensor(1.))
     """
     with torch.no_grad():
-        return summarise_diagrams(*rips_persistence(x, 1, metric, max_edge_length, p=p))
+        return summarise_diagrams(*rips_persistence(x, 1, metric, max_edge_length, lengths, p=p))
 
 
 torch.serialization.add_safe_globals([TopologySummary])
@@ -134,8 +136,10 @@ def summarise_diagrams(h0: PersistenceDiagram, h1: PersistenceDiagram) -> Topolo
     h0_bars, h0_mean, h0_max = _lifetime_features(h0)
     h1_bars, h1_mean, h1_max = _lifetime_features(h1)
     entropy = persistence_entropy(h0, h1)
-    # A diagram from elsewhere need not know of the class that H0 always has.
-    forever = h0.essential_mask.sum(-1).clamp(min=1)
+    forever = h0.essential_mask.sum(-1)
+    if h0.essential_mask.shape[-1] == 0:
+        # A diagram from elsewhere need not know of the class that H0 has.
+        forever = forever + 1
     return TopologySummary(h0_bars + forever, h1_bars, h0_mean, h0_max, h1_mean, h1_max, entropy)
 
 

@@ -425,7 +425,9 @@ class PromptTunedLM(nn.Module):
         return self.log_grad_norms or self.balance is not None
 
     def _run(self, inputs: dict[str, Any]) -> Any:
-        inputs = {"use_cache": False, **inputs, "return_dict": True}
+        if self._takes_any_keyword or "use_cache" in self._takes:
+            inputs = {"use_cache": False, **inputs}
+        inputs = {**inputs, "return_dict": True}
         layers = checkpointing_layers(self.model) if self.training else []
         if not layers:
             return self.model(**inputs)
