@@ -16,6 +16,7 @@ from tsloss_fast.persistence import (
     rips_persistence,
     topology_summary,
     total_persistence,
+    vectorise,
 )
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.prompt.monitor import TopologyMonitor
@@ -43,6 +44,7 @@ __all__ = [
     "rips_persistence",
     "topology_summary",
     "total_persistence",
+    "vectorise",
 ]
 
 _moved.install()
