@@ -4,6 +4,7 @@ from tsloss_fast._engine.births import Lengths
 from tsloss_fast.persistence.containers import collate_diagrams
 from tsloss_fast.persistence.cycles import cycle_length, loops_of, representative_cycles
 from tsloss_fast.persistence.diagram import PersistenceDiagram
+from tsloss_fast.persistence.dimension import persistent_homology_dimension
 from tsloss_fast.persistence.distances import edge_lengths, pairwise_distances
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import (
@@ -29,6 +30,7 @@ __all__ = [
     "loops_of",
     "pairwise_distances",
     "persistence_entropy",
+    "persistent_homology_dimension",
     "representative_cycles",
     "rips_persistence",
     "topology_summary",
