@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "platform/stop.hpp"
+
 namespace tsl::rips {
 
 template <class T>
@@ -13,6 +15,8 @@ void CycleFinder<T>::find(const T* D, std::size_t n, const Barcode& h0, const Sw
   shorten_ = shorten;
   cycles_ = &cycles;
   cycles.clear();
+  // A call that was stopped may have left edges.
+  cycle_.clear();
   if (record.generators.empty()) return;
   forest_.hang(n, h0);
   died_.assign(record.generators.size(), 0);
@@ -38,7 +42,9 @@ void CycleFinder<T>::follow_sweep() {
   const Death* death = record_->deaths.data();
   const Death* const end = death + record_->deaths.size();
   Generator born = 0;
+  Checkpoint checkpoint(256);
   for (std::size_t place = 0; place < count; ++place) {
+    checkpoint.pass();
     graph_.add_next();
     if (edges[place] == record_->generators[born]) {
       place_of_[born] = place;
@@ -100,7 +106,10 @@ void CycleFinder<T>::represent_essential() {
 // The generator and a short way between its ends whose labels sum to `target`, if one was found.
 template <class T>
 bool CycleFinder<T>::add_short_loop(Generator generator, const Word* target, std::size_t width) {
-  if (!shorten_ || !search_.find(place_of_[generator], target, width)) return false;
+  if (!shorten_) return false;
+  // A search may take as long as thousands of edges.
+  Checkpoint(1).pass();
+  if (!search_.find(place_of_[generator], target, width)) return false;
   add_edge(record_->generators[generator]);
   for (const std::uint32_t place : search_.way()) add_edge(graph_.edge(place));
   return true;

@@ -232,6 +232,40 @@ def rips_of_ragged_points(
     return _of_points(found, points, measure)
 
 
+def rips_of_clouds(
+    clouds: list[Tensor],
+    lengths: Tensor,
+    max_dim: int,
+    max_edge_length: float | None = None,
+    births: Tensor | None = None,
+) -> Sequence[Fields]:
+    """`rips_of_ragged_points` of plain clouds [m, d], without a padded copy of them."""
+    largest = max(clouds, key=len)
+    n = max(1, len(largest))
+    require_room(largest, h1=max_dim > 0, missing_edges=max_edge_length is not None)
+    D = _C.packed_distances_of_each([host_array(x) for x in clouds], torch.get_num_threads())
+    if _C.first_nonfinite(D) >= 0:
+        _name_what_is_not_finite(torch.from_numpy(D), clouds)
+    born = None if births is None else host_array(births)
+    found = _C.rips_of_packed(
+        D, host_array(lengths), n, max_dim, False, torch.get_num_threads(), max_edge_length, born
+    )
+    if any(map(ops.wants_gradient, clouds)) or (births is not None and ops.wants_gradient(births)):
+        entries = _packed_entries(torch.from_numpy(D), lengths)
+
+        def measured(edges: Tensor, _: Tensor) -> Tensor:
+            return ops.measured_edges_of_each(clouds, edges, entries(edges))
+
+        return _measured(found, measured, births)
+    return [(arrays, {}) for arrays in found]
+
+
+def _name_what_is_not_finite(packed: Tensor, clouds: list[Tensor]) -> None:
+    parts = packed.split([len(x) ** 2 for x in clouds])
+    for b, (D, cloud) in enumerate(zip(parts, clouds, strict=True)):
+        require_finite(host_array(D), cloud, f"x[{b}]")
+
+
 def _of_points_born(
     points: Tensor,
     lengths: Tensor,
