@@ -335,7 +335,7 @@ class TestStartBars:
 def test_python_may_end_while_h1_is_computed():
     """An exception in the model's forward ends the process with its own message, not an abort."""
     code = """
-        import types, torch
+        import contextlib, types, torch
         from tsloss_fast import host_h1
 
         rows = torch.nn.functional.normalize(torch.randn(1000, 64))
@@ -343,7 +343,7 @@ def test_python_may_end_while_h1_is_computed():
         D = (D + D.mT).fill_diagonal_(0)
         copied = types.SimpleNamespace(synchronize=lambda: None)
         host_h1._copy_to_host = lambda D: (D.on_host, copied)
-        host_h1._wait_for = lambda copied, device: None
+        torch.cuda.device = lambda device: contextlib.nullcontext()
         on_device = types.SimpleNamespace(device=torch.device("cuda"), on_host=D)
         pending = host_h1.start_bars(on_device, on_device, "x")
         raise RuntimeError("the model failed")

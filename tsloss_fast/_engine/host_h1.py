@@ -1,15 +1,16 @@
 """H1 of distance matrices that lie on a CUDA device, computed by the engine on the host.
 
-The matrices go to pinned memory on a stream of their own, a thread waits for that copy alone and
-runs the engine without the GIL, and the edges go back when they are asked for. Meanwhile the device
-and the calling thread go on.
+The matrices go to pinned memory on a stream of their own, a thread waits for that copy alone, runs
+the engine without the GIL and puts what is asked for into pinned memory, from which it goes back
+when it is asked for. Meanwhile the device and the calling thread go on.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from threading import Thread
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -17,6 +18,12 @@ from torch import Tensor
 
 from tsloss_fast._engine.arrays import _C, host_array, require_finite
 from tsloss_fast._engine.pending import Pending
+
+# Prompts whose H1 is computed at once; a thread is made when it is first needed.
+THREADS = 8
+
+# From the engine's diagrams of H0 and H1 to the tensors that go back.
+Pack = Callable[[Sequence[Any]], list[Tensor]]
 
 
 def start_bars(
@@ -32,12 +39,7 @@ def start_bars(
     infinite. With `max_edge_length` infinite edges and longer ones are absent, and nothing is
     checked.
     """
-
-    def begin() -> Callable[[], list[Tensor]]:
-        bars = _bars_on_host(D, points, name, max_edge_length)
-        return lambda: [_to_device(part, D.device) for part in bars.result()]
-
-    return Pending(begin)
+    return Pending(lambda: _begin(D, points, name, max_edge_length, bar_tensors))
 
 
 # The name of a class that `Pending` replaced, for those who import it; it is called the same way.
@@ -47,37 +49,60 @@ PendingBars = start_bars
 def start_critical_edges(D: Tensor, points: Tensor, name: str) -> Pending[Tensor]:
     """As `start_bars`; the result is the `critical_edges` of the bars, sent by one copy."""
 
+    def pack(diagrams: Sequence[Any]) -> list[Tensor]:
+        return [critical_edges(*(torch.from_numpy(diagram.bars) for diagram in diagrams))]
+
     def begin() -> Callable[[], Tensor]:
-        bars = _bars_on_host(D, points, name)
-        return lambda: _to_device(critical_edges(*bars.result()[::4]), D.device)
+        take = _begin(D, points, name, None, pack)
+        return lambda: take()[0]
 
     return Pending(begin)
 
 
-def _bars_on_host(
-    D: Tensor, points: Tensor, name: str, max_edge_length: float | None = None
+def _begin(
+    D: Tensor, points: Tensor, name: str, max_edge_length: float | None, pack: Pack
+) -> Callable[[], list[Tensor]]:
+    found = _on_host(D, points, name, max_edge_length, pack)
+    return lambda: [part.to(D.device, non_blocking=True) for part in found.result()]
+
+
+def _on_host(
+    D: Tensor, points: Tensor, name: str, max_edge_length: float | None, pack: Pack
 ) -> Future[list[Tensor]]:
-    bars: Future[list[Tensor]] = Future()
     threads = torch.get_num_threads()
 
-    def compute(on_host: Tensor, copied: torch.cuda.Event | None) -> None:
-        try:
-            if copied is not None:
-                _wait_for(copied, D.device)
-            matrices = host_array(on_host)
-            if max_edge_length is None:
-                require_finite(matrices, points, name)
-            found = _C.rips(matrices, 1, None, threads, max_edge_length=max_edge_length)
-            bars.set_result(bar_tensors(found))
-        except BaseException as error:
-            bars.set_exception(error)
+    def compute(on_host: Tensor) -> list[Tensor]:
+        matrices = host_array(on_host)
+        if max_edge_length is None:
+            require_finite(matrices, points, name)
+        return pack(_C.rips(matrices, 1, None, threads, max_edge_length=max_edge_length))
 
     if D.device.type == "cuda":
-        # Not a daemon: Python would stop it at exit inside the engine's C++, which aborts.
-        Thread(target=compute, args=_copy_to_host(D), name="h1").start()
-    else:
-        compute(D, None)
-    return bars
+        on_host, copied = _copy_to_host(D)
+
+        def compute_when_copied() -> list[Tensor]:
+            # A new thread starts on device 0, where a context would be made that nobody needs.
+            with torch.cuda.device(D.device):
+                copied.synchronize()
+                return [part.pin_memory() for part in compute(on_host)]
+
+        return _threads(os.getpid()).submit(compute_when_copied)
+    found: Future[list[Tensor]] = Future()
+    try:
+        found.set_result(compute(D))
+    except Exception as error:
+        found.set_exception(error)
+    return found
+
+
+@functools.cache
+def _threads(process: int) -> ThreadPoolExecutor:
+    """The threads of this process, for a fork takes none along.
+
+    To start one for each call takes longer than to wake one. At its end Python waits for them, as
+    it must: it would stop daemons inside the engine's C++, which aborts.
+    """
+    return ThreadPoolExecutor(THREADS, "h1")
 
 
 def bar_tensors(diagrams: Sequence[Any]) -> list[Tensor]:
@@ -98,27 +123,20 @@ def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
             "H1 of CUDA tensors is computed on the host, which a CUDA graph cannot capture: "
             "capture mode='surrogate', H0 (max_dim=0) or the distances, or leave H1 out of it"
         )
-    with torch.cuda.device(D.device):
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            on_host = torch.empty(D.shape, dtype=D.dtype, pin_memory=True)
-            on_host.copy_(D, non_blocking=True)
-            # A blocking event lets the thread sleep while the caller launches the model.
-            copied = torch.cuda.Event(blocking=True)
-            copied.record()
-        # The allocator must not hand the memory of D to others before the copy is done.
-        D.record_stream(side)
+    side = _side_stream(D.device)
+    side.wait_stream(torch.cuda.current_stream(D.device))
+    with torch.cuda.stream(side):
+        on_host = torch.empty(D.shape, dtype=D.dtype, pin_memory=True)
+        on_host.copy_(D, non_blocking=True)
+        # A blocking event lets the thread sleep while the caller launches the model.
+        copied = torch.cuda.Event(blocking=True)
+        copied.record()
+    # The allocator must not hand the memory of D to others before the copy is done.
+    D.record_stream(side)
     return on_host, copied
 
 
-def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
-    # A new thread starts on device 0, where the wait would create a context that nobody needs.
-    with torch.cuda.device(device):
-        copied.synchronize()
-
-
-def _to_device(part: Tensor, device: torch.device) -> Tensor:
-    if device.type != "cuda":
-        return part
-    return part.pin_memory().to(device, non_blocking=True)
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all copies to the host."""
+    return torch.cuda.Stream(device)
