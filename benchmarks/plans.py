@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.cases import BATCHES, DIMS, FAMILIES, SIZES, Case, family_dim
 from benchmarks.providers import OURS, REDZED
-from benchmarks.providers.base import LOSSES, SURROGATES
+from benchmarks.providers.base import LOSSES, PAIRED, SURROGATES
 
 HARD_FAMILIES = ("gaussian", "unit vectors", "noisy circle", "embedding rows")
 
@@ -71,7 +71,9 @@ def quick() -> Suite:
         *grid(("loss_backward",), ("unit vectors", "embedding rows"), (20, 100), dims=(2048,)),
         *grid(SURROGATES, ("gaussian",), (20, 100), dims=(2048,)),
         *grid(("surrogate_backward",), ("unit vectors",), (20, 100), dims=(2048,)),
+        *grid(PAIRED, ("noisy circle",), (20, 100, 300), dims=(16,), batches=(1, 16)),
         *grid(("h1",), ("gaussian",), (100,), batches=(16,), threads=(1, 2)),
+        *grid(("h1_sizes",), ("gaussian", "noisy circle"), (200,), batches=(10,), threads=(1, 2)),
         *grid(("h0",), ("gaussian",), (100,), batches=(64,)),
         *grid(("loss_backward",), ("gaussian",), (20,), dims=(2048,), batches=(16,)),
     ]
@@ -94,6 +96,7 @@ def full() -> Suite:
         *grid(("h0",), families, small, batches=BATCHES[1:], threads=(1, 2)),
         *grid(("distances",), families, SIZES, dims=DIMS),
         *grid((*LOSSES, *SURROGATES), families, small, dims=DIMS),
+        *grid(PAIRED, families, (20, 100, 300), dims=(16,), batches=(1, 16)),
         *grid(("loss_backward", "surrogate_backward"), families, (20, 100), DIMS, BATCHES[1:]),
     ]
     memory = [

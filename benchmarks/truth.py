@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.cases import exact_distances
-from benchmarks.providers.base import Call, Diagrams, Provider, each
+from benchmarks.providers.base import PAIRED, Call, Diagrams, Provider, each
+from benchmarks.providers.gudhi import generators
+from benchmarks.providers.redzed import critical_edges
 
 # Above it the simplex tree takes seconds and gigabytes; gudhi's own choice of engine goes on.
 LARGEST_SIMPLEX_TREE = 100
@@ -18,7 +20,7 @@ class Truth(Provider):
     modules = ("gudhi",)
 
     def call(self, phase: str, array: np.ndarray) -> Call:
-        if phase.startswith(("loss", "surrogate")):
+        if phase.startswith(("loss", "surrogate")) or f"{phase}_backward" in PAIRED:
             # The gradient always comes with it.
             phase = f"{phase.removesuffix('_backward')}_backward"
             array = array.astype(np.float64)
@@ -32,9 +34,19 @@ class Truth(Provider):
         return Call(each(lambda m: engine(m, max_dim), list(D.astype(np.float64))), lambda r: r)
 
     def loss(self, mode: str):
+        if f"{mode}_backward" in PAIRED:
+            from benchmarks.providers.pair_losses import by_edges
+
+            return by_edges(mode, _edges)
         from tsloss_fast import reference
 
         return reference.TSLoss(mode)
+
+
+def _edges(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Critical edges; of many points by redzed-tda, for no other engine gives them in time."""
+    engine = generators if D.shape[-1] <= LARGEST_SIMPLEX_TREE else critical_edges
+    return engine(D.astype(np.float64))
 
 
 def _simplex_tree(D: np.ndarray, max_dim: int) -> Diagrams:

@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # Lower layers first; a module may import from lower layers and from its own, never from above.
 LAYERS = [
-    {"_C", "_checks", "_files", "_moved", "_timing"},
+    {"_C", "_checks", "_files", "_memory", "_moved", "_timing"},
     {"_engine"},
     {"persistence"},
     {"losses"},
@@ -113,6 +113,11 @@ def test_the_package_uses_no_old_import_path():
     """A module that moved is imported by the name that it has now."""
     names = {f"tsloss_fast.{name}" for path in SOURCES for name in package_imports(path)}
     assert [name for name in names if present_name(name) != name] == []
+
+
+def test_the_package_imports_nothing_of_what_measures_it():
+    above = {"benchmarks", "docs_hooks", "examples", "experiments", "tests"}
+    assert [p for p in SOURCES if {name.split(".")[0] for name in imports(p)} & above] == []
 
 
 def test_gudhi_is_for_the_reference_alone():

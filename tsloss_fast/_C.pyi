@@ -1,5 +1,6 @@
 """Types of the compiled module: clouds [..., n, d] and matrices [..., n, n] of floats."""
 
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ def best_isa() -> str: ...
 def first_nonfinite(a: Array) -> int: ...
 def first_matrix_fault(D: Array) -> tuple[str, int, int, int] | None: ...
 def distances(x: Array, threads: int = 1, isa: str = "auto") -> Array: ...
+def packed_distances(x: Array, lengths: Array, threads: int = 1) -> Array: ...
 def scatter_differences(x: Array, weights: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 
 class Diagram:
@@ -43,10 +45,31 @@ def rips(
     threads: int = 1,
     isa: str = "auto",
     max_edge_length: float | None = None,
+    meanwhile: Callable[[], object] | None = None,
+    vertex_births: Array | None = None,
 ) -> tuple[Diagram, ...]: ...
+def rips_of_packed(
+    D: Array,
+    lengths: Array,
+    n: int,
+    max_dim: int,
+    checks: bool = False,
+    threads: int = 1,
+    max_edge_length: float | None = None,
+    vertex_births: Array | None = None,
+) -> tuple[Diagram, ...] | tuple[str, int, int, int]: ...
 def rips_of_tensor(
     memory: object, max_dim: int, threads: int = 1, max_edge_length: float | None = None
 ) -> tuple[Diagram, ...] | tuple[str, int, int, int] | None: ...
+def rips_cycles(
+    D: Array,
+    shorten: bool,
+    lengths: Array | None = None,
+    threads: int = 1,
+    isa: str = "auto",
+    max_edge_length: float | None = None,
+    vertex_births: Array | None = None,
+) -> tuple[tuple[Diagram, Diagram], Array, list[list[int]]]: ...
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(
     x: Array, edges: Array, weights: Array, threads: int = 1, isa: str = "auto"
@@ -60,6 +83,7 @@ def persistence_loss(
     with_grad: bool,
     threads: int = 1,
     isa: str = "auto",
+    lengths: Array | None = None,
 ) -> tuple[Array, Array, Array, Array | None]: ...
 def surrogate_loss(
     x: Array,
@@ -75,4 +99,5 @@ def surrogate_loss(
     with_grad: bool,
     threads: int = 1,
     isa: str = "auto",
+    lengths: Array | None = None,
 ) -> tuple[Array, Array, Array, Array | None]: ...

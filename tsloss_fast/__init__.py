@@ -5,17 +5,21 @@ from tsloss_fast.losses import TSLoss
 from tsloss_fast.persistence import (
     PersistenceDiagram,
     TopologySummary,
+    cycle_length,
     edge_lengths,
     interchange,
     lifetime_variance,
+    loops_of,
     pairwise_distances,
     persistence_entropy,
+    representative_cycles,
     rips_persistence,
     topology_summary,
     total_persistence,
 )
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
 from tsloss_fast.prompt.monitor import TopologyMonitor
+from tsloss_fast.prompt.nearest import nearest_tokens
 
 __version__ = "0.1.0"
 
@@ -26,12 +30,16 @@ __all__ = [
     "TSLoss",
     "TopologyMonitor",
     "TopologySummary",
+    "cycle_length",
     "edge_lengths",
     "interchange",
     "lifetime_variance",
+    "loops_of",
+    "nearest_tokens",
     "pairwise_distances",
     "persistence_entropy",
     "reference",
+    "representative_cycles",
     "rips_persistence",
     "topology_summary",
     "total_persistence",

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsloss_fast._memory import available_memory, in_gib
+
 # Vertices are 16 bits wide in the compiled module, so that an edge is one 32-bit word.
 MAX_POINTS = 65535
 
@@ -80,7 +82,13 @@ def check_square(D: object, name: str = "x") -> None:
 
 def _check_size(n: int, name: str, x: Tensor) -> None:
     if n > MAX_POINTS:
-        raise ValueError(f"{name}: expected at most {MAX_POINTS} points, got {describe(x)}")
+        available = available_memory()
+        beside = "" if available is None else f", and {in_gib(available)} are available"
+        raise ValueError(
+            f"{name}: expected at most {MAX_POINTS} points, got {describe(x)}, of which one matrix "
+            f"of distances takes {in_gib(n * n * max(4, x.element_size()))}{beside}. Take fewer "
+            f"points, such as a subsample {name}[torch.randperm({n})[:10000]]"
+        )
 
 
 def check_choice(value: Any, name: str, allowed: Sequence[object]) -> Any:

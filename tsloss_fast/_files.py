@@ -43,7 +43,12 @@ def _write_beside(path: Path, content: bytes) -> Path:
     """The content on the disk, in a new file of another name in the same folder."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     # Not by tempfile, whose files only their owner can read; a run's files follow the umask.
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except OSError as error:
+        # The user's own name for it.
+        error.filename = str(path)
+        raise
     try:
         with naming(path), os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -8,6 +8,7 @@ the points gives NaN or a ValueError, never a plausible number.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -15,6 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from tsloss_fast.persistence.diagram import PersistenceDiagram
+
+# Clouds [..., n, d], or of different sizes [n_i, d].
+Clouds = Tensor | Sequence[Tensor]
 
 
 def pairwise_distances(x: Tensor, metric: str = "euclidean", *, p: float = 2) -> Tensor:
@@ -65,10 +69,12 @@ def pairwise_distances(x: Tensor, metric: str = "euclidean", *, p: float = 2) ->
 
 
 def rips_persistence(
-    x: Tensor,
+    x: Clouds,
     max_dim: int = 1,
     metric: str = "euclidean",
     max_edge_length: float | None = None,
+    lengths: Tensor | None = None,
+    vertex_births: Clouds | None = None,
 ) -> tuple[PersistenceDiagram, ...]:
     """Vietoris-Rips persistence over Z/2 with critical edges, from gudhi's simplex tree.
 
@@ -81,10 +87,17 @@ def rips_persistence(
     Parameters
     ----------
     x : Tensor, shape [..., n, d], or [..., n, n] if metric is "precomputed"
+        Or a list of clouds [n_i, d] or [n_i, n_i], which give the diagrams of a batch.
     max_dim : {0, 1}
     metric : {"euclidean", "cosine", "precomputed"}
     max_edge_length : float, optional
         Compared in the dtype of the distances; an edge of just this length is kept.
+    lengths : Tensor, shape [...], int64, optional
+        How many points each cloud has: the first rows, and columns of a matrix.
+    vertex_births : Tensor, shape [..., n], or a list of [n_i], optional
+        An edge ij enters at max(length, birth of i, birth of j). The elder of two components is
+        the one whose eldest vertex comes first by (birth, vertex). Edges that enter after
+        `max_edge_length`, and vertices born after it, are absent.
 
     Returns
     -------
@@ -108,22 +121,23 @@ def rips_persistence(
     >>> h0.deaths, h1.births, h1.death_edges
     (tensor([1., 1., 1.]), tensor([1.]), tensor([[0, 2]]))
     """
-    if metric != "precomputed":
-        D = pairwise_distances(x, metric)  # [..., n, n]
+    clouds, batch = _separate(x, lengths, square=metric == "precomputed")
+    matrices = [_distances(cloud, metric) for cloud in clouds]
+    if vertex_births is None:
+        births = [D.new_zeros(len(D)) for D in matrices]
+    elif isinstance(vertex_births, Tensor):
+        rows = vertex_births.reshape(len(matrices), -1)
+        births = [row[: len(D)].to(D.dtype) for row, D in zip(rows, matrices, strict=True)]
     else:
-        D = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    missing = metric == "precomputed" and D.isposinf() & ~torch.eye(
-        D.shape[-1], dtype=torch.bool, device=D.device
-    )
-    if not (D.isfinite() | missing).all():
-        raise ValueError("x: expected finite distances, got NaN or Inf")
+        births = [row.to(D.dtype) for row, D in zip(vertex_births, matrices, strict=True)]
+    matrices = [_entering(D, born) for D, born in zip(matrices, births, strict=True)]
     longest = math.inf if max_edge_length is None else max_edge_length
-
-    batch, n = D.shape[:-2], D.shape[-1]
-    clouds = D.reshape(batch.numel(), n, n)  # [B, n, n]
-    found = [_critical_edges(cloud.detach(), longest) for cloud in clouds]
+    found = [_critical_edges(D.detach(), longest) for D in matrices]
+    n = x.shape[-2] if isinstance(x, Tensor) else max([1, *map(len, x)])
+    padded = [nn.functional.pad(D, (0, n - len(D)) * 2) for D in matrices]
+    D = torch.stack(padded) if padded else x.new_zeros(0, n, n)  # [B, n, n]
     return tuple(
-        _diagram(clouds, [each[dim] for each in found], dim, batch) for dim in range(max_dim + 1)
+        _diagram(D, [each[dim] for each in found], dim, batch) for dim in range(max_dim + 1)
     )
 
 
@@ -171,9 +185,15 @@ class TopologySummary:
     entropy: Tensor
 
 
-def topology_summary(x: Tensor, metric: str = "euclidean") -> TopologySummary:
+@torch.no_grad()
+def topology_summary(
+    x: Clouds,
+    metric: str = "euclidean",
+    max_edge_length: float | None = None,
+    lengths: Tensor | None = None,
+) -> TopologySummary:
     """Counts, lifetimes and entropy of the persistence of each cloud, see `TopologySummary`."""
-    h0, h1 = rips_persistence(x.detach(), 1, metric)
+    h0, h1 = rips_persistence(x, 1, metric, max_edge_length, lengths)
     return TopologySummary(
         h0_count=(h0.lifetimes > 0).sum(-1) + h0.essential_mask.sum(-1),
         h1_count=(h1.lifetimes > 0).sum(-1),
@@ -250,22 +270,31 @@ class TSLoss(nn.Module):
         self.reduction = reduction
 
     def forward(
-        self, prompt: Tensor, return_terms: bool = False
+        self, prompt: Clouds, return_terms: bool = False, lengths: Tensor | None = None
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """The loss of a prompt [n, d], or of a batch [..., n, d] reduced as ``reduction`` says.
 
-        With ``return_terms`` also {"h0": L_H0, "h1": L_H1}: unweighted, detached and reduced
-        alike.
+        Clouds of different sizes are a list of [n_i, d], or have `lengths`; one without points has
+        loss 0. With ``return_terms`` also {"h0": L_H0, "h1": L_H1}: unweighted, detached and
+        reduced alike.
         """
-        D = pairwise_distances(prompt)  # [..., n, n]
-        if self.scale == "mean":
-            mean = D.detach().mean((-2, -1), keepdim=True)
-            D = D / torch.where(mean == 0, 1, mean)
-        h0, h1 = self._persistence(D) if self.mode == "persistence" else self._surrogate(D)
+        if lengths is None and isinstance(prompt, Tensor):
+            h0, h1 = self._terms(prompt)
+        else:
+            clouds, batch = _separate(prompt, lengths)
+            each = [self._terms(x) if len(x) else (x.sum(), x.sum()) for x in clouds]
+            h0, h1 = (torch.stack(terms).reshape(batch) for terms in zip(*each, strict=True))
         loss = self.lambda_ts * (self.beta_h0 * h0 + self.beta_h1 * h1)
         if self.reduction == "mean":
             loss, h0, h1 = loss.mean(), h0.mean(), h1.mean()
         return (loss, {"h0": h0.detach(), "h1": h1.detach()}) if return_terms else loss
+
+    def _terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        D = pairwise_distances(x)  # [..., n, n]
+        if self.scale == "mean":
+            mean = D.detach().mean((-2, -1), keepdim=True)
+            D = D / torch.where(mean == 0, 1, mean)
+        return self._persistence(D) if self.mode == "persistence" else self._surrogate(D)
 
     def _persistence(self, D: Tensor) -> tuple[Tensor, Tensor]:
         n = D.shape[-1]
@@ -301,6 +330,48 @@ class TSLoss(nn.Module):
         return extreme.detach() if self.detach_scales else extreme
 
 
+def _separate(
+    x: Clouds, lengths: Tensor | None, square: bool = False
+) -> tuple[list[Tensor], torch.Size]:
+    """Each cloud [m, d], or matrix [m, m] where `square`, by itself, and the shape of the batch."""
+    if not isinstance(x, Tensor):
+        return list(x), torch.Size([len(x)])
+    batch = x.shape[:-2]
+    clouds = x.reshape(batch.numel(), *x.shape[-2:])
+    if lengths is None:
+        return list(clouds), batch
+    counts = lengths.flatten().tolist()
+    return [
+        cloud[:m, : m if square else None] for cloud, m in zip(clouds, counts, strict=True)
+    ], batch
+
+
+def _distances(x: Tensor, metric: str) -> Tensor:
+    """The distances [n, n] of one cloud; finite, but for the missing edges of a matrix."""
+    if metric != "precomputed":
+        D = pairwise_distances(x, metric)
+    else:
+        D = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    missing = metric == "precomputed" and D.isposinf() & ~torch.eye(
+        D.shape[-1], dtype=torch.bool, device=D.device
+    )
+    if not (D.isfinite() | missing).all():
+        raise ValueError("x: expected finite distances, got NaN or Inf")
+    return D
+
+
+def _entering(D: Tensor, births: Tensor) -> Tensor:
+    """When each edge enters, [n, n]; on the diagonal the births. Gradients go to D in a tie."""
+    n = len(D)
+    i, j = births.unsqueeze(-1).expand(n, n), births.expand(n, n)
+    # The birth of the smaller vertex in a tie, above and below the diagonal.
+    smaller_first = torch.ones_like(D, dtype=torch.bool).triu()
+    low, high = torch.where(smaller_first, i, j), torch.where(smaller_first, j, i)
+    later = torch.where(low >= high, low, high)
+    diagonal = torch.eye(n, dtype=torch.bool, device=D.device)
+    return torch.where((later <= D) & ~diagonal, D, later)
+
+
 def _squared_distances(x: Tensor) -> Tensor:
     """||x_i - x_j||^2 by direct differences, [..., n, d] -> [..., n, n]."""
     return ((x.unsqueeze(-2) - x.unsqueeze(-3)) ** 2).sum(-1)
@@ -315,11 +386,16 @@ def _safe_sqrt(squares: Tensor) -> Tensor:
 def _critical_edges(D: Tensor, longest: float) -> list[tuple[Tensor, Tensor]]:
     """Bars [K, 4] and classes that never die [E, 2] of one cloud D [n, n], H0 and H1, int64.
 
+    ``D`` holds when each edge enters, and on its diagonal when each vertex is born.
+
     A row is (birth edge, death edge), the rows in filtration order of (death edge, birth edge); or
     a birth edge, in filtration order.
     """
     n = D.shape[-1]
     i, j = torch.triu_indices(n, n, 1, device=D.device)
+    births = D.diagonal()
+    if n == 0:
+        return [(i.new_empty(0, 4), i.new_empty(0, 2))] * 2
     present = (D[i, j] <= longest) & D[i, j].isfinite()
     i, j = i[present], j[present]
     # The indices come in the order of (i, j), so a stable sort by length breaks ties by it.
@@ -331,8 +407,9 @@ def _critical_edges(D: Tensor, longest: float) -> list[tuple[Tensor, Tensor]]:
     rips = _gudhi().RipsComplex(distance_matrix=ranks.tolist(), max_edge_length=len(i))
     tree = rips.create_simplex_tree(max_dimension=2)
     # Vertices are born before every edge and one after another, so that the elder rule has no tie.
-    for v in range(n):
-        tree.assign_filtration([v], v - n)
+    by_age = torch.argsort(births, stable=True)
+    for place, v in enumerate(by_age.tolist()):
+        tree.assign_filtration([v], place - n)
     # Of a graph without triangles H1 is the highest dimension, which gudhi leaves out by default.
     tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=True)
     vertex_edge, edge_edge, vertices, essential = tree.flag_persistence_generators()
@@ -342,7 +419,9 @@ def _critical_edges(D: Tensor, longest: float) -> list[tuple[Tensor, Tensor]]:
     h0, h1 = _in_order(h0.to(D.device), ranks), _in_order(h1.to(D.device), ranks)
     h1 = h1[D[h1[:, 2], h1[:, 3]] > D[h1[:, 0], h1[:, 1]]]
 
-    apart = torch.tensor(sorted(vertices.tolist()), dtype=torch.int64).reshape(-1, 1).expand(-1, 2)
+    alone = set(vertices.tolist())
+    apart = [v for v in by_age.tolist() if v in alone and births[v] <= longest]
+    apart = torch.tensor(apart, dtype=torch.int64).reshape(-1, 1).expand(-1, 2)
     loops = torch.tensor(essential[0].tolist() if essential else [], dtype=torch.int64)
     loops = _in_order(loops.reshape(-1, 2).to(D.device), ranks)
     return [(h0, apart.to(D.device)), (h1, loops)]
@@ -367,8 +446,6 @@ def _diagram(
     deaths = _entries(clouds, edges[..., 2:])
     births = _entries(clouds, edges[..., :2])
     essential_births = _entries(clouds, essential)
-    if dim == 0:
-        births, essential_births = torch.zeros_like(births), torch.zeros_like(essential_births)
     K, E = mask.shape[-1], essential_mask.shape[-1]
     return PersistenceDiagram(
         births=births.reshape(*batch, K),

@@ -8,7 +8,9 @@ from benchmarks.providers.base import Call, Provider
 
 PUBLIC, ENGINE, REFERENCE = "tsloss_fast", "tsloss_fast engine", "reference"
 BARE_CALL = "tsloss_fast call alone"
-OURS = (PUBLIC, ENGINE, BARE_CALL)
+WITH_CYCLES, ENGINE_WITH_CYCLES = "tsloss_fast with cycles", "tsloss_fast engine with cycles"
+CLOUD_BY_CLOUD = "tsloss_fast cloud by cloud"
+OURS = (PUBLIC, ENGINE, BARE_CALL, WITH_CYCLES, ENGINE_WITH_CYCLES, CLOUD_BY_CLOUD)
 SIMPLEX_TREE, REDZED = "gudhi SimplexTree", "redzed-tda"
 
 # Name on the command line and in the results -> where its class is.
@@ -16,6 +18,9 @@ NAMES = {
     PUBLIC: "ours:TslossFast",
     ENGINE: "ours:Engine",
     BARE_CALL: "ours:BareCall",
+    WITH_CYCLES: "ours:WithCycles",
+    ENGINE_WITH_CYCLES: "ours:EngineWithCycles",
+    CLOUD_BY_CLOUD: "ours:CloudByCloud",
     REFERENCE: "ours:Reference",
     SIMPLEX_TREE: "gudhi:SimplexTree",
     "gudhi RipsPersistence": "gudhi:RipsPersistence",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.cases import of_different_sizes
+
 if TYPE_CHECKING:
     from benchmarks.providers.torch_losses import Loss
 
@@ -18,6 +20,8 @@ Diagrams = dict[int, np.ndarray]
 
 LOSSES = ("loss", "loss_backward")
 SURROGATES = ("surrogate", "surrogate_backward")
+# Of points and their first two coordinates.
+PAIRED = ("rtd_backward", "rtdlite_backward", "signature_backward")
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,30 @@ class Provider:
             return self.distances(array)
         if phase in ("h0", "h1"):
             return self.diagrams(array, max_dim=int(phase[1]))
+        if phase == "h1_sizes":
+            return self.diagrams_of_each(of_different_sizes(array))
         from benchmarks.providers.torch_losses import loss_call
 
         mode, _, backward = phase.partition("_")
         mode = "persistence" if mode == "loss" else mode
         return loss_call(self.loss(mode), array, backward=bool(backward))
+
+    @classmethod
+    def takes(cls, phase: str) -> bool:
+        """Whether it has a call of this phase; who has H1 can take one cloud after the other."""
+        return phase in cls.phases or (phase == "h1_sizes" and "h1" in cls.phases)
+
+    def diagrams_of_each(self, matrices: Sequence[np.ndarray]) -> Call:
+        """H0 and H1 of matrices of different sizes, one after the other."""
+        calls = [self.diagrams(D[None], max_dim=1) for D in matrices]
+        return Call(
+            lambda: [call.run() for call in calls],
+            lambda results: [
+                cloud
+                for call, result in zip(calls, results, strict=True)
+                for cloud in call.read(result)
+            ],
+        )
 
     def distances(self, x: np.ndarray) -> Call:
         raise NotImplementedError

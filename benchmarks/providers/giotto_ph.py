@@ -12,8 +12,22 @@ class GiottoPh(Provider):
 
     package = "giotto-ph"
     modules = ("gph",)
-    phases = ("h0", "h1")
+    # RTD autoencoders come with this engine.
+    phases = ("h0", "h1", "rtd_backward")
     edges = True
+
+    def loss(self, mode: str):
+        from gph import ripser_parallel
+
+        from benchmarks.providers.pair_losses import by_edges
+
+        options = {"metric": "precomputed", "n_threads": self.threads, "return_generators": True}
+
+        def edges(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            gens = ripser_parallel(D, maxdim=1, **options)["gens"]
+            return gens[0][:, 1:], gens[1][0] if len(gens[1]) else np.zeros((0, 4), dtype=np.int64)
+
+        return by_edges(mode, edges)
 
     def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         from gph import ripser_parallel

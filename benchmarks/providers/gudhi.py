@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.providers.base import LOSSES, Call, Provider, diagrams_of_edges, each
 
 
-def _generators(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def generators(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Death edges of H0 [k, 2] and edges of H1 [k, 4], the way gudhi's users get them."""
     import gudhi
 
@@ -29,12 +29,12 @@ class SimplexTree(Provider):
         def read(result: list) -> list:
             return [diagrams_of_edges(m, *edges) for m, edges in zip(D, result, strict=True)]
 
-        return Call(each(_generators, list(D.astype(np.float64))), read)
+        return Call(each(generators, list(D.astype(np.float64))), read)
 
     def loss(self, mode: str):
         from benchmarks.providers.torch_losses import loss_of_edges
 
-        return loss_of_edges(lambda D: _generators(D.astype(np.float64)))
+        return loss_of_edges(lambda D: generators(D.astype(np.float64)))
 
 
 class RipsPersistence(Provider):

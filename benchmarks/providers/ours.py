@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from operator import attrgetter
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.providers.base import (
     LOSSES,
+    PAIRED,
     SURROGATES,
     Call,
     Diagrams,
     Provider,
     diagrams_of_edges,
 )
+
+if TYPE_CHECKING:
+    from tsloss_fast import _C
 
 # What the peers' calls return; a field becomes a tensor when it is looked at.
 _look_at = attrgetter("births", "deaths", "birth_edges", "death_edges", "mask")
@@ -33,7 +40,7 @@ class TslossFast(Provider):
 
     package = "tsloss-fast"
     modules = ("tsloss_fast",)
-    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES)
+    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES, *PAIRED)
     edges = True
 
     def api(self) -> ModuleType:
@@ -61,8 +68,42 @@ class TslossFast(Provider):
 
         return Call(call, _diagrams)
 
+    def diagrams_of_each(self, matrices: Sequence[np.ndarray]) -> Call:
+        """One call for all of them."""
+        import torch
+
+        api, clouds = self.api(), [torch.from_numpy(D) for D in matrices]
+
+        def call() -> tuple:
+            found = api.rips_persistence(clouds, 1, "precomputed")
+            for dgm in found:
+                _look_at(dgm)
+            return found
+
+        return Call(call, _diagrams)
+
     def loss(self, mode: str):
-        return self.api().TSLoss(mode)
+        if f"{mode}_backward" not in PAIRED:
+            return self.api().TSLoss(mode)
+        from benchmarks.providers.pair_losses import projected
+
+        losses = self.api().losses
+        loss = {
+            "rtd": partial(losses.rtd, scale=None),
+            "rtdlite": partial(losses.rtd_lite, scale=None),
+            "signature": losses.signature,
+        }[mode]
+        return lambda x: loss(x, projected(x)).mean()
+
+
+class CloudByCloud(TslossFast):
+    """The same functions, called once for each cloud."""
+
+    phases = ("h1_sizes",)
+    note = "one call for each cloud"
+
+    def diagrams_of_each(self, matrices: Sequence[np.ndarray]) -> Call:
+        return Provider.diagrams_of_each(self, matrices)
 
 
 class BareCall(TslossFast):
@@ -78,11 +119,28 @@ class BareCall(TslossFast):
         return Call(lambda: api.rips_persistence(matrix, max_dim, "precomputed"), _diagrams)
 
 
+class WithCycles(TslossFast):
+    """`representative_cycles`, beside `BareCall`: a short loop for each bar of H1."""
+
+    phases = ("h1",)
+    note = "representative_cycles: diagrams and a short loop a bar, no field looked at"
+
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
+        import torch
+
+        api, matrix = self.api(), torch.from_numpy(D)
+        return Call(
+            lambda: api.representative_cycles(matrix, metric="precomputed"),
+            lambda result: _diagrams(result[0]),
+        )
+
+
 class Reference(TslossFast):
     """The specification, and what TSLoss was before: gudhi, with lengths gathered in PyTorch."""
 
     package = "gudhi"
     modules = ("tsloss_fast", "gudhi")
+    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES)
     note = "tsloss_fast.reference: eager PyTorch with gudhi's SimplexTree; gudhi's version is given"
 
     def api(self) -> ModuleType:
@@ -110,22 +168,36 @@ class Engine(Provider):
 
         if max_dim == 0:
             return Call(
-                lambda: _C.rips(D, 0, threads=self.threads),
+                lambda: _C.rips(D, 0, None, self.threads),
                 lambda h0: [
                     diagrams_of_edges(m, b) for m, b in zip(D, h0[0].death_edges, strict=True)
                 ],
             )
 
-        def read(result: tuple[_C.Diagram, ...]) -> list[Diagrams]:
-            h0, h1 = result
-            return [
-                diagrams_of_edges(matrix, deaths, bars[mask])
-                for matrix, deaths, bars, mask in zip(
-                    D, h0.death_edges, h1.bars, h1.mask, strict=True
-                )
-            ]
+        return Call(lambda: _C.rips(D, 1, None, self.threads), lambda found: _of_engine(D, *found))
 
-        return Call(lambda: _C.rips(D, 1, threads=self.threads), read)
+
+def _of_engine(D: np.ndarray, h0: _C.Diagram, h1: _C.Diagram) -> list[Diagrams]:
+    """Diagrams of a batch from the engine's edges."""
+    return [
+        diagrams_of_edges(matrix, deaths, bars[mask])
+        for matrix, deaths, bars, mask in zip(D, h0.death_edges, h1.bars, h1.mask, strict=True)
+    ]
+
+
+class EngineWithCycles(Engine):
+    """The compiled module on NumPy arrays, a short loop for each bar of H1 among what it gives."""
+
+    phases = ("h1",)
+    note = "arrays in; critical edges and the edges of a short loop a bar out"
+
+    def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
+        from tsloss_fast import _C
+
+        return Call(
+            lambda: _C.rips_cycles(D, True, None, self.threads),
+            lambda result: _of_engine(D, *result[0]),
+        )
 
 
 class FromPoints(Engine):

@@ -12,7 +12,7 @@ class EagerPyTorch(Provider):
 
     package = "torch"
     modules = ("torch",)
-    phases = ("distances", *SURROGATES)
+    phases = ("distances", *SURROGATES, "rtdlite_backward")
     note = "above 25 points torch.cdist multiplies matrices, which loses near-duplicate rows"
 
     def distances(self, x: np.ndarray) -> Call:
@@ -22,6 +22,10 @@ class EagerPyTorch(Provider):
         return Call(lambda: torch.cdist(points, points), lambda D: D.numpy())
 
     def loss(self, mode: str):
+        if mode == "rtdlite":
+            from benchmarks.providers.pair_losses import rtd_lite_by_prim
+
+            return rtd_lite_by_prim
         from benchmarks.providers.torch_losses import surrogate
 
         return surrogate

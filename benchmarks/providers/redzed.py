@@ -33,15 +33,17 @@ class Redzed(Provider):
         return Call(each(lambda m: redzed_tda.rips(m, max_dim, simplex_pairs=True), matrices), read)
 
     def loss(self, mode: str):
-        import redzed_tda
-
         from benchmarks.providers.torch_losses import loss_of_edges
 
-        def critical_edges(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            _, simplices = redzed_tda.rips(D.astype(np.float64), 1, simplex_pairs=True)
-            return edges_of_pairs(D, simplices)
-
         return loss_of_edges(critical_edges)
+
+
+def critical_edges(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """H0's death edges [k, 2] and H1's edges [k, 4] of one matrix."""
+    import redzed_tda
+
+    _, simplices = redzed_tda.rips(D.astype(np.float64), 1, simplex_pairs=True)
+    return edges_of_pairs(D, simplices)
 
 
 def edges_of_pairs(D: np.ndarray, simplices: list) -> tuple[np.ndarray, np.ndarray | None]:

@@ -12,7 +12,7 @@ class TorchTopological(Provider):
 
     package = "torch-topological"
     modules = ("torch_topological.nn",)
-    phases = ("h0", "h1", *LOSSES)
+    phases = ("h0", "h1", *LOSSES, "signature_backward")
     edges = True
 
     def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
@@ -34,6 +34,8 @@ class TorchTopological(Provider):
     def loss(self, mode: str):
         from benchmarks.providers.torch_losses import loss_of_lifetimes, mean_over_batch
 
+        if mode == "signature":
+            return mean_over_batch(self._signature_loss())
         layer = self._layer(1)
 
         def one(x):
@@ -41,3 +43,16 @@ class TorchTopological(Provider):
             return loss_of_lifetimes(h0[:, 1] - h0[:, 0], h1[:, 1] - h1[:, 0], len(x))
 
         return mean_over_batch(one)
+
+    def _signature_loss(self):
+        from torch_topological.nn import SignatureLoss
+
+        from benchmarks.providers.pair_losses import projected
+
+        loss, layer = SignatureLoss(p=2), self._layer(0)
+
+        def one(x):
+            z = projected(x)
+            return loss([x, layer(x)], [z, layer(z)])
+
+        return one

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -54,13 +55,19 @@ struct Batch {
   }
 };
 
+inline std::size_t product(const Shape& shape) {
+  std::size_t count = 1;
+  for (const py::ssize_t size : shape) count *= static_cast<std::size_t>(size);
+  return count;
+}
+
 inline Batch check_batch(const py::array& a, const char* name, bool square) {
   require_contiguous(a, name, 2);
   const py::ssize_t* const shape = a.shape();
   const py::ssize_t rank = a.ndim();
   Batch batch{Shape(shape, shape + rank - 2), 1, static_cast<std::size_t>(shape[rank - 2]),
               static_cast<std::size_t>(shape[rank - 1])};
-  for (const py::ssize_t size : batch.lead) batch.B *= static_cast<std::size_t>(size);
+  batch.B = product(batch.lead);
   if (square && batch.n != batch.d) require(false, name, "square matrices [..., n, n]", a);
   if (batch.n > rips::kMaxPoints)
     require(false, name, "at most " + std::to_string(rips::kMaxPoints) + " points", a);
@@ -92,6 +99,51 @@ template <class T>
 const T* data(const py::array& a) {
   return static_cast<const T*>(a.data());
 }
+
+// How many points each cloud of a batch has: n, or the numbers given, int64 [...]. Then the rows
+// behind them are padding, which nothing reads.
+class Lengths {
+ public:
+  Lengths(const py::object& given, const Batch& batch) : B_(batch.B), n_(batch.n) {
+    if (given.is_none()) return;
+    const auto lengths = given.cast<py::array>();
+    require_contiguous(lengths, "lengths", 0);
+    require(holds<Index>(lengths) && fits(lengths, batch, {}), "lengths",
+            "int64 [...], one a cloud", lengths);
+    points_ = data<Index>(lengths);
+    array_ = lengths;
+    for (std::size_t b = 0; b < B_; ++b)
+      if (points_[b] < 0 || points_[b] > static_cast<Index>(n_))
+        throw py::value_error("lengths: expected from 0 to " + std::to_string(n_) +
+                              " points, got " + std::to_string(points_[b]));
+  }
+
+  bool differ() const { return points_ != nullptr; }
+  std::size_t points(std::size_t b) const {
+    return points_ ? static_cast<std::size_t>(points_[b]) : n_;
+  }
+
+  // Where the matrix [m, m] of each cloud begins if they lie one behind the other, and their end.
+  std::vector<std::size_t> packed_starts() const {
+    std::vector<std::size_t> starts(B_ + 1, 0);
+    for (std::size_t b = 0; b < B_; ++b) starts[b + 1] = starts[b] + points(b) * points(b);
+    return starts;
+  }
+
+  // The numbers of all clouds, those with the most points first.
+  std::vector<std::size_t> largest_first() const {
+    std::vector<std::size_t> order(B_);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [this](std::size_t a, std::size_t b) { return points(a) > points(b); });
+    return order;
+  }
+
+ private:
+  std::size_t B_, n_;
+  py::object array_;
+  const Index* points_ = nullptr;
+};
 
 // Checks that edges [..., K, 2] name vertices of the batch's clouds or are padding; returns K.
 inline std::size_t check_edges(const py::array& edges, const Batch& batch) {

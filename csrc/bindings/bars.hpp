@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/arguments.hpp"
+#include "bindings/matrices.hpp"
 #include "rips/bar.hpp"
 #include "rips/filtration.hpp"
 
@@ -39,7 +40,8 @@ inline std::size_t most_essential(const Barcodes& barcodes) {
 class Diagram {
  public:
   template <class T>
-  Diagram(const Barcodes& barcodes, std::size_t K, std::size_t E, const T* D, const Batch& batch)
+  Diagram(const Barcodes& barcodes, std::size_t K, std::size_t E, const Matrices<T>& matrices,
+          const Batch& batch)
       : batch_(batch), K_(K), E_(E), type_(py::dtype::of<T>()) {
     const std::size_t B = batch.B;
     const std::size_t vertices = B * (4 * K + 2 * E), lengths = B * (2 * K + E);
@@ -54,8 +56,8 @@ class Diagram {
     essential_mask_ = mask_ + B * K;
 
     for (std::size_t b = 0; b < B; ++b) {
-      write_bars(barcodes[b].bars, b, D + b * batch.n * batch.n);
-      write_essential(barcodes[b].essential, b, D + b * batch.n * batch.n);
+      write_bars(barcodes[b].bars, b, matrices.edge_lengths(b));
+      write_essential(barcodes[b].essential, b, matrices.edge_lengths(b));
     }
   }
 
@@ -76,19 +78,18 @@ class Diagram {
 
  private:
   template <class T>
-  void write_bars(const std::vector<rips::Bar>& cloud, std::size_t b, const T* D) {
+  void write_bars(const std::vector<rips::Bar>& cloud, std::size_t b,
+                  const EdgeLengths<T> lengths) {
     Index* vertices = bars_ + b * 4 * K_;
     T* births = reinterpret_cast<T*>(births_) + b * K_;
     T* deaths = reinterpret_cast<T*>(deaths_) + b * K_;
     for (const rips::Bar& bar : cloud) {
-      const rips::Vertex i = rips::first(bar.birth), j = rips::second(bar.birth);
-      const rips::Vertex k = rips::first(bar.death), l = rips::second(bar.death);
-      *vertices++ = i;
-      *vertices++ = j;
-      *vertices++ = k;
-      *vertices++ = l;
-      *births++ = birth_of(bar.birth, D);
-      *deaths++ = D[k * batch_.n + l];
+      *vertices++ = rips::first(bar.birth);
+      *vertices++ = rips::second(bar.birth);
+      *vertices++ = rips::first(bar.death);
+      *vertices++ = rips::second(bar.death);
+      *births++ = lengths.of(bar.birth);
+      *deaths++ = lengths.of(bar.death);
     }
     const std::size_t count = cloud.size(), padding = K_ - count;
     std::fill_n(vertices, 4 * padding, Index{-1});
@@ -99,26 +100,20 @@ class Diagram {
   }
 
   template <class T>
-  void write_essential(const std::vector<rips::Edge>& cloud, std::size_t b, const T* D) {
+  void write_essential(const std::vector<rips::Edge>& cloud, std::size_t b,
+                       const EdgeLengths<T> lengths) {
     Index* vertices = essential_edges_ + b * 2 * E_;
     T* births = reinterpret_cast<T*>(essential_births_) + b * E_;
     for (const rips::Edge birth : cloud) {
       *vertices++ = rips::first(birth);
       *vertices++ = rips::second(birth);
-      *births++ = birth_of(birth, D);
+      *births++ = lengths.of(birth);
     }
     const std::size_t count = cloud.size(), padding = E_ - count;
     std::fill_n(vertices, 2 * padding, Index{-1});
     std::fill_n(births, padding, T{0});
     std::fill_n(essential_mask_ + b * E_, count, true);
     std::fill_n(essential_mask_ + b * E_ + count, padding, false);
-  }
-
-  // A vertex, which is written (v, v), is born at 0.
-  template <class T>
-  T birth_of(rips::Edge birth, const T* D) const {
-    const rips::Vertex i = rips::first(birth), j = rips::second(birth);
-    return i == j ? T{0} : D[i * batch_.n + j];
   }
 
   template <class T>

@@ -122,6 +122,27 @@ std::vector<T> mirrored(const T* matrix, const Batch& batch) {
   return symmetric;
 }
 
+// The first entry at fault of packed matrices, of which each has as many rows as its cloud points.
+// `symmetric` becomes what their upper triangles make where one of them is rounded.
+template <class T>
+std::optional<MatrixFault> find_packed_fault(const T* D, const Lengths& lengths,
+                                             std::vector<T>& symmetric) {
+  const std::vector<std::size_t> starts = lengths.packed_starts();
+  for (std::size_t b = 0; b + 1 < starts.size(); ++b) {
+    const Batch one{{}, 1, lengths.points(b), lengths.points(b)};
+    bool rounded;
+    if (std::optional<MatrixFault> fault = find_matrix_fault(D + starts[b], one, rounded)) {
+      fault->b = b;
+      return fault;
+    }
+    if (!rounded) continue;
+    if (symmetric.empty()) symmetric.assign(D, D + starts.back());
+    const std::vector<T> exact = mirrored(D + starts[b], one);
+    std::copy(exact.begin(), exact.end(), symmetric.data() + starts[b]);
+  }
+  return std::nullopt;
+}
+
 // (what, b, i, j), or None.
 inline py::object as_python(const std::optional<MatrixFault>& fault) {
   if (!fault) return py::none();

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "bindings/arguments.hpp"
 #include "bindings/workers.hpp"
@@ -29,6 +30,29 @@ inline py::array distances(const py::array& x, std::size_t threads, const std::s
       return [&](std::size_t b) {
         geometry::pairwise_distances(in + b * batch.n * batch.d, batch.n, batch.d,
                                      out + b * batch.n * batch.n, isa);
+      };
+    });
+    return D;
+  });
+}
+
+// The distances [m, m] of clouds of m points each, one matrix behind the other.
+inline py::array packed_distances(const py::array& x, const py::array& given_lengths,
+                                  std::size_t threads) {
+  const Batch batch = check_batch(x, "x", false);
+  const Lengths lengths(given_lengths, batch);
+  const std::vector<std::size_t> starts = lengths.packed_starts();
+  return with_float_type(x, "x", [&](auto zero) -> py::array {
+    using T = decltype(zero);
+    py::array_t<T> D(static_cast<py::ssize_t>(starts.back()));
+    const T* in = data<T>(x);
+    T* out = D.mutable_data();
+    const Isa isa = best_isa();
+    const auto cost = [](const Nanoseconds& each) { return each.distances(); };
+    for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
+      return [&](std::size_t b) {
+        geometry::pairwise_distances(in + b * batch.n * batch.d, lengths.points(b), batch.d,
+                                     out + starts[b], isa);
       };
     });
     return D;
@@ -119,6 +143,8 @@ inline py::array scatter_edges(const py::array& x, const py::array& edges, const
 
 inline void define_geometry(py::module_& m) {
   m.def("distances", &distances, py::arg("x"), py::arg("threads") = 1, py::arg("isa") = "auto");
+  m.def("packed_distances", &packed_distances, py::arg("x"), py::arg("lengths"),
+        py::arg("threads") = 1);
   m.def("scatter_differences", &scatter_differences, py::arg("x"), py::arg("weights"),
         py::arg("threads") = 1, py::arg("isa") = "auto");
   m.def("edge_lengths", &edge_lengths, py::arg("x"), py::arg("edges"), py::arg("threads") = 1,

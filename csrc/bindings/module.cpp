@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 #include "bindings/checks.hpp"
+#include "bindings/cycles.hpp"
 #include "bindings/geometry.hpp"
 #include "bindings/losses.hpp"
 #include "bindings/rips.hpp"
@@ -14,5 +15,6 @@ PYBIND11_MODULE(_C, m) {
   tsl::bindings::define_checks(m);
   tsl::bindings::define_geometry(m);
   tsl::bindings::define_rips(m);
+  tsl::bindings::define_cycles(m);
   tsl::bindings::define_losses(m);
 }

@@ -7,6 +7,7 @@
 #include "geometry/difference_sums.hpp"
 #include "geometry/lanes.inl"
 #include "platform/aligned.hpp"
+#include "platform/stop.hpp"
 
 namespace tsl::TSL_TARGET::difference_sums {
 
@@ -157,7 +158,9 @@ void multiply_in_strips(const T* matrix, const T* x, std::size_t n, std::size_t 
   memory.resize(2 * n * kWidth);
   T* const points = memory.data();
   std::size_t t = 0;
+  Checkpoint checkpoint(8);
   for (; t + kWidth <= d; t += kWidth) {
+    checkpoint.pass();
     copy_centred<V>(x + t, n, d, kWidth, points);
     multiply_strip<V>(matrix, Strip<T>{points, n, out + t, d, is_added});
   }

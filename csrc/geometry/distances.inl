@@ -9,6 +9,7 @@
 #include "geometry/lanes.inl"
 #include "geometry/length.hpp"
 #include "platform/aligned.hpp"
+#include "platform/stop.hpp"
 
 namespace tsl::TSL_TARGET::distances {
 
@@ -113,8 +114,10 @@ template <class T>
 void fill_distances(const T* x, std::size_t n, std::size_t d, T* D) {
   const std::size_t whole = n / kTile * kTile;
   AlignedVector<T> memory;
+  Checkpoint checkpoint(8);
   for (std::size_t block = 0; block < whole; block += kBlock)
-    for (std::size_t other = block; other < whole; other += kBlock)
+    for (std::size_t other = block; other < whole; other += kBlock) {
+      checkpoint.pass();
       for (std::size_t i = block; i < std::min(whole, block + kBlock); i += kTile) {
         const std::size_t from = std::max(i, other);
         const std::size_t to = std::min(whole, other + kBlock);
@@ -124,6 +127,7 @@ void fill_distances(const T* x, std::size_t n, std::size_t d, T* D) {
           for (std::size_t j = from; j < to; j += kTile)
             distance_tile<T, kTile, kTile>(x, n, d, i, j, D);
       }
+    }
   for (std::size_t i = 0; i < whole; i += kTile)
     for (std::size_t j = whole; j < n; ++j) distance_tile<T, kTile, 1>(x, n, d, i, j, D);
   for (std::size_t i = whole; i < n; ++i)
@@ -182,7 +186,9 @@ template <class T>
 void fill_differences(const T* x, const T* weights, std::size_t n, std::size_t d, T* grad_x) {
   constexpr std::size_t kWidth = kStrip * Vector<T>::kLanes;
   std::vector<T> strip(n * kWidth);
+  Checkpoint checkpoint(8);
   for (std::size_t t = 0; t < d; t += kWidth) {
+    checkpoint.pass();
     const std::size_t width = std::min(kWidth, d - t);
     for (std::size_t i = 0; i < n; ++i)
       std::memcpy(strip.data() + i * kWidth, x + i * d + t, width * sizeof(T));

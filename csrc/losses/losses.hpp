@@ -1,8 +1,10 @@
 // What both formulations of TSLoss share.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 
 namespace tsl::losses {
 
@@ -12,8 +14,13 @@ struct LossTerms {
   double h1 = 0;
 };
 
-// The terms of a cloud whose distances are not all finite.
-inline LossTerms no_terms() { return {std::nan(""), std::nan("")}; }
+// The terms of a cloud whose distances are not all finite, and its gradient, where it is asked for:
+// not a number, all of them.
+template <class T>
+LossTerms no_terms(std::size_t count, T* gradient) {
+  if (gradient) std::fill_n(gradient, count, std::numeric_limits<T>::quiet_NaN());
+  return {std::nan(""), std::nan("")};
+}
 
 // The weights of the two terms in the gradient, and whether distances are divided by their mean
 // first.

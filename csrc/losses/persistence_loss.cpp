@@ -64,7 +64,7 @@ LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T
   n_ = n;
   D_.resize(n * n);
   geometry::pairwise_distances(x, n, d, D_.data(), isa);
-  if (!geometry::all_finite(D_.data(), n * n)) return no_terms();
+  if (!geometry::all_finite(D_.data(), n * n)) return no_terms(n * d, grad_x);
   if (n < 2) {
     if (grad_x) std::fill_n(grad_x, n * d, T{0});
     return {};

@@ -19,7 +19,7 @@ LossTerms SurrogateLoss<T>::compute(const SurrogateOptions& options, const T* x,
                                     std::size_t d, Isa isa, T* grad_x) {
   D_.resize(n * n);
   geometry::pairwise_distances(x, n, d, D_.data(), isa);
-  if (!geometry::all_finite(D_.data(), n * n)) return no_terms();
+  if (!geometry::all_finite(D_.data(), n * n)) return no_terms(n * d, grad_x);
   if (n < 2) {
     if (grad_x) std::fill_n(grad_x, n * d, T{0});
     return {};

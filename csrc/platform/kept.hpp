@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <utility>
 
@@ -11,14 +12,18 @@ namespace tsl {
 // For clouds of more points the memory is given back at the end of a call.
 constexpr std::size_t kMostKeptPoints = 1024;
 
-// An Engine with whatever memory this thread's last one had; for clouds of n points.
+// An Engine with whatever memory this thread's last one had; for clouds of n points. One that an
+// exception stopped amid its work is not kept.
 template <class Engine>
 std::shared_ptr<Engine> kept_engine(std::size_t n) {
   static thread_local std::unique_ptr<Engine> kept;
   std::unique_ptr<Engine> engine = std::move(kept);
   if (!engine) engine = std::make_unique<Engine>();
   if (n > kMostKeptPoints) return std::shared_ptr<Engine>(std::move(engine));
-  return std::shared_ptr<Engine>(engine.release(), [](Engine* used) { kept.reset(used); });
+  return std::shared_ptr<Engine>(engine.release(), [](Engine* used) {
+    std::unique_ptr<Engine> done(used);
+    if (std::uncaught_exceptions() == 0) kept = std::move(done);
+  });
 }
 
 }  // namespace tsl

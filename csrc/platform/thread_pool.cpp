@@ -29,7 +29,8 @@ ThreadPool& ThreadPool::of_process() {
   return *current;
 }
 
-void ThreadPool::run(std::size_t helpers, const std::function<void()>& work) {
+void ThreadPool::run(std::size_t helpers, const std::function<void()>& work,
+                     std::chrono::milliseconds pause, const std::function<void()>& meanwhile) {
   Job job{work, helpers, 0};
   {
     const std::lock_guard<std::mutex> lock(guard_);
@@ -41,7 +42,11 @@ void ThreadPool::run(std::size_t helpers, const std::function<void()>& work) {
   std::unique_lock<std::mutex> lock(guard_);
   // The work is done, so threads that have not begun by now need not begin.
   if (job.wanted > 0) jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
-  returned_.wait(lock, [&] { return job.active == 0; });
+  while (!returned_.wait_for(lock, pause, [&] { return job.active == 0; })) {
+    lock.unlock();
+    meanwhile();
+    lock.lock();
+  }
 }
 
 void ThreadPool::make_threads(std::size_t count) {

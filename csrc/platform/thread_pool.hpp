@@ -1,6 +1,7 @@
 // Threads that help callers with their work, kept from call to call.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -18,8 +19,9 @@ class ThreadPool {
   static ThreadPool& of_process();
 
   // Calls `work` on this thread and on up to `helpers` others, and returns when all that began have
-  // returned. `work` must not throw.
-  void run(std::size_t helpers, const std::function<void()>& work);
+  // returned. While it waits for them it calls `meanwhile` after each `pause`. Neither must throw.
+  void run(std::size_t helpers, const std::function<void()>& work, std::chrono::milliseconds pause,
+           const std::function<void()>& meanwhile);
 
  private:
   struct Job {

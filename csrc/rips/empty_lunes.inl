@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "platform/stop.hpp"
 #include "rips/annotated_graph.inl"
 #include "rips/bitset.hpp"
 #include "rips/filtration.hpp"
@@ -70,6 +71,7 @@ class EmptyLunes {
 
   void append_if_empty(Vertex i, Vertex j) {
     if (graph_.have_common_neighbour(i, j)) return;
+    checkpoint_.pass();
     const Vertex a = order_[i];
     const Vertex b = order_[j];
     const auto e = filtration_edge(D_[a * n_ + b], make_edge(a, b));
@@ -124,6 +126,7 @@ class EmptyLunes {
   std::size_t next_listing_;
   bool listed_ = false;
   std::size_t next_ = 0;
+  Checkpoint checkpoint_{64};
 };
 
 }  // namespace tsl::TSL_TARGET::empty_lunes

@@ -1,5 +1,7 @@
 #include "rips/h0.hpp"
 
+#include "platform/stop.hpp"
+
 namespace tsl::rips {
 
 // Prim's algorithm. The filtration order has no ties, so there is one minimum spanning tree.
@@ -11,8 +13,11 @@ void H0<T>::grow_tree(const T* D, std::size_t n) {
   nearest_.assign(n - 1, 0);
   for (std::size_t v = 1; v < n; ++v) outside_[v - 1] = static_cast<Vertex>(v);
 
+  T shortest = *std::min_element(length_.begin(), length_.end());
+  Checkpoint checkpoint(64);
   for (std::size_t count = n - 1; count > 0; --count) {
-    const std::size_t at = nearest_outside(count);
+    checkpoint.pass();
+    const std::size_t at = nearest_outside(count, shortest);
     const Vertex added = outside_[at];
     tree_.push_back(filtration_edge(length_[at], make_edge(added, nearest_[at])));
 
@@ -21,6 +26,7 @@ void H0<T>::grow_tree(const T* D, std::size_t n) {
     nearest_[at] = nearest_[count - 1];
 
     const T* row = D + added * n;
+    shortest = std::numeric_limits<T>::infinity();
     for (std::size_t s = 0; s + 1 < count; ++s) {
       const T candidate = row[outside_[s]];
       // Of two edges of equal length at one vertex, the one to the smaller neighbour comes first.
@@ -28,14 +34,13 @@ void H0<T>::grow_tree(const T* D, std::size_t n) {
           candidate < length_[s] || (candidate == length_[s] && added < nearest_[s]);
       length_[s] = closer ? candidate : length_[s];
       nearest_[s] = closer ? added : nearest_[s];
+      shortest = std::min(shortest, length_[s]);
     }
   }
 }
 
 template <class T>
-std::size_t H0<T>::nearest_outside(std::size_t count) const {
-  T shortest = length_[0];
-  for (std::size_t s = 1; s < count; ++s) shortest = std::min(shortest, length_[s]);
+std::size_t H0<T>::nearest_outside(std::size_t count, T shortest) const {
   std::size_t best = count;
   for (std::size_t s = 0; s < count; ++s) {
     if (length_[s] != shortest) continue;
@@ -57,6 +62,7 @@ void H0<T>::compute(const T* D, std::size_t n, Barcode& h0, T limit) {
   grow_tree(D, n);
   std::sort(tree_.begin(), tree_.end());
   components_.reset(n);
+  h0.bars.reserve(n - 1);
   for (const FiltrationEdge<T>& e : tree_) {
     if (e.length > limit || e.length == std::numeric_limits<T>::infinity()) break;
     Vertex died = 0;

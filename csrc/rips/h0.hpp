@@ -20,7 +20,7 @@ class H0 {
 
  private:
   void grow_tree(const T* D, std::size_t n);
-  std::size_t nearest_outside(std::size_t count) const;
+  std::size_t nearest_outside(std::size_t count, T shortest) const;
 
   std::vector<FiltrationEdge<T>> tree_;
   // For each vertex that is not in the tree yet: the vertex, its distance to the tree, and the

@@ -20,19 +20,23 @@ template <class T>
 class H1 {
  public:
   // D is a symmetric [n, n] matrix, where edges that are infinite or longer than `limit` are
-  // absent; writes both barcodes, zero-length bars of H1 left out.
+  // absent; writes both barcodes, zero-length bars of H1 left out, and what a CycleFinder needs to
+  // `record`, if there is one.
   void compute(const T* D, std::size_t n, Isa isa, Barcode& h0, Barcode& h1,
-               T limit = std::numeric_limits<T>::infinity()) {
+               T limit = std::numeric_limits<T>::infinity(), SweepRecord* record = nullptr) {
     h0.clear();
     h1.clear();
+    if (record) record->clear();
     if (n == 0) return;
     if (n == 1) {
       h0.essential.push_back(make_edge(0, 0));
       return;
     }
+    h0.bars.reserve(n - 1);
     extent_.measure(D, n, isa);
     const T reach = extent_.longest_needed(D, n, limit);
-    sweep_lunes(D, n, extent_.shortest(), reach, extent_.from_centre(), memory_, isa, h0, h1);
+    sweep_lunes(D, n, extent_.shortest(), reach, extent_.from_centre(), memory_, isa, h0, h1,
+                record);
   }
 
  private:

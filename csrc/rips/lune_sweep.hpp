@@ -12,6 +12,7 @@
 #include "rips/edge_queue.hpp"
 #include "rips/filtration.hpp"
 #include "rips/relations.hpp"
+#include "rips/sweep_record.hpp"
 #include "rips/union_find.hpp"
 
 namespace tsl::rips {
@@ -55,9 +56,9 @@ struct SweepMemory {
 
 // Writes both barcodes of the [n, n] matrix D, whose shortest edge is given, with its edges up to
 // the length `reach`. `order` lists all vertices; any order gives the same diagrams, and one from
-// the centre outwards is fastest.
+// the centre outwards is fastest. What the sweep does is written to `record`, which may be null.
 template <class T>
 void sweep_lunes(const T* D, std::size_t n, T shortest, T reach, const std::vector<Vertex>& order,
-                 SweepMemory<T>& memory, Isa isa, Barcode& h0, Barcode& h1);
+                 SweepMemory<T>& memory, Isa isa, Barcode& h0, Barcode& h1, SweepRecord* record);
 
 }  // namespace tsl::rips

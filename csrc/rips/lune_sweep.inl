@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "platform/stop.hpp"
 #include "rips/annotated_graph.inl"
 #include "rips/bit_rows.inl"
 #include "rips/edge_queue.inl"
@@ -31,7 +32,7 @@ template <class T, std::size_t W>
 class LuneSweep {
  public:
   LuneSweep(const T* D, std::size_t n, T shortest, T reach, const std::vector<Vertex>& order,
-            SweepMemory<T>& memory, Barcode& h0, Barcode& h1)
+            SweepMemory<T>& memory, Barcode& h0, Barcode& h1, SweepRecord* record)
       : n_(n),
         queue_(D, n, shortest, reach, memory.edges),
         graph_(n, memory.graph),
@@ -39,7 +40,8 @@ class LuneSweep {
         relations_(memory.relations),
         memory_(memory),
         h0_(h0),
-        h1_(h1) {
+        h1_(h1),
+        record_(record) {
     memory.components.reset(n);
     memory.rank.resize(n);
     for (std::size_t r = 0; r < n; ++r) memory.rank[order[r]] = static_cast<Vertex>(r);
@@ -56,7 +58,11 @@ class LuneSweep {
  private:
   void sweep() {
     while (queue_.next()) {
+      checkpoint_.pass();
       if (relations_.alive() == 0 && !skip_to_next_empty_lune()) return;
+      if (record_)
+        for (const auto* e = queue_.begin(); e != queue_.end(); ++e)
+          record_->edges.push_back(e->edge);
       for (const auto* e = queue_.begin(); e != queue_.end(); ++e) add_edge(*e);
       swept_ += static_cast<std::size_t>(queue_.end() - queue_.begin());
     }
@@ -108,6 +114,7 @@ class LuneSweep {
       graph_.connect_vector(i, j, relations_.give_birth());
       memory_.generators.push_back(e);
       ++born_;
+      if (record_) record_->add_birth(e.edge, relations_.alive());
     }
   }
 
@@ -120,7 +127,10 @@ class LuneSweep {
     if (!next) return false;
     const T length = next->length;
     if (length > queue_.end()[-1].length) {
-      const auto add = [this](Edge e) { graph_.connect_zero(rank(first(e)), rank(second(e))); };
+      const auto add = [this](Edge e) {
+        graph_.connect_zero(rank(first(e)), rank(second(e)));
+        if (record_) record_->edges.push_back(e);
+      };
       for (const auto* e = queue_.begin(); e != queue_.end(); ++e) add(e->edge);
       queue_.skip_shorter(length, add);
       // The edge itself is still to come.
@@ -216,6 +226,7 @@ class LuneSweep {
                         bool first_is_zero, Vertex witness) {
     bool more = true;
     while (more && relations_.alive() != 0) {
+      checkpoint_.pass();
       for (std::size_t k = 0; k < parts(); ++k) frontier[k] = Bits{};
       const Vertex other = lowest(rest);
       flip(rest, other);
@@ -234,8 +245,7 @@ class LuneSweep {
         add(i, witness);
         add(witness, j);
       }
-      if (!relations_.sum_is_zero())
-        memory_.killed.push_back(memory_.generators.size() - born_ + relations_.kill_youngest());
+      if (!relations_.sum_is_zero()) kill_youngest(e.edge);
     }
     write_bars(e);
     if (relations_.alive() != 0) return;
@@ -243,6 +253,17 @@ class LuneSweep {
     graph_.set_all_zero();
     relations_.clear();
     born_ = 0;
+  }
+
+  void kill_youngest(Edge death) {
+    const std::size_t oldest = memory_.generators.size() - born_;
+    memory_.killed.push_back(oldest + relations_.kill_youngest());
+    if (!record_) return;
+    const std::size_t begin = record_->sums.size();
+    relations_.for_each_of_sum([&](std::size_t generator) {
+      record_->sums.push_back(static_cast<Generator>(oldest + generator));
+    });
+    record_->deaths.push_back({record_->sums.back(), death, begin, record_->sums.size()});
   }
 
   // The bars that end at e, in order of birth. Those of length zero are left out.
@@ -275,6 +296,7 @@ class LuneSweep {
     std::vector<Edge>& pending = memory_.pending;
     pending.push_back(make_edge(i, j));
     while (!pending.empty()) {
+      checkpoint_.pass();
       const Edge e = pending.back();
       const Vertex a = first(e);
       const Vertex b = second(e);
@@ -316,16 +338,20 @@ class LuneSweep {
   SweepMemory<T>& memory_;
   Barcode& h0_;
   Barcode& h1_;
+  // Null where nobody asks for it.
+  SweepRecord* record_;
   // How many generators were born since no class was alive last.
   std::size_t born_ = 0;
   std::size_t swept_ = 0;
+  Checkpoint checkpoint_{256};
 };
 
 template <class T>
 void run_sweep(const T* D, std::size_t n, T shortest, T reach, const std::vector<Vertex>& order,
-               SweepMemory<T>& memory, Barcode& h0, Barcode& h1) {
+               SweepMemory<T>& memory, Barcode& h0, Barcode& h1, SweepRecord* record) {
   const auto run = [&](auto width) {
-    LuneSweep<T, decltype(width)::value>(D, n, shortest, reach, order, memory, h0, h1).run();
+    LuneSweep<T, decltype(width)::value>(D, n, shortest, reach, order, memory, h0, h1, record)
+        .run();
   };
   if (n <= 64) return run(std::integral_constant<std::size_t, 1>{});
   if (n <= 128) return run(std::integral_constant<std::size_t, 2>{});

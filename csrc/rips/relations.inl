@@ -69,6 +69,13 @@ class Relations {
     return !any_bit(any);
   }
 
+  // Calls visit(generator) for each generator of the sum, the oldest first.
+  template <class Visit>
+  void for_each_of_sum(Visit visit) const {
+    for (std::size_t w = 0; w < blocks_ * kWords; ++w)
+      for (Word left = sum()[w]; left; left &= left - 1) visit(w * 64 + lowest_bit(left));
+  }
+
   std::uint32_t store_sum() {
     std::size_t blocks = blocks_;
     while (blocks > 0 && !any_bit(block(sum(), blocks - 1))) --blocks;

@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 import torch
+from tiny_lm import HARD, hard_vocabulary
 
+from tsloss_fast.analysis.names import quoted
 from tsloss_fast.analysis.run import analyze
 
 FLAGS = (
@@ -132,6 +134,24 @@ def test_keys_go_through_the_bars_and_show_values(page):
     assert find(page, "#where")[0].text == "epoch 3"
 
 
+def test_arrow_keys_move_through_the_run_before_any_click(page):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    def press_anywhere(key):
+        ActionChains(page).send_keys(key).perform()
+        return find(page, "#where")[0].text
+
+    assert page.execute_script("return document.activeElement === document.body")
+    assert press_anywhere(Keys.ARROW_RIGHT) == "epoch 1"
+    assert press_anywhere(Keys.ARROW_RIGHT) == "epoch 2"
+    assert press_anywhere(Keys.ARROW_LEFT) == "epoch 1"
+    # Once for each press, also where a part of the page has use for the key itself.
+    for selector, wanted in (("#slider", 2), ("#diagram", 3), ("#theme", 4), ("#upwards", 4)):
+        page.execute_script(f"byId('{selector[1:]}').focus()")
+        assert press_anywhere(Keys.ARROW_RIGHT) == f"epoch {wanted}"
+
+
 def test_the_pointer_shows_the_values_of_the_nearest_bar(page):
     from selenium.webdriver import ActionChains
 
@@ -156,6 +176,62 @@ def test_fit_upwards_and_theme_change_the_picture(page):
         find(page, "#theme")[0].click()
         colours.add(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
     assert len(colours) == 2
+
+
+def marked(page):
+    """How many bars are marked in each picture, and how many loops in the list."""
+    places = ("#diagram .on", "#barcode .on", "#loop-list .chosen")
+    return [len(find(page, place)) for place in places]
+
+
+def test_a_loop_shows_its_rows_and_marks_its_bar(page, run):
+    from selenium.webdriver import ActionChains
+
+    assert find(page, "#loop-list")[0].text == "no loops here"
+    page.execute_script("goTo(4)")
+    (item,) = find(page, "#loop-list li")
+    (walk,) = run.topologies[4].loops[0].walks
+    assert item.text.splitlines()[1:] == [f"row {row}" for row in (*walk, walk[0])]
+    assert "12 rows" in item.text
+    ActionChains(page).move_to_element(item).perform()
+    assert marked(page) == [1, 1, 1]
+    assert page.execute_script("return [state.chosen.dim, state.chosen.index]") == [1, 0]
+    assert not find(page, "#tip")[0].is_displayed()
+    ActionChains(page).move_to_element(find(page, "#title")[0]).perform()
+    assert marked(page) == [0, 0, 0]
+    # By keys as well, and the other way: a bar that is pointed at marks its loop.
+    page.execute_script("document.querySelector('#loop-list li').focus()")
+    assert marked(page) == [1, 1, 1]
+    page.execute_script("document.activeElement.blur()")
+    ActionChains(page).move_to_element(find(page, "#diagram .dot1")[-1]).perform()
+    assert marked(page) == [1, 1, 1]
+    page.execute_script("goTo(3)")
+    assert marked(page) == [0, 0, 0]
+    assert page.get_log("browser") == []
+
+
+def test_nearest_tokens_are_shown_as_text(browser, tmp_path):
+    folder, loaded = tmp_path / "run", hard_vocabulary()
+    table = loaded[0].get_input_embeddings().weight.detach()
+    write(folder, {0: table[[3, 4, 5]], 1: table[-5:]})
+    browser.get_log("browser")
+    browser.get(analyze(folder, loaded=loaded, nearest=3, progress=False).files[-1].as_uri())
+    nearest = "#token-table td:nth-child(2) .token"
+    shown = [cell.text for cell in find(browser, nearest)]
+    assert shown == ['\u2068"Question:"\u2069', '\u2068"Answer:"\u2069', '\u2068"x"\u2069']
+    browser.execute_script("goTo(1)")
+    shown = [cell.text.strip("\u2068\u2069") for cell in find(browser, nearest)]
+    assert shown == [*map(quoted, HARD), f"#{len(table) - 1}"]
+    assert [cell.text for cell in find(browser, "#token-table td:nth-child(2) .soft")] == ["0"] * 5
+    by_euclidean = find(browser, "#token-table")[0].text
+    browser.execute_script(
+        "byId('metric').value = 'cosine'; byId('metric').dispatchEvent(new Event('change'))"
+    )
+    assert find(browser, "#token-table")[0].text != by_euclidean
+    press(browser, "#diagram", "\ue015")  # The arrow down.
+    assert "שלום" in find(browser, "#tip")[0].text or '"=1+1"' in find(browser, "#tip")[0].text
+    assert browser.execute_script("return document.scripts.length") == 2
+    assert browser.get_log("browser") == []
 
 
 def test_table_caution_and_skipped_files(page):

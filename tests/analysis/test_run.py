@@ -13,7 +13,7 @@ from failures import full_disk
 
 import tsloss_fast
 from tsloss_fast import cli
-from tsloss_fast.analysis.run import OUTPUTS, analyze
+from tsloss_fast.analysis.run import OUTPUTS, TOKENS_FILE, analyze
 from tsloss_fast.persistence.summaries import topology_summary
 
 ROOT = Path(tsloss_fast.__file__).parents[1]
@@ -52,7 +52,7 @@ def test_files_and_numbers(capsys, caplog, tmp_path):
     assert "5 checkpoints analysed, 1 file skipped" in out
     assert "soft_prompt_epoch_9.pt: empty file" in caplog.text
     made = folder / "analysis"
-    assert {file.name for file in made.iterdir()} == set(OUTPUTS)
+    assert {file.name for file in made.iterdir()} == set(OUTPUTS) - {TOKENS_FILE}
     with (made / "features.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == list("01234")

@@ -11,8 +11,10 @@ from benchmarks.agreement import (
     gradient_disagreement,
     within_rounding,
 )
+from benchmarks.providers.base import PAIRED
 from benchmarks.providers.gudhi import SimplexTree
 from benchmarks.providers.ours import Engine, TslossFast
+from benchmarks.providers.pytorch import EagerPyTorch
 from benchmarks.truth import Truth
 
 FAMILIES = [f for f in cases.FAMILIES if f != "embedding rows"]
@@ -93,6 +95,18 @@ def test_losses():
     # One cloud of the two is wrong.
     gradient[1] *= 1.05
     assert "gradient" in disagreement("loss_backward", (value, gradient), truth, edges=True)
+
+
+@pytest.mark.parametrize("phase", PAIRED)
+def test_losses_of_pairs(phase):
+    x = cases.points("noisy circle", 20, 16, 2)
+    truth = result(Truth, phase, x)
+    value, gradient = result(TslossFast, phase, x)
+    assert disagreement(phase, (value, gradient), truth, edges=True) is None
+    assert "loss" in disagreement(phase, (1.02 * value, gradient), truth, edges=True)
+    assert "gradient" in disagreement(phase, (value, 1.3 * gradient), truth, edges=True)
+    if phase == "rtdlite_backward":
+        assert disagreement(phase, result(EagerPyTorch, phase, x), truth, edges=False) is None
 
 
 def test_either_gradient_at_a_kink_passes_and_no_other():

@@ -48,7 +48,7 @@ def run(capsys, *args):
 def no_loading(monkeypatch):
     """Fail the test if anything is loaded."""
 
-    def refuse(*args):
+    def refuse(*args, **options):
         raise AssertionError("loaded something before all arguments were checked")
 
     monkeypatch.setattr("tsloss_fast.tuning.models.load_tokenizer", refuse)
@@ -86,6 +86,8 @@ def test_tune_then_resume_without_repeating_the_settings(capsys, model, data, tm
             ["--data", "DATA", "--loss", "tda"],
             "loss: expected one of 'ce', 'tsloss', 'surrogate', 'l2'",
         ),
+        (["--data", "DATA", "--protocol", "x"], "protocol: expected one of 'quick', 'paper'"),
+        (["--data", "DATA", "--quantize", "4bit"], "quantize: expected none for a GGUF file"),
         (["--data", "DATA", "--n-tokens", "two"], "argument --n-tokens: invalid int value: 'two'"),
         (["--data", "DATA", "--model", "./none"], "model: no such folder: ./none"),
         (
@@ -169,6 +171,20 @@ def test_bench_that_does_not_fit_the_memory(capsys, monkeypatch):
     assert stderr == "tsloss-fast: error: too large for the memory; try smaller --sizes or --dim\n"
 
 
+def test_the_papers_protocol_and_a_setting_of_ones_own(capsys, model, data, tmp_path):
+    out = tmp_path / "run"
+    args = ["--data", data, "--model", model, "--out", out, "--n-tokens", 3, "--quiet"]
+    assert run(capsys, "tune", "--protocol", "paper", "--epochs", 2, *args)[0] == 0
+    config = json.loads((out / "config.json").read_text())
+    assert (config["init"], config["epochs"], config["lr"]) == ("normal", 2, 5e-5)
+    # Resumed, it stays the run that it is.
+    assert run(capsys, "tune", "--out", out, "--resume", "--quiet")[0] == 0
+    stdout = run(capsys, "tune", *args, "--overwrite")[1]
+    assert json.loads((out / "config.json").read_text())["init"] == "vocab"
+    assert "mean training loss of the first epoch, 1: " in stdout
+    assert "mean training loss of the last epoch, 5: " in stdout
+
+
 def test_out_is_required(capsys, data):
     status, _, stderr = run(capsys, "tune", "--data", data)
     assert status == 2
@@ -178,7 +194,7 @@ def test_out_is_required(capsys, data):
 def test_too_long_an_example_is_found_before_the_model_is_loaded(
     capsys, monkeypatch, model, data, tmp_path
 ):
-    def refuse(*args):
+    def refuse(*args, **options):
         raise AssertionError("loaded the model")
 
     monkeypatch.setattr("tsloss_fast.tuning.models.load_model", refuse)
@@ -272,7 +288,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_resume_ends_as_if_never_stopped(
 
 @pytest.mark.parametrize("saved", [False, True])
 def test_ctrl_c_while_loading_says_what_is_there(capsys, monkeypatch, model, data, tmp_path, saved):
-    def interrupt(*args):
+    def interrupt(*args, **options):
         raise KeyboardInterrupt
 
     args = ["tune", "--data", data, "--model", model, "--out", tmp_path / "run", "--quiet"]

@@ -80,7 +80,9 @@ def test_an_answer_of_several_lines_is_shown_as_such(generate, monkeypatch):
 def test_export_is_an_adapter_that_peft_loads(capsys, trained, tmp_path):
     peft = pytest.importorskip("peft")
     out = tmp_path / "adapter"
-    assert run(capsys, "export", trained, "--out", out) == (0, f"PEFT adapter: {out}\n", "")
+    status, stdout, stderr = run(capsys, "export", trained, "--out", out)
+    assert (status, stderr) == (0, "")
+    assert stdout == f"PEFT adapter: {out}; its README.md has the Python that uses it\n"
     model = peft.PeftModel.from_pretrained(tiny_model(), out)
     state = torch.load(trained / "trainer_state.pt", weights_only=True)
     assert torch.equal(model.get_prompt_embedding_to_save("default"), state["prompt"])

@@ -404,6 +404,26 @@ def test_threads_change_nothing(threads):
             np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_cloud_without_a_loss_has_no_gradient(value, threads):
+    """Was whatever the memory held before. The distance of 3e38 from -3e38 overflows."""
+    x = cloud((3, 9, 4))
+    x[1, 3, 2], x[1, 4, 2] = value, -value
+    for loss, options in (
+        (_C.persistence_loss, (1.0, 1.0, 2.0, False, True)),
+        (_C.surrogate_loss, (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False, True)),
+    ):
+        for _ in range(5):
+            # NumPy gives freed memory of this size to the next who asks.
+            del [np.full(x.shape, 7.0, x.dtype) for _ in range(9)][:]
+            losses, h0, h1, gradient = loss(x, *options, threads=threads)
+            for values in (losses, h0, h1, gradient.reshape(3, -1)[:, 0]):
+                assert np.isfinite(values).tolist() == [True, False, True]
+            assert np.isnan(gradient[1]).all()
+            np.testing.assert_array_equal(gradient[::2], loss(x[::2].copy(), *options)[3])
+
+
 @pytest.mark.parametrize("batch", [1, 6])
 def test_calls_from_several_python_threads_do_not_mix(batch):
     """A batch of 6 asks for helpers, which all callers share."""

@@ -10,7 +10,7 @@ from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
 from torch.autograd import forward_ad
 
-from tsloss_fast import _C, TSLoss, pairwise_distances, rips_persistence
+from tsloss_fast import _C, TSLoss, losses, pairwise_distances, reference, rips_persistence
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import bar_tensors, start_bars
@@ -25,6 +25,7 @@ OPTIONS = [{}, {"scale": "mean"}, {"reduction": "none"}, {"lambda_ts": 0.3, "bet
 KERNELS = ops._CUDA_KERNELS
 ENGINE = {op: op._backend_fns["cpu"] for op in KERNELS}
 FUSES, IS_PLAIN = ops.fuses_persistence_loss, ops.is_plain
+FUSES_SURROGATE = ops.fuses_surrogate_loss
 
 
 @pytest.fixture
@@ -35,6 +36,7 @@ def through_kernels(monkeypatch):
     for op, kernel in KERNELS.items():
         monkeypatch.setitem(op._backend_fns, "cpu", kernel)
     monkeypatch.setattr(ops, "fuses_persistence_loss", lambda x: False)
+    monkeypatch.setattr(ops, "fuses_surrogate_loss", lambda x, lengths: lengths is None)
     # Nor may eager calls go to the engine without its operators, but to the kernels without theirs.
     monkeypatch.setattr(ops, "is_plain", lambda x, on="cpu": on == "cuda" and IS_PLAIN(x))
 
@@ -74,6 +76,7 @@ def engine():
             for op in KERNELS:
                 patch.setitem(op._backend_fns, "cpu", ENGINE[op])
             patch.setattr(ops, "fuses_persistence_loss", FUSES)
+            patch.setattr(ops, "fuses_surrogate_loss", FUSES_SURROGATE)
             patch.setattr(ops, "is_plain", IS_PLAIN)
             return call_on_engine(call, x)
 
@@ -170,6 +173,9 @@ DERIVED = {
     "precomputed": lambda x: (
         rips_persistence(pairwise_distances(x), metric="precomputed")[1].lifetimes.square().sum()
     ),
+    "rtd": lambda x: losses.rtd(x, x[..., :2], power=2).sum(),
+    "rtd_lite": lambda x: losses.rtd_lite(x, x[..., :2]).square().sum(),
+    "signature": lambda x: losses.signature(x, x[..., :2], squared=True, dimensions=(0, 1)).sum(),
 }
 
 
@@ -209,6 +215,100 @@ class TestDerivatives:
 
         engine(second, x)
         close([over(moved(x)).cpu()], expected, 1e-9)
+
+
+@pytest.mark.usefixtures("through_kernels")
+class TestCloudsOfDifferentSizes:
+    SIZES = (17, 0, 3, 1, 2, 9)
+
+    def poisoned(self, dtype=torch.float64):
+        """Clouds on a grid, whose lengths tie, with NaN behind their points."""
+        x = points("grid", 17, 3, B=len(self.SIZES), dtype=dtype)
+        lengths = torch.tensor(self.SIZES)
+        beyond = torch.arange(17) >= lengths.unsqueeze(-1)
+        return x.masked_fill(beyond.unsqueeze(-1), torch.nan), lengths
+
+    @pytest.mark.parametrize("longest", [None, 1.5])
+    @pytest.mark.parametrize("max_dim", [0, 1])
+    @pytest.mark.parametrize("precomputed", [False, True])
+    def test_diagrams_are_those_of_the_engine(self, longest, max_dim, precomputed):
+        x, lengths = self.poisoned()
+        clouds = [each[:m] for each, m in zip(x, self.SIZES, strict=True)]
+        if precomputed:
+            clouds = [torch.cdist(each, each, p=1) for each in clouds]
+            x = torch.full((len(clouds), 17, 17), torch.nan, dtype=torch.float64)
+            for D, each in zip(x, clouds, strict=True):
+                D[: len(each), : len(each)] = each
+        metric = "precomputed" if precomputed else "euclidean"
+        expected = reference.rips_persistence(clouds, max_dim, metric, longest)
+        for arguments in ((moved(x), moved(lengths)), ([moved(each) for each in clouds], None)):
+            x, counts = arguments
+            found = rips_persistence(x, max_dim, metric, longest, counts)
+            for ours, theirs in zip(found, expected, strict=True):
+                for name in ("birth_edges", "death_edges", "mask"):
+                    assert torch.equal(getattr(ours, name).cpu(), getattr(theirs, name)), name
+                torch.testing.assert_close(ours.pairs.cpu(), theirs.pairs, rtol=1e-14, atol=0)
+                for b in range(len(self.SIZES)):
+                    mask = ours.essential_mask[b].cpu()
+                    classes = ours.essential_edges[b].cpu()[mask]
+                    assert torch.equal(classes, theirs.essential_edges[b][theirs.essential_mask[b]])
+
+    @pytest.mark.parametrize("longest", [None, 2.0])
+    @pytest.mark.parametrize(("n", "max_dim"), [(17, 0), (17, 1), (260, 0)])
+    def test_births_of_vertices_are_those_of_the_engine(self, longest, n, max_dim):
+        """Of which many are equal, and many more than the edges' lengths."""
+        D = torch.stack([matrix("ties", n, seed) for seed in range(3)])
+        lengths = torch.tensor([n, 0, n // 2])
+        generator = torch.Generator().manual_seed(n)
+        births = torch.randint(-3, 8, (3, n), generator=generator) / 2.0
+        arrays = (D.numpy(), max_dim, lengths.numpy())
+        expected = _C.rips(*arrays, max_edge_length=longest, vertex_births=births.double().numpy())
+        leaf = moved(births).requires_grad_()
+        found = rips_persistence(
+            moved(D), max_dim, "precomputed", longest, moved(lengths), vertex_births=leaf
+        )
+        for ours, arrays in zip(found, expected, strict=True):
+            theirs = PersistenceDiagram._of_engine(arrays, {})
+            for name in ("births", "deaths", "birth_edges", "death_edges", "mask"):
+                assert torch.equal(getattr(ours, name).detach().cpu(), getattr(theirs, name)), name
+            for b in range(3):
+                mask, other = ours.essential_mask[b].cpu(), theirs.essential_mask[b]
+                for name in ("essential_edges", "essential_births"):
+                    got, wanted = getattr(ours, name)[b].cpu()[mask], getattr(theirs, name)[b]
+                    assert torch.equal(got.detach(), wanted[other]), name
+        (found[0].births.sum() + found[0].essential_births.sum()).backward()
+        exists = torch.ones(n, dtype=torch.bool) if longest is None else births[0] <= longest
+        assert torch.equal(leaf.grad[0].cpu(), exists.float())
+        assert leaf.grad[1].eq(0).all()
+
+    @pytest.mark.parametrize("options", OPTIONS, ids=str)
+    @pytest.mark.parametrize("mode", MODES)
+    def test_losses_are_those_of_the_engine(self, mode, options, engine):
+        x, lengths = self.poisoned()
+        loss = TSLoss(mode, **options)
+        expected = engine(lambda x: loss(x, lengths=lengths), x.clone())
+        counts = moved(lengths)
+        for call in (
+            lambda x: loss(x, lengths=counts),
+            lambda x: loss.start(x, counts).result(),
+            lambda x: loss([each[:m] for each, m in zip(x, self.SIZES, strict=True)]),
+            torch.compile(lambda x: loss(x, lengths=counts), backend="aot_eager", fullgraph=True),
+        ):
+            value, gradient = value_and_gradient(call, x)
+            close((value, gradient), expected, 1e-9)
+            assert gradient[~(torch.arange(17) < lengths.unsqueeze(-1))].eq(0).all()
+
+    def test_lengths_that_are_none_are_nan_where_nothing_waits(self):
+        x, wrong = moved(points(n=5)), moved(torch.tensor([4, 6]))
+        if DEVICE == "cpu":
+            # Values on the CPU are looked at, so only the operators meet them.
+            h0 = torch.func.vmap(lambda x, m: rips_persistence(x, 0, lengths=m)[0].deaths)(x, wrong)
+        else:
+            h0 = rips_persistence(x, 0, lengths=wrong)[0].deaths
+        assert h0[0].isfinite().all()
+        assert h0[1].isnan().all()
+        with pytest.raises(ValueError, match=r"^lengths: expected from 0 to 5 points, got"):
+            rips_persistence(x, 1, lengths=wrong)
 
 
 @pytest.mark.usefixtures("through_kernels")
@@ -271,6 +371,19 @@ def diagrams_of_engine(D, max_dim, longest):
     return [PersistenceDiagram._of_engine(arrays, {}) for arrays in found]
 
 
+# One number a cloud, of what waits for nothing on a device.
+WITHOUT_WAITING = {
+    "surrogate": TSLoss("surrogate", reduction="none"),
+    "scaled": TSLoss("surrogate", scale="mean", reduction="none"),
+    "distances": lambda x: pairwise_distances(x).square().sum((1, 2)),
+    "h0": lambda x: rips_persistence(x, 0)[0].deaths.square().sum(1),
+    "h0 below a threshold": lambda x: (
+        rips_persistence(x, 0, max_edge_length=2.0)[0].deaths.square().sum(1)
+    ),
+    "graphed h0": lambda x: TSLoss(beta_h1=0.0, reduction="none")._capturable_loss(x),
+}
+
+
 @pytest.mark.usefixtures("through_kernels")
 class TestBadValues:
     def test_nan_comes_out_of_what_does_not_wait(self):
@@ -281,6 +394,19 @@ class TestBadValues:
         assert value[1].isnan()
         D = pairwise_distances(moved(x)).cpu()
         assert not D[1, 3].isfinite().any()
+
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf, 3e38])
+    @pytest.mark.parametrize("name", sorted(WITHOUT_WAITING))
+    def test_bad_points_give_no_number_anywhere_in_their_gradient(self, name, value, poisoned):
+        """Nor do distances that overflow. Clouds beside them keep theirs."""
+        x = points()
+        x[1, 3, 2], x[1, 4, 2] = value, -value
+        found, gradient = value_and_gradient(WITHOUT_WAITING[name], x)
+        fine, fine_gradient = value_and_gradient(WITHOUT_WAITING[name], x[:1])
+        assert torch.equal(found[0], fine[0])
+        assert torch.equal(gradient[0], fine_gradient[0])
+        assert found[1].isnan()
+        assert not gradient[1].isfinite().any()
 
     def test_h1_names_the_nan(self):
         x = points()
@@ -335,7 +461,7 @@ class TestStartBars:
 def test_python_may_end_while_h1_is_computed():
     """An exception in the model's forward ends the process with its own message, not an abort."""
     code = """
-        import contextlib, types, torch
+        import types, torch
         from tsloss_fast import host_h1
 
         rows = torch.nn.functional.normalize(torch.randn(1000, 64))
@@ -343,7 +469,7 @@ def test_python_may_end_while_h1_is_computed():
         D = (D + D.mT).fill_diagonal_(0)
         copied = types.SimpleNamespace(synchronize=lambda: None)
         host_h1._copy_to_host = lambda D: (D.on_host, copied)
-        torch.cuda.device = lambda device: contextlib.nullcontext()
+        host_h1._wait_for = lambda copied, device: None
         on_device = types.SimpleNamespace(device=torch.device("cuda"), on_host=D)
         pending = host_h1.start_bars(on_device, on_device, "x")
         raise RuntimeError("the model failed")
@@ -457,6 +583,20 @@ class TestOnTheDevice:
         for _ in range(5):
             again = self.forward_and_backward(TSLoss(mode), x)
             assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+    def test_a_matrix_may_be_off_by_rounding(self):
+        """H0 alone needed exact symmetry."""
+        x = torch.randn(2, 60, 64, device="cuda")
+        D = torch.cdist(x, x, compute_mode="use_mm_for_euclid_dist")
+        upper = D.cpu().triu(1)
+        (expected,) = _C.rips((upper + upper.mT).numpy(), 0)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            (h0,) = rips_persistence(D, 0, "precomputed")
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(h0.death_edges.cpu(), torch.from_numpy(expected.death_edges))
+        assert torch.equal(h0.deaths.cpu(), torch.from_numpy(expected.deaths))
 
     def test_h0_of_many_points(self):
         x = torch.randn(5000, 32, device="cuda")

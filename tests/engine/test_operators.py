@@ -41,6 +41,12 @@ def critical(x):
     return critical_edges(*ops.h1_critical_edges(tsl.pairwise_distances(x).detach()))
 
 
+def ragged_loss_of_edges(x, lengths):
+    """Arguments of `loss_of_edges` for clouds of these numbers of points."""
+    D = tsl.pairwise_distances(x, lengths=lengths).detach()
+    return x, D, critical_edges(*ops.h1_critical_edges(D, lengths)), *PERSISTENCE, lengths
+
+
 PERSISTENCE = (0.7, 1.3, 2.0, False)
 SURROGATE = (0.7, 1.3, 1.0, 2.0, 0.5, 1.5, False, False, False)
 
@@ -75,6 +81,9 @@ def samples(dtype=torch.float64):
             (D[:, :1, :1].contiguous(), 1),
             (D, 0, torch.tensor([9, 1, 4])),
             (D, 1, torch.tensor([9, 1, 4])),
+            (D, 1, torch.tensor([0, 9, 2])),
+            (D, 0, None, None, D[:, 0]),
+            (D, 1, torch.tensor([9, 1, 4]), 3.0, D[:, 0] - 2),
         ],
         "checked_matrix": [(D,), (D[0],)],
         "gradient_for_once": [
@@ -86,16 +95,19 @@ def samples(dtype=torch.float64):
             (one, *PERSISTENCE),
             (x, 0.7, 1.3, 1.5, True),
             (x, 0.7, 1.3, 1.0, False),
+            (x, *PERSISTENCE, torch.tensor([4, 7])),
         ],
         "loss_of_edges": [
             (x, tsl.pairwise_distances(x).detach(), critical(x), 0.7, 1.3, 2.0, False),
             (one, tsl.pairwise_distances(one).detach(), critical(one), 0.7, 1.3, 2.0, False),
             (x, tsl.pairwise_distances(x).detach(), critical(x), 0.7, 1.3, 1.5, True),
+            ragged_loss_of_edges(x, torch.tensor([4, 7])),
         ],
         "surrogate_loss": [
             (x, *SURROGATE),
             (one, *SURROGATE),
             (x, *SURROGATE[:-3], True, True, True),
+            (x, *SURROGATE, torch.tensor([4, 7])),
         ],
     }
 
@@ -145,7 +157,7 @@ def test_the_second_derivative_of_distances_ignores_autocast():
     assert torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", range(-1, 3))
 def test_gradcheck_losses(index):
     """Of the first output; the others have no gradient. Without the detached scalings."""
     for name in ("persistence_loss", "loss_of_edges", "surrogate_loss"):

@@ -108,7 +108,7 @@ NAMES = (
 SCALED = ("gemma", "gemma2", "gemma3", "biogpt")
 
 
-def tiny_architecture(name):
+def tiny_architecture(name, **changes):
     model, config, shape = _configs()[name]
     torch.manual_seed(0)
-    return model(config(**(COMMON | shape))).eval()
+    return model(config(**(COMMON | shape | changes))).eval()

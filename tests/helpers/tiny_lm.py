@@ -8,6 +8,10 @@ WORDS = ["<pad>", "<eos>", "<unk>", "Question:", "Answer:", "x", "True", "False"
 WORDS += ["or", "is", "(", ")", *"0123456789"]
 DIM = 16
 
+# Tokens that a page or a table must only show: a script, letters that run from right to left, a
+# mark that turns what follows, a formula.
+HARD = ["</script><script>alert(1)</script>", "שלום", "a\u202eb", "=1+1"]
+
 
 def tiny_model(seed=0, **changes):
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -38,6 +42,13 @@ def tiny_tokenizer(**changes):
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     names = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"} | changes
     return PreTrainedTokenizerFast(tokenizer_object=words, **names)
+
+
+def hard_vocabulary():
+    """Model and tokenizer with the tokens `HARD`, and a last row that is no token's."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(HARD)
+    return tiny_model(vocab_size=len(WORDS) + len(HARD) + 1), tokenizer
 
 
 def save_tiny(path):

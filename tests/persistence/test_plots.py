@@ -158,6 +158,78 @@ def test_barcodes_of_loops_far_apart_have_equally_long_axes():
     assert 0.8 * lengths[1] < 3 * (2**0.5 - 1)
 
 
+def cut_squares():
+    """Two squares far apart, whose diagonals are missing: two components, two loops."""
+    x = torch.cat((SQUARE, 1.25 * SQUARE + 10))
+    return rips_persistence(x, max_edge_length=1.3)
+
+
+def test_classes_that_never_die_lie_on_the_line_of_infinity():
+    figure = plot_diagrams({"cut": cut_squares(), "whole": rips_persistence(SQUARE)}, loops=True)
+    first, second = figure.axes[:2], figure.axes[2:]
+    for axes, whole in ((first, [[0.0]]), (second, [])):
+        heights = {line.get_ydata()[0] for axis in axes for line in axis.lines[-1:]}
+        (infinity,) = heights
+        births = [[], []]
+        for axis, found in zip(axes, births, strict=True):
+            bottom, top = axis.get_ylim()
+            left, right = axis.get_xlim()
+            for dots in axis.collections:
+                offsets = dots.get_offsets().data
+                at_infinity = offsets[offsets[:, 1] == infinity] if len(offsets) else []
+                found += [[birth for birth, _ in at_infinity]] if len(at_infinity) else []
+                assert all(bottom < y < top and left < x < right for x, y in offsets)
+        assert births == [[[0.0, 0.0], [1.0, 1.25]] if axes is first else [[1.0, 1.25]], whole]
+        assert infinity > bottom + 0.9 * (top - bottom)
+    (legend,) = figure.legends
+    assert "never dies (infinity)" in [text.get_text() for text in legend.get_texts()]
+    # Loops without an end are not "no bars".
+    assert [text.get_text() for axis in second for text in axis.texts] == []
+
+
+def test_barcodes_end_classes_that_never_die_with_an_arrow():
+    figure = plot_barcodes({"cut": cut_squares(), "whole": rips_persistence(SQUARE)})
+    h0, h0_whole, h1, h1_whole = figure.axes
+    for axis, dying, endless in ((h0, 6, [0, 0]), (h1, 0, [1, 1.25]), (h0_whole, 3, [0])):
+        assert len(segments(axis)) == dying
+        lines, arrows = axis.collections[2:]
+        assert [line.tolist()[0] for line in lines.get_segments()] == [
+            [birth, dying + 1 + k] for k, birth in enumerate(endless)
+        ]
+        ends = arrows.get_offsets().data
+        left, right = axis.get_xlim()
+        bottom, top = axis.get_ylim()
+        assert all(0.9 * right < x < right and bottom < y < top for x, y in ends)
+        assert left < min(endless)
+    assert len(h1_whole.collections) == 2
+    assert words(figure).endswith(
+        "bars with an arrow never die; axes of H1 are equally long, but "
+        "each lies around its own bars"
+    )
+
+
+def test_the_class_that_every_cloud_has_is_drawn_on_request_alone():
+    dgms = rips_persistence(SQUARE)
+    assert len(plot_diagrams(dgms).axes[0].collections) == 2
+    assert len(plot_diagrams(dgms, essential=True).axes[0].collections) == 3
+    assert len(plot_diagrams(cut_squares(), essential=False).axes[0].collections) == 2
+    assert len(plot_barcodes(dgms, essential=True).axes[0].collections) == 4
+    assert len(plot_barcodes(cut_squares(), essential=False).axes[0].collections) == 2
+
+
+@pytest.mark.parametrize(
+    "plot",
+    [plot_diagrams, lambda panels: plot_diagrams(panels, loops=True), plot_barcodes],
+    ids=["diagrams", "loops", "barcodes"],
+)
+@pytest.mark.parametrize("longest", [0.5, 1.0, 1.3, 2.0])
+def test_classes_that_never_die_reach_not_beyond_the_picture(plot, longest):
+    x = torch.cat((SQUARE, 1.25 * SQUARE + 10))
+    for panels in (1, 3):
+        dgms = rips_persistence(x, max_edge_length=longest)
+        assert beyond_the_canvas(plot({"cut" + "'" * k: dgms for k in range(panels)})) <= 0
+
+
 def words(figure):
     """What is said of the axes below the panels, on one line."""
     titles = [legend.get_title().get_text() for legend in figure.legends]

@@ -425,6 +425,45 @@ def test_a_second_derivative_is_right_or_an_error(tsl):
     assert torch.allclose(got, expected, rtol=1e-10, atol=1e-12)
 
 
+@given(
+    kind=st.sampled_from(("ranks", "ties", "zeros")),
+    n=st.integers(1, 9),
+    seed=st.integers(0, 2**16),
+    dtype=st.sampled_from((torch.float32, torch.float64)),
+    noise=st.integers(-17, -1),
+    missing=st.sampled_from((0.0, 0.3, 1.0)),
+    printed=st.booleans(),
+)
+def test_the_device_accepts_the_rounding_that_the_engine_accepts(
+    kind, n, seed, dtype, noise, missing, printed
+):
+    """Noise on all entries, the diagonal too, or in proportion to them, of every size."""
+    D = matrix(kind, n, seed, dtype)
+    generator = torch.Generator().manual_seed(seed)
+    gone = (torch.rand(n, n, generator=generator) < missing).triu(1)
+    D = D.masked_fill(gone | gone.mT, torch.inf)
+    off = 10.0**noise * torch.randn(n, n, dtype=dtype, generator=generator).abs()
+    D = D * (1 + off) if printed else D + off
+    right = _C.first_matrix_fault(D.numpy()) is None
+    assert eager.is_distance_matrix(D, missing_edges=True) == right
+    whole = bool(D.isfinite().all())
+    assert eager.is_distance_matrix(D, missing_edges=False) == (right and whole)
+    symmetric, valid = eager.checked_on_device(D, missing_edges=True)
+    upper = D.triu(1)
+    assert valid == right
+    assert torch.equal(symmetric, upper + upper.mT if right else torch.zeros_like(D))
+
+
+def test_the_device_accepts_cdist():
+    """Was refused on CUDA for H0 alone, which needed exact symmetry."""
+    x = torch.randn(3, 60, 64)
+    D = torch.cdist(x, x, compute_mode="use_mm_for_euclid_dist")
+    assert D.diagonal(dim1=1, dim2=2).max() > 0
+    assert eager.is_distance_matrix(D).all()
+    D[1, 3, 7] += 0.1
+    assert eager.is_distance_matrix(D).tolist() == [True, False, True]
+
+
 @pytest.mark.parametrize("fault", ["none", "asymmetric", "negative", "nan", "infinite", "diagonal"])
 def test_the_device_tells_a_distance_matrix_as_the_engine_does(fault):
     """What H0 of a precomputed CUDA matrix is checked by, without waiting for the device."""

@@ -73,6 +73,23 @@ class TestRecords:
         assert torch.equal(torch.tensor(records(file)[0]["h0"][0]), h0)
         assert json.loads(file.read_text().splitlines()[0])["metric"] == "cosine"
 
+    @pytest.mark.parametrize("shape", [(30, 3), (2, 25, 2), (1, 4)], ids=str)
+    def test_hold_the_rows_around_each_loop_if_asked_to(self, file, shape):
+        prompt = torch.randn(shape)
+        TopologyMonitor(file, loops=True)(0, prompt)
+        (record,) = records(file)
+        _, cycles = tsl.representative_cycles(prompt)
+        clouds = cycles if prompt.ndim == 3 else [cycles]
+        assert record["loops"] == [
+            [[walk.tolist() for walk in tsl.loops_of(cycle)] for cycle in cloud] for cloud in clouds
+        ]
+        assert [len(loops) for loops in record["loops"]] == [len(bars) for bars in record["h1"]]
+
+    def test_look_for_no_loops_unless_asked_to(self, file, monkeypatch):
+        monkeypatch.setattr(monitor_module, "representative_cycles", None)
+        TopologyMonitor(file)(0, torch.randn(30, 3))
+        assert "loops" not in records(file)[0]
+
     def test_are_every_kth_and_forced_steps(self, file):
         monitor = TopologyMonitor(file, every=3, budget=None)
         written = [monitor(step, torch.randn(5, 2)) is not None for step in range(8)]
@@ -344,6 +361,7 @@ class TestNeverStopsTraining:
         ({"budget": 0.0}, ValueError, "budget: expected a finite number > 0 and <= 1, got 0.0"),
         ({"budget": 2.0}, ValueError, "budget: expected a finite number > 0 and <= 1, got 2.0"),
         ({"metric": "l1"}, ValueError, "metric: expected one of 'euclidean', .*, got 'l1'"),
+        ({"loops": 1}, TypeError, "loops: expected True or False, got 1"),
         ({"tensorboard": 3}, TypeError, "tensorboard: expected a SummaryWriter or a path, got int"),
     ],
 )

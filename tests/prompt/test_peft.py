@@ -551,17 +551,26 @@ class TestVirtualTokens:
             parts = [x[0].transpose(0, 1).flatten(1) for x in (layer.keys, layer.values)]
             torch.testing.assert_close(cloud, torch.cat(parts, dim=1))
 
-    def test_of_an_encoder_decoder_are_two_clouds(self):
-        model = peft.get_peft_model(
-            tiny_t5(), peft.PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=N)
-        )
-        clouds = virtual_tokens(model)
-        assert clouds.shape == (2, N, DIM)
+    @pytest.mark.parametrize("kind", ["prompt", "p-mlp"])
+    def test_of_an_encoder_decoder_are_those_that_it_uses(self, kind):
+        """PEFT has rows for the decoder, too, but gives the encoder its own alone."""
+        model = peft_model(kind, tiny_t5(), task_type="SEQ_2_SEQ_LM").eval()
+        cloud = virtual_tokens(model)
+        assert cloud.shape == (N, DIM)
+        prompts = model.get_prompt(batch_size=1)
+        assert prompts.shape == (1, 2 * N, DIM)
+        torch.testing.assert_close(cloud, prompts[0, :N])
         inputs = batch()
-        ce = model.eval()(**inputs).loss
+        ce = model(**inputs).loss
         add_tsloss(model, tsl.TSLoss())
-        ts = (tsl.TSLoss()(clouds[0]) + tsl.TSLoss()(clouds[1])) / 2
-        torch.testing.assert_close(model(**inputs).loss, ce + ts)
+        torch.testing.assert_close(model(**inputs).loss, ce + tsl.TSLoss()(cloud))
+
+    def test_of_an_encoder_decoder_the_other_rows_get_no_gradient(self):
+        model = peft_model("prompt", tiny_t5(), task_type="SEQ_2_SEQ_LM").eval()
+        add_tsloss(model, tsl.TSLoss(lambda_ts=10.0))
+        (gradient,) = gradients(model, model(**batch()).loss).values()
+        assert gradient[:N].abs().max() > 1e-3
+        assert gradient[N:].abs().max() == 0
 
     def test_of_a_prompt_over_lora(self):
         lora = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
@@ -727,6 +736,16 @@ class TestOtherVirtualTokens:
         assert factor.item() == pytest.approx(18 / 50)
         add_tsloss(model, tsl.TSLoss(lambda_ts=10.0))
         torch.testing.assert_close(model(**scaled).loss, factor * model(**inputs).loss)
+
+    def test_of_cpt_counts_beside_its_loss_whatever_trainer_counts(self):
+        """CPT's loss is a mean over the pass, so a share of the step would make TSLoss small."""
+        model, inputs = cpt_model(), batch()
+        ts_loss = tsl.TSLoss(lambda_ts=5.0)
+        counted = {**inputs, "num_items_in_batch": torch.tensor(50)}
+        ce = model(**inputs).loss
+        torch.testing.assert_close(model(**counted).loss, ce)
+        add_tsloss(model, ts_loss)
+        torch.testing.assert_close(model(**counted).loss, ce + ts_loss(virtual_tokens(model)))
 
     def test_prompts_inside_of_attention_get_a_word(self):
         config = peft.AdaptionPromptConfig(task_type="CAUSAL_LM", adapter_len=4, adapter_layers=1)

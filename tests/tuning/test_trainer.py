@@ -97,6 +97,7 @@ class TestRun:
         assert sorted(os.listdir(tmp_path / "run")) == [
             "config.json",
             "metrics.jsonl",
+            "soft_prompt_best.pt",
             *names,
             "trainer_state.pt",
         ]
@@ -149,7 +150,7 @@ class TestRun:
         assert epochs[-1]["ce"] < 0.5 * epochs[0]["ce"]
         accuracies = result.accuracies()
         assert accuracies[30] > accuracies[0]
-        kept = sorted(f.name[18:21] for f in (tmp_path / "run").glob("soft_prompt_*.pt"))
+        kept = sorted(f.name[18:21] for f in (tmp_path / "run").glob("soft_prompt_epoch_*.pt"))
         assert kept == ["000", "012", "024", "030"]
 
     def test_same_seed_same_run_and_other_seed_other_run(self, config, loaded, tmp_path):
@@ -266,8 +267,8 @@ class TestFailures:
 
         def full(descriptor):
             calls.append(1)
-            # Configuration, metrics-free start (prompt and state), then epoch 1: its prompt.
-            if len(calls) == 5:
+            # Configuration, start (prompt and state), best prompt, then epoch 1: prompt, state.
+            if len(calls) == 6:
                 raise OSError(28, "No space left on device")
             fsync(descriptor)
 
@@ -304,7 +305,7 @@ class TestFailures:
         config = replace(config, lr=3e37, weight_decay=1e6, warmup=0.0, batch_size=100)
         with pytest.raises(TrainingDiverged, match="epoch 1, step 1: the prompt is not finite"):
             tune(config, tmp_path / "run", loaded=loaded, progress=False)
-        names = [file.name for file in (tmp_path / "run").glob("soft_prompt_*.pt")]
+        names = [file.name for file in (tmp_path / "run").glob("soft_prompt_epoch_*.pt")]
         assert names == ["soft_prompt_epoch_000.pt"]
         assert torch.load(tmp_path / "run" / "trainer_state.pt", weights_only=True)["step"] == 0
 
@@ -370,6 +371,12 @@ class TestFailures:
         ({"compare": "digits"}, "compare: expected one of 'text', 'number', got 'digits'"),
         ({"compare": "number", "metric": "a:b"}, "compare: expected none beside metric"),
         ({"eval_every": 1}, "eval_every: expected eval_data or holdout with it, got neither"),
+        ({"early_stopping": 2}, "early_stopping: expected eval_every with it, got none"),
+        ({"early_stopping": 0}, "early_stopping: expected at least 1, got 0"),
+        ({"accumulation": 0}, "accumulation: expected at least 1, got 0"),
+        ({"dtype": "int8"}, "dtype: expected one of 'auto', 'float32', 'bfloat16', 'float16'"),
+        ({"quantize": "2bit"}, "quantize: expected one of None, '4bit', '8bit', got '2bit'"),
+        ({"tensorboard": 1}, "tensorboard: expected True or False, got 1"),
     ],
 )
 def test_wrong_settings(changes, words):
@@ -378,12 +385,18 @@ def test_wrong_settings(changes, words):
     assert str(caught.value).startswith(words)
 
 
-def test_paper_defaults():
-    config = TuneConfig(data="data.jsonl")
+def test_papers_settings():
+    config = TuneConfig.paper("data.jsonl")
     paper = {"lr": 5e-5, "weight_decay": 0.01, "batch_size": 8, "epochs": 300, "warmup": 0.1}
     paper |= {"init": "normal", "init_std": 0.02, "lambda_ts": 1.0, "balance": None}
     assert {name: getattr(config, name) for name in paper} == paper
     assert len(config_names()) == len(config.as_dict())
+    assert TuneConfig.paper("data.jsonl", epochs=9, holdout=0.5).epochs == 9
+
+
+def test_the_defaults_are_those_of_a_short_run():
+    config = TuneConfig(data="data.jsonl")
+    assert (config.init, config.epochs, config.lr) == ("vocab", 5, 3e-3)
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 100])

@@ -44,7 +44,7 @@ def test_a_model_that_cannot_be_loaded_leaves_an_empty_folder_that_was_there(con
 def test_a_prompt_too_long_for_the_model_is_refused_before_the_model_is_loaded(
     config, tmp_path, monkeypatch
 ):
-    def refuse(*args):
+    def refuse(*args, **options):
         raise AssertionError("loaded the model")
 
     monkeypatch.setattr("tsloss_fast.tuning.models.load_model", refuse)

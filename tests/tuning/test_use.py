@@ -1,6 +1,7 @@
 """A tuned prompt in use: read from its run, answering, and given to PEFT with equal logits."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from tsloss_fast.tuning.config import TuneConfig
 from tsloss_fast.tuning.data import Encoder, Example
 from tsloss_fast.tuning.export import export_peft
 from tsloss_fast.tuning.finished import FinishedRun
+from tsloss_fast.tuning.models import DEFAULT_MODEL
 from tsloss_fast.tuning.run import tune
 
 pytestmark = pytest.mark.model
@@ -91,6 +93,27 @@ class TestPeft:
             ours = lm(ids, mask).logits
         shown = torch.cat((torch.ones(2, 4), mask), 1).bool()
         assert torch.equal(theirs[shown], ours[shown])
+
+    @pytest.mark.parametrize("template", ["auto", "plain"])
+    def test_the_python_of_its_readme_gives_the_runs_answer(
+        self, run, tmp_path, monkeypatch, template
+    ):
+        pytest.importorskip("peft")
+        run = run.with_settings(template=template)
+        folder = export_peft(run, tmp_path / "adapter")
+        text = (folder / "README.md").read_text()
+        (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        monkeypatch.chdir(folder)
+        got = {}
+        exec(code.replace("your question", QUESTIONS[0]), got)
+        assert got["answer"].strip() == Answering(run)([QUESTIONS[0]])[0]
+        assert got["answer"].strip()
+
+    def test_the_readme_of_the_default_model_loads_its_file(self, run, tmp_path):
+        folder = export_peft(run.with_settings(model=DEFAULT_MODEL), tmp_path / "adapter")
+        text = (folder / "README.md").read_text()
+        assert f'source = find_model("{DEFAULT_MODEL}")' in text
+        assert "AutoModel" not in text
 
     def test_the_adapter_says_what_it_is_for(self, run, tmp_path):
         export_peft(run, tmp_path / "adapter")

@@ -97,23 +97,38 @@ def require_finite_points(x: Tensor, name: str = "x") -> None:
     raise ValueError(f"{name}: expected finite values, got {name}[{where}] = {value}")
 
 
-def require_distance_matrix(D: Tensor) -> None:
+def require_distance_matrix(D: Tensor, name: str = "x") -> None:
     """Raise a ValueError that names the first entry of ``D`` [..., n, n] that is at fault."""
     fault = _C.first_matrix_fault(host_array(D))
     if fault is not None:
-        raise matrix_error(D, fault)
+        raise matrix_error(D, fault, name)
 
 
-def matrix_error(D: Tensor, fault: tuple[str, int, int, int]) -> ValueError:
+def matrix_error(D: Tensor, fault: tuple[str, int, int, int], name: str = "x") -> ValueError:
     """The error that names an entry of ``D`` [..., n, n]: what is wrong, and b, i, j of it."""
     what, b, i, j = fault
     entries = host_array(D)
-    entries = entries.reshape(-1, *entries.shape[-2:])
+    matrix = entries.reshape(-1, *entries.shape[-2:])[b]
     lead = "".join(f"{int(k)}, " for k in torch.unravel_index(torch.tensor(b), batch_of(D)))
+    return _fault_error(what, name, f"[{lead}", matrix, i, j)
+
+
+def packed_matrix_error(D: Tensor, lengths: Tensor, fault: tuple[str, int, int, int]) -> ValueError:
+    """The same of matrices that lie one behind the other in ``D``, of as many rows as `lengths`."""
+    what, b, i, j = fault
+    sizes = lengths.flatten().tolist()
+    start = sum(m * m for m in sizes[:b])
+    matrix = host_array(D)[start : start + sizes[b] ** 2].reshape(sizes[b], sizes[b])
+    place = torch.unravel_index(torch.tensor(b), tuple(lengths.shape))
+    of = f"[{', '.join(str(int(k)) for k in place)}][" if lengths.ndim else "["
+    return _fault_error(what, "x", of, matrix, i, j)
+
+
+def _fault_error(what: str, name: str, of: str, matrix: Any, i: int, j: int) -> ValueError:
     return ValueError(
-        f"x: expected a symmetric, non-negative matrix with zero diagonal, up to rounding, got one "
-        f"that is {what}: x[{lead}{i}, {j}] = {entries[b, i, j]}, "
-        f"x[{lead}{j}, {i}] = {entries[b, j, i]}{_REMEDIES.get(what, '')}"
+        f"{name}: expected a symmetric, non-negative matrix with zero diagonal, up to rounding, "
+        f"got one that is {what}: {name}{of}{i}, {j}] = {matrix[i, j]}, "
+        f"{name}{of}{j}, {i}] = {matrix[j, i]}{_REMEDIES.get(what, '')}"
     )
 
 

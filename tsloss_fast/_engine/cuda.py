@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
+from tsloss_fast._engine.births import entering_matrix
 from tsloss_fast._engine.host_h1 import start_bars
+from tsloss_fast._engine.padding import pairs_of, rows_of
+from tsloss_fast._engine.persistence_terms import persistence_terms
 from tsloss_fast._engine.scaling import scales_of, unit_of
 
 
@@ -78,19 +81,17 @@ def rips_bars(
     max_dim: int,
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
+    vertex_births: Tensor | None = None,
 ) -> list[Tensor]:
     """See `operators.rips_bars`; for H1 it waits for the copy of ``D`` to the host.
 
     H0 is padded to n classes that never die where edges may be missing.
     """
-    if lengths is not None:
-        raise NotImplementedError("lengths: CUDA takes clouds of n points each, got lengths")
     if max_dim == 1:
-        return start_bars(D, D, "x", max_edge_length).result()
-    bars = h0_critical_edges(D)
-    batch = batch_of(D)
-    if max_edge_length is not None:
-        return _forest_of(bars, D, max_edge_length)
+        return start_bars(D, D, "x", max_edge_length, lengths, vertex_births).result()
+    if lengths is not None or vertex_births is not None or max_edge_length is not None:
+        return _h0_of_some(D, lengths, max_edge_length, vertex_births)
+    bars, batch = h0_critical_edges(D), batch_of(D)
     return [
         bars,
         bars.new_ones(bars.shape[:-1], dtype=torch.bool),
@@ -99,26 +100,77 @@ def rips_bars(
     ]
 
 
-def _forest_of(bars: Tensor, D: Tensor, max_edge_length: float) -> list[Tensor]:
+def _h0_of_some(
+    D: Tensor, lengths: Tensor | None, max_edge_length: float | None, births: Tensor | None
+) -> list[Tensor]:
+    """`rips_bars` of H0 where edges, points or the births of vertices may be missing or differ."""
+    n = D.shape[-1]
+    exist = D.new_ones(D.shape[:-1], dtype=torch.bool)  # [..., n]
+    if births is not None:
+        D = entering_matrix(D, births)
+    if lengths is not None:
+        # Edges to padding come last, behind a tree of the cloud's points.
+        D, exist = D.where(pairs_of(lengths, n), torch.inf), rows_of(lengths, n)
+    bars = h0_critical_edges(D)
+    by_age = torch.arange(n, device=D.device).expand(exist.shape)
+    if births is not None:
+        by_age = births.where(exist, torch.inf).sort(dim=-1, stable=True).indices
+        bars = _of_the_younger(bars, by_age)
+    if max_edge_length is not None:
+        if births is not None:
+            exist = exist & (births <= max_edge_length)
+        return _forest_of(bars, D, max_edge_length, by_age, exist)
+    # Padding is joined by the last edges, or by those of NaN.
+    mask, some = rows_of(exist.sum(-1) - 1, n - 1), exist.any(-1, keepdim=True)
+    return [
+        bars.where(mask.unsqueeze(-1), -1),
+        mask,
+        by_age[..., :1].where(some, -1).unsqueeze(-1).repeat_interleave(2, -1),
+        some,
+    ]
+
+
+def _of_the_younger(bars: Tensor, by_age: Tensor) -> Tensor:
+    """The bars [..., n - 1, 4] of a tree with the vertices that die if they are `by_age` [..., n].
+
+    The kernels' elder is the smaller vertex. So the vertices are numbered by age, and the tree's
+    edges, the only ones of another matrix, are as long as they are late.
+    """
+    n = by_age.shape[-1]
+    place = by_age.argsort(-1)  # [..., n]
+    i, j = (place.gather(-1, end) for end in bars[..., 2:].unbind(-1))  # [..., n - 1]
+    late = torch.arange(1.0, n, device=bars.device).expand(i.shape)
+    tree = late.new_full((*by_age.shape, n), torch.inf)
+    tree.flatten(-2).scatter_(-1, i * n + j, late).scatter_(-1, j * n + i, late)
+    tree.diagonal(dim1=-2, dim2=-1).zero_()
+    died = by_age.gather(-1, h0_critical_edges(tree)[..., 0]).unsqueeze(-1)
+    return torch.cat((died, died, bars[..., 2:]), dim=-1)
+
+
+def _forest_of(
+    bars: Tensor, D: Tensor, max_edge_length: float, by_age: Tensor, exist: Tensor
+) -> list[Tensor]:
     """`rips_bars` of H0 from the bars [..., n - 1, 4] of all edges, infinite ones among them.
 
     The tree of all edges holds a spanning tree of each component of those that are not absent, and
     bars are in the order of their deaths: those that stay come first. A class whose death is absent
-    never dies.
+    never dies. `by_age` [..., n] are the vertices, the eldest first, and `exist` whether they do.
     """
     n = D.shape[-1]
     at = bars[..., 2] * n + bars[..., 3]  # [..., n - 1]
     deaths = D.flatten(-2).gather(-1, at)
     mask = (deaths <= max_edge_length) & (deaths < torch.inf)
-    oldest = bars.new_zeros((*bars.shape[:-2], 1))
-    # n stands behind every vertex, so that sorting puts the padding last.
-    apart = torch.cat((oldest, bars[..., 0].where(~mask, n)), dim=-1).sort(-1).values  # [..., n]
-    essential_mask = apart < n
-    vertices = apart.where(essential_mask, -1).unsqueeze(-1)
+    # n stands behind every vertex, where those that die are collected.
+    dies = bars.new_zeros((*exist.shape[:-1], n + 1), dtype=torch.bool)
+    dies.scatter_(-1, bars[..., 0].where(mask, n), True)
+    apart = (exist & ~dies[..., :n]).gather(-1, by_age)  # [..., n], by age
+    # A stable sort puts the padding last.
+    essential_mask, order = apart.sort(dim=-1, descending=True, stable=True)
+    vertices = by_age.gather(-1, order).where(essential_mask, -1).unsqueeze(-1)
     return [
         bars.where(mask.unsqueeze(-1), -1),
         mask,
-        vertices.expand(*apart.shape, 2).contiguous(),
+        vertices.expand(*vertices.shape[:-1], 2).contiguous(),
         essential_mask,
     ]
 
@@ -143,9 +195,12 @@ def loss_of_edges(
     h1_weight: float,
     h1_power: float,
     scale_by_mean: bool,
+    points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See `operators.loss_of_edges`."""
-    *terms, scales = eager_loss_of_edges(x, D, edges, h0_weight, h1_weight, h1_power, scale_by_mean)
+    *terms, scales = eager_loss_of_edges(
+        x, D, edges, h0_weight, h1_weight, h1_power, scale_by_mean, points
+    )
     return *terms, scales_of(D, by_mean=False) if scales is None else scales
 
 
@@ -157,11 +212,18 @@ def eager_loss_of_edges(
     h1_weight: float,
     h1_power: float,
     scale_by_mean: bool,
+    points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """`loss_of_edges`; the scales are None where they are 1."""
     launch = kernels()
     lengths = launch.edge_lengths.edge_lengths(clouds(x), clouds(edges))  # [B, M]
-    scales = scales_of(D, scale_by_mean) if scale_by_mean else None
+    scales = scales_of(D, True, points) if scale_by_mean else None
+    if points is not None:
+        # Few numbers, of which the kernel takes as many in every cloud.
+        lengths = lengths.reshape(edges.shape[:-1])
+        options = (h0_weight, h1_weight, h1_power)
+        by = scales_of(D, False) if scales is None else scales
+        return *persistence_terms(lengths, x.shape[-2], *options, by, points), scales
     *terms, weights = launch.persistence_terms.persistence_terms(
         lengths, x.shape[-2], h0_weight, h1_weight, h1_power,
         None if scales is None else scales.reshape(-1),
@@ -171,8 +233,10 @@ def eager_loss_of_edges(
 
 
 def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, ...]:
-    """See `operators.surrogate_loss`."""
-    return eager_surrogate_loss(prompt, True, *options)
+    """See `operators.surrogate_loss`, and `operators.fuses_surrogate_loss`."""
+    if options[9:] not in ((), (None,)):
+        raise NotImplementedError("lengths: CUDA's kernel takes clouds of n points each")
+    return eager_surrogate_loss(prompt, True, *options[:9])
 
 
 def eager_surrogate_loss(

@@ -1,16 +1,18 @@
 """H1 of distance matrices that lie on a CUDA device, computed by the engine on the host.
 
-The matrices go to pinned memory on a stream of their own, a thread waits for that copy alone, runs
-the engine without the GIL and puts what is asked for into pinned memory, from which it goes back
-when it is asked for. Meanwhile the device and the calling thread go on.
+The matrices go to pinned memory on a stream of their own, a thread waits for that copy alone and
+runs the engine without the GIL, and the edges go back when they are asked for. Meanwhile the device
+and the calling thread go on. The thread stops once nobody is left to ask: Ctrl-C where the result
+is waited for, or a result that was thrown away.
 """
 
 from __future__ import annotations
 
-import functools
-import os
+import threading
+import weakref
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,16 +20,16 @@ from torch import Tensor
 
 from tsloss_fast._engine.arrays import _C, host_array, require_finite
 from tsloss_fast._engine.pending import Pending
-
-# Prompts whose H1 is computed at once; a thread is made when it is first needed.
-THREADS = 8
-
-# From the engine's diagrams of H0 and H1 to the tensors that go back.
-Pack = Callable[[Sequence[Any]], list[Tensor]]
+from tsloss_fast._engine.room import require_room_for_h1
 
 
 def start_bars(
-    D: Tensor, points: Tensor, name: str, max_edge_length: float | None = None
+    D: Tensor,
+    points: Tensor,
+    name: str,
+    max_edge_length: float | None = None,
+    lengths: Tensor | None = None,
+    vertex_births: Tensor | None = None,
 ) -> Pending[list[Tensor]]:
     """Begin to compute the bars of H0 and H1 of ``D`` [..., n, n].
 
@@ -37,72 +39,106 @@ def start_bars(
     The result is the bars as `operators.rips_bars` gives them, on the device of ``D``. It waits for
     the host's thread and for nothing else, and raises a ValueError if a distance is NaN or
     infinite. With `max_edge_length` infinite edges and longer ones are absent, and nothing is
-    checked.
+    checked. ``lengths`` [...] and ``vertex_births`` [..., n] are as in `operators.rips_bars`.
     """
-    return Pending(lambda: _begin(D, points, name, max_edge_length, bar_tensors))
+
+    def begin() -> Callable[[], list[Tensor]]:
+        bars = _bars_on_host(D, points, name, max_edge_length, lengths, vertex_births)
+        return lambda: [_to_device(part, D.device) for part in bars.result()]
+
+    return Pending(begin)
 
 
 # The name of a class that `Pending` replaced, for those who import it; it is called the same way.
 PendingBars = start_bars
 
 
-def start_critical_edges(D: Tensor, points: Tensor, name: str) -> Pending[Tensor]:
+def start_critical_edges(
+    D: Tensor, points: Tensor, name: str, lengths: Tensor | None = None
+) -> Pending[Tensor]:
     """As `start_bars`; the result is the `critical_edges` of the bars, sent by one copy."""
 
-    def pack(diagrams: Sequence[Any]) -> list[Tensor]:
-        return [critical_edges(*(torch.from_numpy(diagram.bars) for diagram in diagrams))]
-
     def begin() -> Callable[[], Tensor]:
-        take = _begin(D, points, name, None, pack)
-        return lambda: take()[0]
+        bars = _bars_on_host(D, points, name, None, lengths)
+        return lambda: _to_device(critical_edges(*bars.result()[::4]), D.device)
 
     return Pending(begin)
 
 
-def _begin(
-    D: Tensor, points: Tensor, name: str, max_edge_length: float | None, pack: Pack
-) -> Callable[[], list[Tensor]]:
-    found = _on_host(D, points, name, max_edge_length, pack)
-    return lambda: [part.to(D.device, non_blocking=True) for part in found.result()]
+class _AwaitedBars:
+    """The bars that a thread computes, held by whoever may still ask for them."""
+
+    def __init__(self) -> None:
+        self.future: Future[list[Tensor]] = Future()
+        self.is_given_up = False
+
+    def result(self) -> list[Tensor]:
+        try:
+            return self.future.result()
+        except KeyboardInterrupt:
+            self.is_given_up = True
+            raise
 
 
-def _on_host(
-    D: Tensor, points: Tensor, name: str, max_edge_length: float | None, pack: Pack
-) -> Future[list[Tensor]]:
+class _H1Thread(threading.Thread):
+    """A thread that computes H1 for others."""
+
+
+def _bars_on_host(
+    D: Tensor,
+    points: Tensor,
+    name: str,
+    max_edge_length: float | None,
+    lengths: Tensor | None,
+    vertex_births: Tensor | None = None,
+) -> _AwaitedBars:
+    bars = _AwaitedBars()
+    # The thread holds the future alone, so that it sees when nobody holds the bars.
+    future, still_wanted = bars.future, partial(_require_wanted, weakref.ref(bars))
     threads = torch.get_num_threads()
+    given = {"D": D, "lengths": lengths, "vertex_births": vertex_births}
+    parts = {key: x for key, x in given.items() if x is not None}
 
-    def compute(on_host: Tensor) -> list[Tensor]:
-        matrices = host_array(on_host)
-        if max_edge_length is None:
-            require_finite(matrices, points, name)
-        return pack(_C.rips(matrices, 1, None, threads, max_edge_length=max_edge_length))
+    def compute(on_host: list[Tensor], copied: torch.cuda.Event | None) -> None:
+        try:
+            if copied is not None:
+                _wait_for(copied, D.device)
+            arrays = dict(zip(parts, map(host_array, on_host), strict=True))
+            if max_edge_length is None:
+                require_finite(arrays["D"], points, name)
+            require_room_for_h1(on_host[0], 1, max_edge_length)
+            found = _C.rips(
+                **arrays,
+                max_dim=1,
+                threads=threads,
+                max_edge_length=max_edge_length,
+                meanwhile=still_wanted,
+            )
+            future.set_result(bar_tensors(found))
+        except BaseException as error:
+            future.set_exception(error)
 
     if D.device.type == "cuda":
-        on_host, copied = _copy_to_host(D)
-
-        def compute_when_copied() -> list[Tensor]:
-            # A new thread starts on device 0, where a context would be made that nobody needs.
-            with torch.cuda.device(D.device):
-                copied.synchronize()
-                return [part.pin_memory() for part in compute(on_host)]
-
-        return _threads(os.getpid()).submit(compute_when_copied)
-    found: Future[list[Tensor]] = Future()
-    try:
-        found.set_result(compute(D))
-    except Exception as error:
-        found.set_exception(error)
-    return found
+        # Not a daemon: Python would stop it at exit inside the engine's C++, which aborts.
+        _H1Thread(target=compute, args=_copy_to_host([*parts.values()]), name="h1").start()
+    else:
+        compute([*parts.values()], None)
+    return bars
 
 
-@functools.cache
-def _threads(process: int) -> ThreadPoolExecutor:
-    """The threads of this process, for a fork takes none along.
+def _require_wanted(bars: weakref.ref[_AwaitedBars]) -> None:
+    """Raise a CancelledError where nobody will ask for the bars, which ends the engine's call."""
+    awaited = bars()
+    if awaited is None or awaited.is_given_up or _python_ends():
+        raise CancelledError("nobody waits for H1 any more")
 
-    To start one for each call takes longer than to wake one. At its end Python waits for them, as
-    it must: it would stop daemons inside the engine's C++, which aborts.
-    """
-    return ThreadPoolExecutor(THREADS, "h1")
+
+def _python_ends() -> bool:
+    """Whether Python, at its end, waits for such threads alone: their results have no reader."""
+    if threading.main_thread().is_alive():
+        return False
+    others = [thread for thread in threading.enumerate() if not isinstance(thread, _H1Thread)]
+    return all(thread.daemon for thread in others if thread is not threading.main_thread())
 
 
 def bar_tensors(diagrams: Sequence[Any]) -> list[Tensor]:
@@ -116,27 +152,36 @@ def critical_edges(h0: Tensor, h1: Tensor) -> Tensor:
     return torch.cat((h0[..., 2:], h1[..., :2], h1[..., 2:]), dim=-2)
 
 
-def _copy_to_host(D: Tensor) -> tuple[Tensor, torch.cuda.Event]:
-    """A pinned copy of ``D``, and the event after which it holds the values."""
+def _copy_to_host(parts: list[Tensor]) -> tuple[list[Tensor], torch.cuda.Event]:
+    """Pinned copies of tensors of one device, and the event after which they hold the values."""
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
             "H1 of CUDA tensors is computed on the host, which a CUDA graph cannot capture: "
             "capture mode='surrogate', H0 (max_dim=0) or the distances, or leave H1 out of it"
         )
-    side = _side_stream(D.device)
-    side.wait_stream(torch.cuda.current_stream(D.device))
-    with torch.cuda.stream(side):
-        on_host = torch.empty(D.shape, dtype=D.dtype, pin_memory=True)
-        on_host.copy_(D, non_blocking=True)
-        # A blocking event lets the thread sleep while the caller launches the model.
-        copied = torch.cuda.Event(blocking=True)
-        copied.record()
-    # The allocator must not hand the memory of D to others before the copy is done.
-    D.record_stream(side)
+    with torch.cuda.device(parts[0].device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            on_host = [torch.empty(x.shape, dtype=x.dtype, pin_memory=True) for x in parts]
+            for copy, x in zip(on_host, parts, strict=True):
+                copy.copy_(x, non_blocking=True)
+            # A blocking event lets the thread sleep while the caller launches the model.
+            copied = torch.cuda.Event(blocking=True)
+            copied.record()
+        # The allocator must not hand their memory to others before the copy is done.
+        for x in parts:
+            x.record_stream(side)
     return on_host, copied
 
 
-@functools.cache
-def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """The stream of all copies to the host."""
-    return torch.cuda.Stream(device)
+def _wait_for(copied: torch.cuda.Event, device: torch.device) -> None:
+    # A new thread starts on device 0, where the wait would create a context that nobody needs.
+    with torch.cuda.device(device):
+        copied.synchronize()
+
+
+def _to_device(part: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda":
+        return part
+    return part.pin_memory().to(device, non_blocking=True)

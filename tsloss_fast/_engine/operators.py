@@ -34,6 +34,7 @@ from tsloss_fast._engine.plain import (
     takes_derivatives,
     wants_gradient,
 )
+from tsloss_fast._engine.room import require_room, require_room_for_h1
 from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
@@ -47,6 +48,11 @@ def at_least_float32(x: Tensor) -> Tensor:
 def fuses_persistence_loss(x: Tensor) -> bool:
     """Whether `persistence_loss` has a kernel for `x`: on CUDA its H1 is the host's."""
     return x.device.type != "cuda"
+
+
+def fuses_surrogate_loss(x: Tensor, lengths: Tensor | None) -> bool:
+    """Whether `surrogate_loss` has a kernel for `x`: on CUDA for clouds of as many points each."""
+    return lengths is None or x.device.type != "cuda"
 
 
 @custom_op("tsloss_fast::scatter_differences", mutates_args=(), device_types="cpu")
@@ -108,6 +114,7 @@ def pairwise_distances(x: Tensor) -> Tensor:
 
 def eager_distances(x: Tensor) -> Tensor:
     """`pairwise_distances` of a plain ``x``, out of its graph and without the operator."""
+    require_room(x)
     D = _C.distances(host_array(x), torch.get_num_threads())
     require_finite(D, x, "x")
     return torch.from_numpy(D)
@@ -264,6 +271,7 @@ def rips_bars(
     max_dim: int,
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
+    vertex_births: Tensor | None = None,
 ) -> list[Tensor]:
     """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
@@ -273,10 +281,17 @@ def rips_bars(
 
     With `max_edge_length`, which may be infinite, edges that are infinite or longer are absent, and
     more classes may never die: what is traced knows how many from its value alone.
+
+    With `vertex_births` [..., n] in the dtype of ``D`` an edge enters no earlier than its vertices
+    are born, and of two components' eldest vertices the one born later dies.
     """
-    points = None if lengths is None else host_array(lengths)
+    points, births = (None if x is None else host_array(x) for x in (lengths, vertex_births))
     threads = torch.get_num_threads()
-    found = _C.rips(host_array(D), max_dim, points, threads, max_edge_length=max_edge_length)
+    require_room_for_h1(D, max_dim, max_edge_length)
+    found = _C.rips(
+        host_array(D), max_dim, points, threads, max_edge_length=max_edge_length,
+        vertex_births=births,
+    )  # fmt: skip
     return bar_tensors(found)
 
 
@@ -286,6 +301,7 @@ def _(
     max_dim: int,
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
+    vertex_births: Tensor | None = None,
 ) -> list[Tensor]:
     def essential(of_all_edges: int) -> Any:
         missing = max_edge_length is not None
@@ -320,9 +336,10 @@ def bars_by_dimension(
     max_dim: int,
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
+    vertex_births: Tensor | None = None,
 ) -> list[Bars]:
     """`rips_bars`, its tensors put together by dimension."""
-    parts = rips_bars(D, max_dim, lengths, max_edge_length)
+    parts = rips_bars(D, max_dim, lengths, max_edge_length, vertex_births)
     return [Bars(*parts[k : k + 4]) for k in range(0, len(parts), 4)]
 
 
@@ -331,26 +348,43 @@ def h0_critical_edges(D: Tensor) -> Tensor:
     return rips_bars(D, 0)[0]
 
 
-def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
+def h1_critical_edges(D: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The bars of H0 and of H1, int64 [..., K, 4] each."""
-    h0, h1 = rips_bars(D, 1)[::4]
+    h0, h1 = rips_bars(D, 1, lengths)[::4]
     return h0, h1
 
 
 @custom_op("tsloss_fast::persistence_loss", mutates_args=(), device_types="cpu")
 def persistence_loss(
-    prompt: Tensor, h0_weight: float, h1_weight: float, h1_power: float, scale_by_mean: bool
+    prompt: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    h1_power: float,
+    scale_by_mean: bool,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The exact loss: (loss, L_H0, L_H1) [...] and the loss's gradient [..., n, d]."""
-    return eager_persistence_loss(prompt, True, h0_weight, h1_weight, h1_power, scale_by_mean)
+    """The exact loss: (loss, L_H0, L_H1) [...] and the loss's gradient [..., n, d].
+
+    ``lengths`` [...], int64, are the clouds' numbers of points, where not all have n.
+    """
+    options = (h0_weight, h1_weight, h1_power, scale_by_mean)
+    return eager_persistence_loss(prompt, True, *options, lengths=lengths)
 
 
-def eager_persistence_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
+def eager_persistence_loss(
+    prompt: Tensor, with_gradient: bool, *options: Any, lengths: Tensor | None = None
+) -> tuple[Any, ...]:
     """`persistence_loss` of an ordinary CPU tensor, without the operator around it."""
+    require_room(prompt, "prompt", each_thread=True, h1=True)
     results = _C.persistence_loss(
-        host_array(prompt), *options, with_gradient, torch.get_num_threads()
+        host_array(prompt), *options, with_gradient, torch.get_num_threads(), *_counts(lengths)
     )
     return _loss_outputs(prompt, results)
+
+
+def _counts(lengths: Tensor | None) -> tuple[Any, ...]:
+    """The last arguments of the engine's losses: the instruction set, and the numbers of points."""
+    return () if lengths is None else ("auto", host_array(lengths))
 
 
 @custom_op("tsloss_fast::gradient_for_once", mutates_args=())
@@ -406,17 +440,20 @@ def loss_of_edges(
     h1_weight: float,
     h1_power: float,
     scale_by_mean: bool,
+    points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """`persistence_loss` once its critical edges are known: (loss, L_H0, L_H1) [...].
 
     ``D`` [..., n, n] are the distances of ``x``, and ``edges`` [..., n - 1 + 2 K, 2] the deaths of
     H0, the births of H1 and its deaths, -1 where padded. Also returns what the gradient is made of:
     the factors [..., n - 1 + 2 K] of the edges, for `scatter_edges`, and the scales [...].
+    `points` [...] are the clouds' numbers of points, where not all have n: then ``D`` is 0 behind
+    them.
     """
     lengths = _C.edge_lengths(host_array(x), host_array(edges), torch.get_num_threads())
-    scales = scales_of(D, scale_by_mean)
+    scales = scales_of(D, scale_by_mean, points)
     terms = persistence_terms(
-        torch.from_numpy(lengths), x.shape[-2], h0_weight, h1_weight, h1_power, scales
+        torch.from_numpy(lengths), x.shape[-2], h0_weight, h1_weight, h1_power, scales, points
     )
     return *terms, scales
 
@@ -474,17 +511,29 @@ register_derivatives(
     device_types="cpu",
     schema="(Tensor prompt, float h0_weight, float h1_weight, float tau, float alpha, "
     "float lambda_repel, float lambda_attract, bool scale_by_mean, bool self_pairs, "
-    "bool detach_scales) -> (Tensor, Tensor, Tensor, Tensor)",
+    "bool detach_scales, Tensor? lengths=None) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The loss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's gradient."""
-    return eager_surrogate_loss(prompt, True, *options)
+    """The loss by the paper's Eq. 1 to 6: (loss, L_H0, L_H1) [...] and the loss's gradient.
+
+    ``lengths`` [...], int64, are the clouds' numbers of points, where not all have n.
+    """
+    *options, lengths = _with_lengths(options)
+    return eager_surrogate_loss(prompt, True, *options, lengths=lengths)
 
 
-def eager_surrogate_loss(prompt: Tensor, with_gradient: bool, *options: Any) -> tuple[Any, ...]:
+def _with_lengths(options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The options of `surrogate_loss` with the last, which torch leaves out where it is None."""
+    return options if len(options) == 10 else (*options, None)
+
+
+def eager_surrogate_loss(
+    prompt: Tensor, with_gradient: bool, *options: Any, lengths: Tensor | None = None
+) -> tuple[Any, ...]:
     """`surrogate_loss` of an ordinary CPU tensor, without the operator around it."""
+    require_room(prompt, "prompt", matrices=2, each_thread=True)
     results = _C.surrogate_loss(
-        host_array(prompt), *options, with_gradient, torch.get_num_threads()
+        host_array(prompt), *options, with_gradient, torch.get_num_threads(), *_counts(lengths)
     )
     return _loss_outputs(prompt, results)
 
@@ -566,22 +615,23 @@ _ON_CUDA: dict[Any, Compute] = {surrogate_loss: cuda.eager_surrogate_loss}
 
 
 def loss_terms(
-    operator: Any, sums: bool, prompt: Tensor, *options: Any
+    operator: Any, sums: bool, prompt: Tensor, *options: Any, lengths: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, L_H0, L_H1) of an operator such as `persistence_loss`, by the shortest way to it.
 
     The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
-    computed.
+    computed. ``lengths`` [...] are the clouds' numbers of points, where not all have n.
     """
+    counts = {} if lengths is None else {"lengths": lengths}
     if is_plain(prompt):
         compute = _ON_CPU[operator]
     elif operator in _ON_CUDA and is_plain(prompt, "cuda"):
         compute = _ON_CUDA[operator]
     else:
-        loss, h0, h1, _ = operator(prompt, *options)
+        loss, h0, h1, _ = operator(prompt, *options, **counts)
         return loss.sum() if sums else loss, h0, h1
     with_gradient = wants_gradient(prompt)
-    loss, h0, h1, gradient = compute(prompt, with_gradient, *options)
+    loss, h0, h1, gradient = compute(prompt, with_gradient, *options, **counts)
     if sums and loss.ndim:
         loss = loss.sum()
     if with_gradient:

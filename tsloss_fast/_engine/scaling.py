@@ -22,8 +22,10 @@ def unit_of(D: Tensor) -> Tensor:
     return torch.ldexp(one, exponent).where(mean > 0, one)
 
 
-def scales_of(D: Tensor, by_mean: bool) -> Tensor:
+def scales_of(D: Tensor, by_mean: bool, points: Tensor | None = None) -> Tensor:
     """1 / mean of ``D`` [..., n, n], or 1 where that is 0 or not asked for; float64 [...].
+
+    Where not all clouds have n, `points` [...] are their numbers, and the padding of ``D`` is 0.
 
     Examples
     --------
@@ -32,5 +34,8 @@ def scales_of(D: Tensor, by_mean: bool) -> Tensor:
     """
     if not by_mean:
         return D.new_ones(D.shape[:-2], dtype=torch.float64)
-    mean = D.mean((-2, -1), dtype=torch.float64)
+    if points is None:
+        mean = D.mean((-2, -1), dtype=torch.float64)
+    else:
+        mean = D.sum((-2, -1), dtype=torch.float64) / points.clamp(min=1).square()
     return (1 / mean).where(mean > 0, 1)

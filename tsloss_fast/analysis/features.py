@@ -9,9 +9,10 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from tsloss_fast.analysis.loops import Loop, longest_loops
+from tsloss_fast.persistence.cycles import representative_cycles
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import pairwise_distances
-from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import summarise_diagrams
 
 # Numbers of one batch: its points and its distance matrices.
@@ -67,12 +68,13 @@ FEATURES: dict[str, Feature] = {
 
 @dataclass(frozen=True, eq=False)
 class Topology:
-    """Diagrams and features of one prompt of `n` rows in `d` dimensions."""
+    """Diagrams, features and longest loops of one prompt of `n` rows in `d` dimensions."""
 
     n: int
     d: int
     diagrams: tuple[PersistenceDiagram, PersistenceDiagram]
     features: dict[str, float]
+    loops: list[Loop]
 
 
 def topologies(
@@ -105,7 +107,7 @@ def _batches(indices: list[int], numbers: int) -> Iterator[list[int]]:
 @torch.no_grad()
 def _topologies(batch: Tensor) -> list[Topology]:
     B, n, d = batch.shape
-    h0, h1 = rips_persistence(batch)
+    (h0, h1), cycles = representative_cycles(batch)
     pairs = n * (n - 1)
     columns = summarise_diagrams(h0, h1).as_dict()
     columns["loops_per_row"] = columns["h1_count"].double() / n
@@ -113,10 +115,12 @@ def _topologies(batch: Tensor) -> list[Topology]:
     columns["mean_distance"] = pairwise_distances(batch).double().sum((-1, -2)) / pairs
     # The entropy of no bars is -0.0; adding 0 makes it 0.0.
     values = {name: (columns[name] + 0).tolist() for name in FEATURES}
-    return [
-        Topology(n, d, (_cloud(h0, b), _cloud(h1, b)), {name: v[b] for name, v in values.items()})
-        for b in range(B)
-    ]
+    results = []
+    for b in range(B):
+        diagrams = _cloud(h0, b), _cloud(h1, b)
+        features = {name: column[b] for name, column in values.items()}
+        results.append(Topology(n, d, diagrams, features, longest_loops(diagrams[1], cycles[b])))
+    return results
 
 
 def _cloud(dgm: PersistenceDiagram, b: int) -> PersistenceDiagram:

@@ -17,7 +17,8 @@ ADAPTER_NAMES = ("adapter_model.safetensors", "adapter_model.bin")
 SUFFIXES = {".bin", ".ckpt", ".npy", ".npz", ".pkl", ".pt", ".pth", ".safetensors"}
 # Other files of a run, which are passed over without a word.
 COMPANIONS = re.compile(
-    r"trainer_state\.pt|training_args\.bin|(optimizer|scheduler|scaler)\.(pt|bin)|rng_state.*\.pth"
+    r"trainer_state\.pt|soft_prompt_best\.pt|training_args\.bin|rng_state.*\.pth|"
+    r"(optimizer|scheduler|scaler)\.(pt|bin)"
 )
 
 EXPECTED = (

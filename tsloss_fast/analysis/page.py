@@ -13,9 +13,12 @@ from typing import Any
 from tsloss_fast.analysis.features import DISTANCE, FEATURES, Topology
 from tsloss_fast.analysis.figures import PANELS
 from tsloss_fast.analysis.find import Checkpoint, Skipped
-from tsloss_fast.analysis.names import printable
+from tsloss_fast.analysis.loops import MOST_LOOPS
+from tsloss_fast.analysis.names import printable, quoted
 from tsloss_fast.analysis.statistics import EXACT_POINTS, Table, caution
+from tsloss_fast.analysis.tokens import Tokens
 from tsloss_fast.persistence.diagram import PersistenceDiagram
+from tsloss_fast.prompt.nearest import Neighbours
 
 TEMPLATE = "page.html"
 PLACE = "__DATA__"
@@ -24,6 +27,8 @@ PLACE = "__DATA__"
 MOST_BARS = 200_000
 # Bars of one checkpoint and dimension that are kept in any case.
 LEAST_BARS = 50
+# Nearest tokens in the whole page, about 15 bytes each; one a row and metric in any case.
+MOST_TOKENS = 200_000
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,7 @@ class PageContent:
     skipped : sequence of Skipped
     root : Path
         Files are named from here, so that the page does not tell where on a disk they lay.
+    tokens : Tokens or None
     """
 
     title: str
@@ -54,6 +60,7 @@ class PageContent:
     table: Table | None
     skipped: Sequence[Skipped]
     root: Path
+    tokens: Tokens | None = None
 
     def name_of(self, file: Path) -> str:
         """A file's name as seen from the run's folder."""
@@ -81,6 +88,11 @@ def _data(content: PageContent) -> dict[str, Any]:
         "shapes": [[topology.n, topology.d] for topology in content.topologies],
         "bars": [[_bars(dgm, kept) for dgm in t.diagrams] for t in content.topologies],
         "kept": kept,
+        "loops": [
+            [[*loop.birth_edge, loop.walks] for loop in topology.loops]
+            for topology in content.topologies
+        ],
+        "most_loops": MOST_LOOPS,
         "features": {
             name: [_number(topology.features[name]) for topology in content.topologies]
             for name in FEATURES
@@ -94,6 +106,7 @@ def _data(content: PageContent) -> dict[str, Any]:
         "table": _table(content.table),
         "caution": caution(content.unit),
         "skipped": [[content.name_of(one.file), one.reason] for one in content.skipped],
+        "tokens": _tokens(content.tokens),
     }
 
 
@@ -126,3 +139,28 @@ def _table(table: Table | None) -> dict[str, Any] | None:
         "threshold": table.threshold,
         "p": "exact" if table.low + table.high <= EXACT_POINTS else "t approximation",
     }
+
+
+def _tokens(tokens: Tokens | None) -> dict[str, Any] | None:
+    """The texts by id, and for each metric, checkpoint and row the ids and then the distances."""
+    if tokens is None:
+        return None
+    total = sum(one.euclidean.ids.numel() for one in tokens.nearest)
+    k = tokens.nearest[0].euclidean.ids.shape[1]
+    kept = min(k, max(1, MOST_TOKENS * k // (2 * total)))
+    return {
+        "model": tokens.model,
+        "kept": kept,
+        "all": k,
+        "texts": {token: quoted(text) for token, text in tokens.texts.items()},
+        "euclidean": [_neighbours(one.euclidean, kept) for one in tokens.nearest],
+        "cosine": [_neighbours(one.cosine, kept) for one in tokens.nearest],
+    }
+
+
+def _neighbours(neighbours: Neighbours, kept: int) -> list[list[float | int | None]]:
+    ids, distances = (x[:, :kept].tolist() for x in (neighbours.ids, neighbours.distances))
+    return [
+        [*row, *(_number(distance) for distance in lengths)]
+        for row, lengths in zip(ids, distances, strict=True)
+    ]

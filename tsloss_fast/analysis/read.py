@@ -13,6 +13,9 @@ from torch import Tensor
 
 # PEFT's name for the virtual tokens of prompt tuning, P-tuning and prefix tuning alike.
 PEFT_KEY = "prompt_embeddings"
+PREFIX = "PREFIX_TUNING"
+# Of an encoder-decoder's two prompts PEFT uses the encoder's alone, and saves both.
+ENCODER_ALONE = ("PROMPT_TUNING", "P_TUNING")
 
 # A wrong file, such as a whole table of embeddings, must not fill the memory.
 MAX_ROWS = 4096
@@ -35,8 +38,8 @@ def read_prompt(file: Path, layer: int | None = None) -> Tensor:
         dict that holds one, beside 0-d tensors at most. Or PEFT's ``adapter_model.safetensors``.
     layer : int, optional
         For an adapter with several clouds, which of them: prefix tuning has one a layer, whose rows
-        are [key, value] side by side; an encoder-decoder has the encoder's prompt, 0, and the
-        decoder's, 1.
+        are [key, value] side by side. Of an encoder-decoder's prompt tuning and P-tuning it is the
+        encoder's prompt, since PEFT uses no other.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def read_prompt(file: Path, layer: int | None = None) -> Tensor:
     # A damaged file can make a reader raise anything.
     except Exception as error:
         raise UnreadablePrompt(_reason(error, file)) from error
-    clouds = _clouds(_checked(rows), _adapter_config(file) if is_adapter else {})
+    clouds = _clouds(_checked(rows), adapter_config(file) if is_adapter else {})
     return _chosen(clouds, layer)
 
 
@@ -125,7 +128,7 @@ def _checked(rows: Tensor) -> Tensor:
     return rows
 
 
-def _adapter_config(file: Path) -> dict[str, Any]:
+def adapter_config(file: Path) -> dict[str, Any]:
     """PEFT's configuration beside an adapter; empty if there is none that can be read."""
     try:
         config = json.loads((file.parent / "adapter_config.json").read_text())
@@ -136,7 +139,7 @@ def _adapter_config(file: Path) -> dict[str, Any]:
 
 def _clouds(rows: Tensor, config: dict[str, Any]) -> list[Tensor]:
     """The clouds that an adapter's rows [rows, width] hold, as `virtual_tokens` gives them."""
-    if config.get("peft_type") == "PREFIX_TUNING":
+    if config.get("peft_type") == PREFIX:
         layers = config.get("num_layers")
         if not isinstance(layers, int) or layers < 1 or rows.shape[1] % (2 * layers):
             raise UnreadablePrompt(
@@ -146,10 +149,12 @@ def _clouds(rows: Tensor, config: dict[str, Any]) -> list[Tensor]:
         # A row holds layer 0's key and value, then layer 1's, and so on.
         return list(rows.unflatten(1, (layers, -1)).unbind(1))  # L of [n, 2 * token_dim]
     n = config.get("num_virtual_tokens")
-    if isinstance(n, int) and n > 0 and len(rows) % n == 0:
-        # One under the other, for an encoder and its decoder.
-        return list(rows.split(n))
-    return [rows]
+    if not isinstance(n, int) or n < 1 or len(rows) % n != 0:
+        return [rows]
+    if config.get("peft_type") in ENCODER_ALONE:
+        return [rows[:n]]
+    # One under the other, for each task of an encoder and its decoder.
+    return list(rows.split(n))
 
 
 def _chosen(clouds: list[Tensor], layer: int | None) -> Tensor:
@@ -160,7 +165,7 @@ def _chosen(clouds: list[Tensor], layer: int | None) -> Tensor:
     if layer is None or not 0 <= layer < len(clouds):
         got = "none" if layer is None else layer
         raise UnreadablePrompt(
-            f"holds {len(clouds)} clouds, one for each layer, or the encoder's and the decoder's: "
+            f"holds {len(clouds)} clouds, one for each layer or task: "
             f"expected --layer from 0 to {len(clouds) - 1}, got {got}"
         )
     return clouds[layer]

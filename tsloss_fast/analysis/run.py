@@ -23,22 +23,28 @@ from tsloss_fast.analysis.find import (
     find_checkpoints,
     folders_with_checkpoints,
 )
-from tsloss_fast.analysis.names import printable
+from tsloss_fast.analysis.names import printable, quoted
 from tsloss_fast.analysis.page import PageContent, render_page
-from tsloss_fast.analysis.read import UnreadablePrompt, read_prompt
+from tsloss_fast.analysis.read import PREFIX, UnreadablePrompt, adapter_config, read_prompt
 from tsloss_fast.analysis.statistics import LEAST_POINTS, Table, associations
+from tsloss_fast.analysis.tokens import NEAREST, Tokens, Vocabulary
 from tsloss_fast.persistence.plots import render_figure
 from tsloss_fast.tuning.checkpoints import METRICS_FILE, RunError, RunFolder
+from tsloss_fast.tuning.models import find_model
 
 log = logging.getLogger(__name__)
 
 PAGE_FILE = "analysis.html"
 FEATURES_FILE = "features.csv"
 STATISTICS_FILE = "statistics.csv"
+LOOPS_FILE = "loops.csv"
+TOKENS_FILE = "tokens.csv"
 FIGURES = ("features", "diagrams", "barcodes", "accuracy")
 OUTPUTS = (
     FEATURES_FILE,
     STATISTICS_FILE,
+    LOOPS_FILE,
+    TOKENS_FILE,
     *(f"{name}{suffix}" for name in FIGURES for suffix in (".png", ".svg")),
     PAGE_FILE,
 )
@@ -64,6 +70,8 @@ class Analysis:
         Features against accuracy, where enough accuracies were given.
     files : list of Path
         What was written; the page is the last.
+    tokens : Tokens or None
+        The nearest tokens of each row, where a model was given.
     """
 
     checkpoints: list[Checkpoint]
@@ -71,6 +79,7 @@ class Analysis:
     skipped: list[Skipped]
     table: Table | None
     files: list[Path]
+    tokens: Tokens | None = None
 
 
 def analyze(
@@ -80,6 +89,9 @@ def analyze(
     epochs: Sequence[int] | None = None,
     accuracy: str | Path | None = None,
     layer: int | None = None,
+    model: str | None = None,
+    loaded: tuple[Any, Any] | None = None,
+    nearest: int = NEAREST,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Analysis:
@@ -98,6 +110,13 @@ def analyze(
         See `read_accuracy`; gives the table and the picture of features against accuracy.
     layer : int, optional
         Which cloud to look at, for an adapter with several; see `read_prompt`.
+    model : str, optional
+        The model that the prompts were tuned for, as `find_model` takes it: adds the tokens of its
+        vocabulary that each row is nearest to.
+    loaded : (model, tokenizer), optional
+        Use these instead of loading `model`.
+    nearest : int, default 5
+        How many tokens for each row.
     overwrite : bool, default False
         Replace an analysis in `out`. Its files go once the new ones are complete.
     progress : bool, default True
@@ -105,7 +124,7 @@ def analyze(
 
     Raises
     ------
-    AnalysisError, RunError
+    AnalysisError, RunError, ModelError
         For arguments that cannot be used, with `out` as it was.
     OSError
         When a file cannot be written; all that they would have replaced is left as it is.
@@ -114,6 +133,8 @@ def analyze(
     folder = path if path.is_dir() else path.parent
     target = RunFolder(folder / "analysis" if out is None else out)
     _refuse_old_output(target.path, overwrite)
+    if model is not None and loaded is None:
+        find_model(model)
     found, skipped = find_checkpoints(path)
     unit = found[0].unit if found else "epoch"
     accuracies = {} if accuracy is None else read_accuracy(Path(accuracy), unit)
@@ -126,10 +147,19 @@ def analyze(
     shown = _shown(positions, epochs, unit)
     scored = [index for index, position in enumerate(positions) if position in accuracies]
     _check_scored(accuracies, len(scored), unit)
+    vocabulary = None
+    if model is not None or loaded is not None:
+        vocabulary = Vocabulary(model, loaded, progress)
+        names = [printable(checkpoint.file.name) for checkpoint in checkpoints]
+        vocabulary.check(prompts, names, nearest)
     target.prepare()
 
     with _bar(len(prompts), "diagrams", progress) as bar:
         results = topologies(prompts, bar.update)
+    tokens = None
+    if vocabulary is not None:
+        with _bar(len(prompts), "nearest tokens", progress) as bar:
+            tokens = vocabulary.nearest(prompts, nearest, bar.update)
     scores = [accuracies[positions[index]] for index in scored]
     table = _table(scored, positions, results, scores, unit)
     content = PageContent(
@@ -141,17 +171,20 @@ def analyze(
         table=table,
         skipped=skipped,
         root=folder,
+        tokens=tokens,
     )
-    outputs = {FEATURES_FILE: _features_csv(content)}
+    outputs = {FEATURES_FILE: _features_csv(content), LOOPS_FILE: _loops_csv(content)}
     if table:
         outputs[STATISTICS_FILE] = _statistics_csv(table)
+    if tokens:
+        outputs[TOKENS_FILE] = _tokens_csv(content, tokens)
     with _bar(3 + bool(scored), "pictures", progress) as bar:
         for name, figure in _figures(content, shown, scored, scores):
             files = render_figure(figure)
             outputs |= {f"{name}{suffix}": data for suffix, data in files.items()}
             bar.update()
     outputs[PAGE_FILE] = render_page(content)
-    return Analysis(checkpoints, results, skipped, table, _write(target.path, outputs))
+    return Analysis(checkpoints, results, skipped, table, _write(target.path, outputs), tokens)
 
 
 def _refuse_old_output(out: Path, overwrite: bool) -> None:
@@ -282,6 +315,42 @@ def _statistics_csv(table: Table) -> bytes:
     return _csv([header, *(list(astuple(row)) for row in table.rows)])
 
 
+def _loops_csv(content: PageContent) -> bytes:
+    """One line a loop, the longest of a checkpoint first; closed walks are parted by semicolons."""
+    tokens = content.tokens
+    header = [content.unit, "loop", "birth", "death", "lifetime", "rows"]
+    lines: list[list[Any]] = [[*header, *(("tokens", "distances") if tokens else ())]]
+    for k, checkpoint in enumerate(content.checkpoints):
+        for number, loop in enumerate(content.topologies[k].loops, 1):
+            rows = "; ".join(" ".join(map(str, walk)) for walk in loop.walks)
+            numbers = [f"{x:.7g}" for x in (loop.birth, loop.death, loop.lifetime)]
+            line = [checkpoint.position, number, *numbers, rows]
+            if tokens:
+                nearest = tokens.nearest[k].euclidean
+                ids = nearest.ids[loop.rows, 0].tolist()
+                texts = [quoted(tokens.texts[i]) if i in tokens.texts else "null" for i in ids]
+                distances = [f"{x:.7g}" for x in nearest.distances[loop.rows, 0].tolist()]
+                line += [f"[{', '.join(texts)}]", " ".join(distances)]
+            lines.append(line)
+    return _csv(lines)
+
+
+def _tokens_csv(content: PageContent, tokens: Tokens) -> bytes:
+    """One line a row and token, the nearest first, by Euclidean distance and by cosine."""
+    lines: list[list[Any]] = [
+        [content.unit, "row", "metric", "rank", "token_id", "token", "distance"]
+    ]
+    texts = {token: quoted(text) for token, text in tokens.texts.items()}
+    for checkpoint, one in zip(content.checkpoints, tokens.nearest, strict=True):
+        for metric, neighbours in (("euclidean", one.euclidean), ("cosine", one.cosine)):
+            rows = zip(neighbours.ids.tolist(), neighbours.distances.tolist(), strict=True)
+            for row, (ids, distances) in enumerate(rows):
+                for rank, (token, distance) in enumerate(zip(ids, distances, strict=True), 1):
+                    line = [checkpoint.position, row, metric, rank, token, texts.get(token, "")]
+                    lines.append([*line, f"{distance:.7g}"])
+    return _csv(lines)
+
+
 def _csv(lines: Sequence[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
@@ -319,3 +388,17 @@ def metrics_hint(path: Path) -> Path | None:
         return file if len(read_accuracy(file)) >= LEAST_POINTS else None
     except AnalysisError:
         return None
+
+
+def model_hint(file: Path) -> str | None:
+    """The model that a checkpoint was tuned for, as our own settings or PEFT's beside it say."""
+    adapter = adapter_config(file)
+    # Keys and values are no rows of an embedding.
+    name = None if adapter.get("peft_type") == PREFIX else adapter.get("base_model_name_or_path")
+    if not adapter:
+        try:
+            name = RunFolder(file.parent).load_config()["model"]
+        # It may be any file of that name.
+        except (ValueError, TypeError, KeyError):
+            return None
+    return printable(name) if isinstance(name, str) and name else None

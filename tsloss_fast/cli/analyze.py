@@ -25,11 +25,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: dict[str, Any]) -> int:
     """Run the command on its parsed arguments; the answer is its exit status."""
-    needed = ("matplotlib", "safetensors", "scipy", "tqdm")
+    needed = {"matplotlib": "analyze", "safetensors": "analyze", "scipy": "analyze"}
+    needed |= {"tqdm": "analyze"} | ({} if args["model"] is None else {"transformers": "tune"})
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
+        extras = ",".join(sorted({needed[name] for name in missing}))
         return fail(
-            EXIT_USAGE, f"missing {', '.join(missing)}; run: pip install 'tsloss-fast[analyze]'"
+            EXIT_USAGE, f"missing {', '.join(missing)}; run: pip install 'tsloss-fast[{extras}]'"
         )
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
@@ -43,14 +45,19 @@ def run(args: dict[str, Any]) -> int:
 
 
 def _run_analyze(args: dict[str, Any]) -> int:
-    from tsloss_fast.analysis.run import analyze, metrics_hint
+    from tsloss_fast.analysis.run import analyze, metrics_hint, model_hint
 
+    if args["nearest"] is not None and args["model"] is None:
+        raise ValueError("nearest: expected --model beside it, got none")
+    options = {} if args["nearest"] is None else {"nearest": args["nearest"]}
     result = analyze(
         args["path"],
         args["out"],
         epochs=_whole_numbers(args["epochs"], "epochs"),
         accuracy=args["accuracy"],
         layer=args["layer"],
+        model=args["model"],
+        **options,
         overwrite=args["overwrite"],
         progress=not args["quiet"],
     )
@@ -58,6 +65,8 @@ def _run_analyze(args: dict[str, Any]) -> int:
     say(f"{_count(read, 'checkpoint')} analysed, {_count(skipped, 'file')} skipped")
     if args["accuracy"] is None and (hint := metrics_hint(Path(args["path"]))):
         say(f"features against accuracy: add --accuracy {hint}")
+    if args["model"] is None and (model := model_hint(result.checkpoints[0].file)):
+        say(f"the tokens that its rows are like: add --model {model}")
     say(f"{', '.join(file.name for file in result.files[:-1])} and the page are in")
     say(str(result.files[-1]))
     return 0
@@ -101,5 +110,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="which cloud to look at: a layer of prefix tuning, or of an encoder-decoder the "
         "encoder's prompt (0) or the decoder's (1)",
     )
+    add(
+        "--model",
+        metavar="NAME",
+        help="the model that the prompts were tuned for, as tune takes it: adds the tokens of its "
+        "vocabulary that are nearest to each row",
+    )
+    add("--nearest", type=int, metavar="N", help="tokens for each row (5)")
     add("--overwrite", action="store_true", help="replace the analysis in --out")
     add("--quiet", action="store_true", help="no progress bar")

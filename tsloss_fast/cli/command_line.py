@@ -8,13 +8,14 @@ from typing import NoReturn
 
 from tsloss_fast import __version__
 from tsloss_fast.analysis.names import printable
-from tsloss_fast.cli import analyze, bench, export, generate, info, tune
+from tsloss_fast.cli import analyze, bench, evaluate, export, generate, info, tune
 from tsloss_fast.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, fail
 
 # In the order in which the help shows them.
 COMMANDS = {
     "tune": tune,
     "generate": generate,
+    "evaluate": evaluate,
     "export": export,
     "analyze": analyze,
     "bench": bench,

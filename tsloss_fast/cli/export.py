@@ -6,7 +6,8 @@ import argparse
 import importlib.util
 from typing import Any
 
-from tsloss_fast.cli.output import EXIT_FAILED, EXIT_USAGE, fail, say
+from tsloss_fast.cli.of_run import add_run, read_run, reporting
+from tsloss_fast.cli.output import EXIT_USAGE, fail, say
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -17,27 +18,22 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Write the tuned prompt of a run as a PEFT prompt-tuning adapter, which "
         "PeftModel.from_pretrained loads.",
     )
+    add_run(parser)
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder that tune wrote")
     add("--out", metavar="DIR", required=True, help="the adapter's folder")
-    add("--epoch", type=int, metavar="N", help="the prompt after this epoch (the newest)")
     add("--overwrite", action="store_true", help="replace the adapter in --out")
 
 
 def run(args: dict[str, Any]) -> int:
     """Run the command on its parsed arguments; the answer is its exit status."""
-    missing = [n for n in ("transformers", "safetensors") if importlib.util.find_spec(n) is None]
-    if missing:
-        return fail(EXIT_USAGE, f"missing {', '.join(missing)}; run: pip install {missing[-1]}")
-    from tsloss_fast.tuning.export import export_peft
-    from tsloss_fast.tuning.finished import FinishedRun
+    if importlib.util.find_spec("safetensors") is None:
+        return fail(EXIT_USAGE, "missing safetensors; run: pip install safetensors")
+    return reporting(args, _run_export)
 
-    try:
-        finished = FinishedRun.read(args["run"], args["epoch"])
-        folder = export_peft(finished, args["out"], overwrite=args["overwrite"])
-    except OSError as error:
-        return fail(EXIT_FAILED, f"error: {error}")
-    except (ValueError, TypeError) as error:
-        return fail(EXIT_USAGE, f"error: {error}")
-    say(f"PEFT adapter: {folder}")
+
+def _run_export(args: dict[str, Any]) -> int:
+    from tsloss_fast.tuning.export import export_peft
+
+    folder = export_peft(read_run(args), args["out"], overwrite=args["overwrite"])
+    say(f"PEFT adapter: {folder}; its README.md has the Python that uses it")
     return 0

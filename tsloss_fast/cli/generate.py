@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tsloss_fast.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, say
+from tsloss_fast.cli.of_run import add_model, add_run, read_run, reporting
+from tsloss_fast.cli.output import say
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -21,41 +21,29 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="Answer a question, or each line of a file or of what is typed, by the model "
         "of a run with its tuned prompt, greedily and in the template of the run.",
     )
+    add_run(parser)
     add = parser.add_argument
-    add("run", metavar="RUN", help="folder that tune wrote")
     add("question", metavar="QUESTION", nargs="?", help="what to ask (each line typed)")
     add("--file", metavar="FILE", help="ask each line of this file instead; answers are JSON lines")
-    add("--epoch", type=int, metavar="N", help="the prompt after this epoch (the newest)")
     add("--max-new-tokens", type=int, default=128, metavar="N", help="most tokens said (128)")
-    add("--device", metavar="NAME", help="a torch device (the run's)")
+    add_model(parser)
 
 
 def run(args: dict[str, Any]) -> int:
     """Run the command on its parsed arguments; the answer is its exit status."""
-    if importlib.util.find_spec("transformers") is None:
-        return fail(EXIT_USAGE, "missing transformers; run: pip install 'tsloss-fast[tune]'")
-    try:
-        return _run_generate(args)
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, "stopped")
-    except OSError as error:
-        return fail(EXIT_FAILED, f"error: {error}")
-    except (ValueError, TypeError) as error:
-        return fail(EXIT_USAGE, f"error: {error}")
+    return reporting(args, _run_generate)
 
 
 def _run_generate(args: dict[str, Any]) -> int:
     from tsloss_fast._checks import check_whole
     from tsloss_fast.tuning.answering import Answering
-    from tsloss_fast.tuning.finished import FinishedRun
 
     most = check_whole(args["max_new_tokens"], "max_new_tokens", least=1)
     if args["question"] is not None and args["file"] is not None:
         raise ValueError("file: expected none beside a question, got both")
     # Opened before the model is loaded, so that a missing file is known at once.
     lines = [] if args["file"] is None else _read_lines(Path(args["file"]))
-    finished = FinishedRun.read(args["run"], args["epoch"])
-    answering = Answering(finished, device=args["device"], progress=False)
+    answering = Answering(read_run(args, "model", "template", "device"), progress=False)
     if args["file"] is not None:
         for question in lines:
             answer = answering([question], max_new_tokens=most)[0]

@@ -8,14 +8,24 @@ from typing import Any, ClassVar, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast._checks import check_choice, check_cloud, check_number, describe
+from tsloss_fast._checks import check_choice, check_cloud, check_number, check_square, describe
 from tsloss_fast._engine import operators as ops
-from tsloss_fast._engine.arrays import require_finite_points
+from tsloss_fast._engine.arrays import require_distance_matrix, require_finite_points
+from tsloss_fast._engine.padding import filled_points, without_padding
 from tsloss_fast._engine.pending import Pending
 from tsloss_fast._engine.scaling import scales_of
 from tsloss_fast.losses.by_distances import divided_by_mean
 from tsloss_fast.losses.graphed import GraphedTSLoss
 from tsloss_fast.persistence.distances import METRICS, Metric, pairwise_distances
+from tsloss_fast.persistence.ragged import (
+    Clouds,
+    Lengths,
+    is_ragged,
+    padded_matrices,
+    padded_points,
+    separate_clouds,
+)
+from tsloss_fast.persistence.sparse import dense_distances, each_dense, holds_sparse, is_sparse
 
 # A loss and its terms: the loss reduced, the terms one number a cloud, unweighted and detached.
 LossAndTerms = tuple[Tensor, dict[str, Tensor]]
@@ -86,21 +96,35 @@ class TopologicalLoss(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} defines no terms")
 
     @overload
-    def forward(self, prompt: Tensor, return_terms: Literal[False] = False) -> Tensor: ...
+    def forward(
+        self,
+        prompt: Clouds,
+        return_terms: Literal[False] = False,
+        lengths: Lengths | None = None,
+    ) -> Tensor: ...
 
     @overload
-    def forward(self, prompt: Tensor, return_terms: Literal[True]) -> LossAndTerms: ...
+    def forward(
+        self, prompt: Clouds, return_terms: Literal[True], lengths: Lengths | None = None
+    ) -> LossAndTerms: ...
 
-    def forward(self, prompt: Tensor, return_terms: bool = False) -> Tensor | LossAndTerms:
+    def forward(
+        self, prompt: Clouds, return_terms: bool = False, lengths: Lengths | None = None
+    ) -> Tensor | LossAndTerms:
         """Compute the loss of one cloud or a batch of them.
 
         Parameters
         ----------
         prompt : Tensor, shape [n, d] or [B, n, d]
-            float16, bfloat16, float32 or float64, on the CPU or on CUDA.
+            float16, bfloat16, float32 or float64, on the CPU or on CUDA. Clouds of different sizes
+            are a list or tuple of tensors [n_i, d], a nested tensor, or a padded tensor with
+            `lengths`; each counts once in the mean, also one without points, whose loss is 0.
         return_terms : bool
             Whether to return a dictionary of the terms too, such as ``{"h0": L_H0, "h1": L_H1}``:
             unweighted, detached, reduced as the loss is.
+        lengths : Tensor, shape [B], int64 or int32, or whole numbers, optional
+            How many points each cloud of a padded prompt has. The padding behind them is never
+            read, and its gradient is 0.
 
         Raises
         ------
@@ -109,9 +133,9 @@ class TopologicalLoss(nn.Module):
             an error where H1 is computed on the host, and give NaN elsewhere, where nothing waits
             for the device.
         """
-        return self._reduced(self._begin_checked(prompt)(), return_terms)
+        return self._reduced(self._begin_checked(prompt, lengths)(), return_terms)
 
-    def start(self, prompt: Tensor) -> Pending[Any]:
+    def start(self, prompt: Clouds, lengths: Lengths | None = None) -> Pending[Any]:
         """Begin to compute the loss, which `Pending.result` then returns.
 
         Of CUDA prompts in `TSLoss` under ``mode="persistence"``, the distances go to the host on a
@@ -129,7 +153,7 @@ class TopologicalLoss(nn.Module):
         """
 
         def begin() -> Callable[..., Tensor | LossAndTerms]:
-            compute = self._begin_checked(prompt)
+            compute = self._begin_checked(prompt, lengths)
             return lambda return_terms=False: self._reduced(compute(), return_terms)
 
         return Pending(begin)
@@ -174,7 +198,7 @@ class TopologicalLoss(nn.Module):
         ...     return loss.clone()
         """
         self._require_capturable()
-        check_cloud(prompt, "prompt")
+        prompt = self._checked(prompt)
         return GraphedTSLoss(self._capturable, self._options, prompt)
 
     def _capturable(self, prompt: Tensor) -> Tensor:
@@ -197,12 +221,18 @@ class TopologicalLoss(nn.Module):
         values = vars(self).items()
         return tuple(v for name, v in values if not name.startswith("_") and name != "training")
 
-    def _begin_checked(self, prompt: Tensor) -> Callable[[], LossAndTerms]:
+    def _checked(self, prompt: Any) -> Tensor:
         check_cloud(prompt, "prompt")
+        return prompt
+
+    def _begin_checked(
+        self, prompt: Clouds, lengths: Lengths | None = None
+    ) -> Callable[[], LossAndTerms]:
+        if lengths is not None or is_ragged(prompt) or holds_sparse(prompt):
+            return self._begin_ragged(prompt, lengths)
+        prompt = self._checked(prompt)
         if prompt.numel() == 0 and self.reduction == "mean":
-            raise ValueError(
-                f"prompt: expected at least one cloud to take the mean of, got {describe(prompt)}"
-            )
+            raise _no_cloud(prompt)
         return self._begin(prompt, ops.at_least_float32(prompt))
 
     def _reduced(self, results: LossAndTerms, return_terms: bool) -> Tensor | LossAndTerms:
@@ -222,7 +252,36 @@ class TopologicalLoss(nn.Module):
         if x.device.type == "cpu" and not ops.is_transformed():
             require_finite_points(x, "prompt")
         terms = self.terms(_divided_by_mean(x) if self.scale == "mean" else x)
-        loss = x.new_zeros(x.shape[:-2])
+        return self._weighed(terms, x.new_zeros(x.shape[:-2]))
+
+    def _begin_ragged(self, prompt: Clouds, lengths: Lengths | None) -> Callable[[], LossAndTerms]:
+        """`_begin` of clouds of different sizes: the terms of one after the other."""
+        clouds, batch = separate_clouds(prompt, lengths, "prompt")
+        if not clouds:
+            if self.reduction == "mean":
+                raise _no_cloud(prompt)
+            return self._weighed({}, prompt.new_zeros(batch))
+        points = [ops.at_least_float32(cloud) for cloud in clouds]
+        each = [self._terms_of_some(x) for x in points]
+        nothing = [x.sum() * 0 for x in points]
+        terms = {
+            name: torch.stack(
+                [found.get(name, zero) for found, zero in zip(each, nothing, strict=True)]
+            ).reshape(batch)
+            for name in dict.fromkeys(name for found in each for name in found)
+        }
+        return self._weighed(terms, torch.stack(nothing).reshape(batch))
+
+    def _terms_of_some(self, x: Tensor) -> dict[str, Tensor]:
+        """The terms of one cloud [m, d], none where it has no points."""
+        if len(x) == 0:
+            return {}
+        if x.device.type == "cpu" and not ops.is_transformed():
+            require_finite_points(x, "prompt")
+        return self.terms(_divided_by_mean(x) if self.scale == "mean" else x)
+
+    def _weighed(self, terms: dict[str, Tensor], loss: Tensor) -> Callable[[], LossAndTerms]:
+        """The loss of `terms`, which are added to what has the shape of the batch and is 0."""
         for name, term in terms.items():
             if term.shape != loss.shape:
                 raise ValueError(
@@ -246,6 +305,7 @@ class H0H1Loss(TopologicalLoss):
 
     # Of losses that were pickled before there were others.
     metric: Metric = "euclidean"
+    max_edge_length: float | None = None
 
     def __init__(
         self,
@@ -257,27 +317,73 @@ class H0H1Loss(TopologicalLoss):
         metric: Metric = "euclidean",
     ) -> None:
         super().__init__(lambda_ts, scale, reduction)
-        self.metric = metric if callable(metric) else check_choice(metric, "metric", METRICS)
+        metrics = (*METRICS, "precomputed")
+        self.metric = metric if callable(metric) else check_choice(metric, "metric", metrics)
         self.beta_h0 = check_number(beta_h0, "beta_h0", least=0)
         self.beta_h1 = check_number(beta_h1, "beta_h1", least=0)
 
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        if self.metric == "euclidean":
+        if self.metric == "euclidean" and self.max_edge_length is None:
             return self._begin_euclidean(prompt, x)
         if x.device.type == "cpu" and not ops.is_transformed():
-            require_finite_points(x, "prompt")
-        D = pairwise_distances(x, self.metric)
-        h0, h1 = self._terms_of_distances(divided_by_mean(D) if self.scale == "mean" else D)
+            self._require_values(x)
+        return self._begin_by_distances(x)
+
+    def _begin_ragged(self, prompt: Clouds, lengths: Lengths | None) -> Callable[[], LossAndTerms]:
+        is_fused = self.metric == "euclidean" and self.max_edge_length is None
+        if self.metric == "precomputed":
+            D, sizes = padded_matrices(each_dense(prompt), lengths, "prompt")
+            x = without_padding(D, sizes)
+        else:
+            x, sizes = padded_points(prompt, lengths, "prompt")
+            # What a list is padded with is 0, and the engine reads none of it.
+            if lengths is not None or not is_fused or not ops.is_plain(x):
+                x = filled_points(x, sizes)
+        if x.numel() == 0 and self.reduction == "mean":
+            raise _no_cloud(x)
+        if is_fused:
+            return self._begin_euclidean(x, x, sizes)
+        if x.device.type == "cpu" and not ops.is_transformed():
+            self._require_values(x)
+        return self._begin_by_distances(x, sizes)
+
+    def _require_values(self, x: Tensor) -> None:
+        is_given = self.metric == "precomputed"
+        (require_distance_matrix if is_given else require_finite_points)(x, "prompt")
+
+    def _begin_by_distances(
+        self, x: Tensor, lengths: Tensor | None = None
+    ) -> Callable[[], LossAndTerms]:
+        """`_begin` by the formulas on distances, in PyTorch."""
+        is_given = self.metric == "precomputed"
+        D = x if is_given else pairwise_distances(x, self.metric, lengths)
+        scaled = divided_by_mean(D, is_given, lengths) if self.scale == "mean" else D
+        if self.max_edge_length is not None:
+            # Mirrored entries may differ by rounding, and the upper one is the distance.
+            is_long = (D.detach() > self.max_edge_length).triu(1)
+            scaled = scaled.masked_fill(is_long | is_long.mT, torch.inf)
+        h0, h1 = self._terms_of_distances(scaled, lengths)
         h0_weight, h1_weight = self._term_weights(x)
         loss = h0_weight * h0 + h1_weight * h1
         loss = loss.sum() if self.reduction == "mean" else loss
         return lambda: (loss, {"h0": h0.detach(), "h1": h1.detach()})
 
-    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+    def _checked(self, prompt: Any) -> Tensor:
+        if self.metric != "precomputed":
+            return super()._checked(prompt)
+        D = dense_distances(prompt) if is_sparse(prompt) else prompt
+        check_square(D, "prompt")
+        return D
+
+    def _begin_euclidean(
+        self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
+    ) -> Callable[[], LossAndTerms]:
         """`_begin` by the engine, which computes the loss and its gradient at once."""
         raise NotImplementedError
 
-    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
+    def _terms_of_distances(
+        self, D: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """L_H0 and L_H1 [...] of distances [..., n, n], in their graph."""
         raise NotImplementedError
 
@@ -287,11 +393,23 @@ class H0H1Loss(TopologicalLoss):
             raise ValueError(
                 f'metric: expected "euclidean" for a graph of the loss, got {self.metric!r}'
             )
+        if self.max_edge_length is not None:
+            longest = self.max_edge_length
+            raise ValueError(
+                f"max_edge_length: expected None for a graph of the loss, got {longest}"
+            )
 
     def extra_repr(self) -> str:
-        """Name the options; the metric where it is not the Euclidean."""
-        named = super().extra_repr()
-        return named if self.metric == "euclidean" else f"{named}, metric={self.metric!r}"
+        """Name the options; the metric and the longest edge where they are given."""
+        named = self._named()
+        if self.metric != "euclidean":
+            named += f", metric={self.metric!r}"
+        if self.max_edge_length is not None:
+            named += f", max_edge_length={self.max_edge_length!r}"
+        return named
+
+    def _named(self) -> str:
+        return show(self, self.SHOWN)
 
     def _term_weights(self, x: Tensor) -> tuple[float, float]:
         """The weights of L_H0 and L_H1 in the loss of each cloud.
@@ -308,6 +426,12 @@ class H0H1Loss(TopologicalLoss):
         B = x.shape[:-2].numel() if takes_mean else 1
         each = self.lambda_ts / B
         return each * self.beta_h0, each * self.beta_h1
+
+
+def _no_cloud(prompt: Tensor) -> ValueError:
+    return ValueError(
+        f"prompt: expected at least one cloud to take the mean of, got {describe(prompt)}"
+    )
 
 
 def show(module: nn.Module, names: Sequence[str]) -> str:

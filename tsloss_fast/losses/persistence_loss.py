@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from tsloss_fast._checks import check_number
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import critical_edges, start_critical_edges
+from tsloss_fast._engine.padding import without_padding
 from tsloss_fast.losses.base import H0H1Loss, LossAndTerms
 from tsloss_fast.losses.by_distances import persistence_terms
 from tsloss_fast.persistence.distances import Metric
@@ -35,8 +38,19 @@ class PersistenceLoss(H0H1Loss):
     reduction : {"mean", "none"}
         Over the clouds of a batch.
     metric : str or callable
-        As `pairwise_distances` has it. The engine has the Euclidean loss and its gradient in one
-        pass; with another metric the same formulas are PyTorch's, on distances in memory.
+        As `rips_persistence` has it: a ``"precomputed"`` prompt is a matrix of distances, sparse or
+        with infinities where edges are missing. The engine has the Euclidean loss and its gradient
+        in one pass; with another metric, or a longest edge, the same formulas are PyTorch's, on
+        distances in memory.
+    max_edge_length : float, optional
+        Longer edges are absent, as in `rips_persistence`; in the units of the prompt, before
+        `scale`.
+
+    Notes
+    -----
+    Where edges are missing, both sums are over the bars that there are, and the first is divided by
+    their number: classes that never die have no lifetime. The mean of `scale` is over the finite
+    distances.
 
     Examples
     --------
@@ -56,34 +70,47 @@ class PersistenceLoss(H0H1Loss):
         scale: str | None = None,
         reduction: str = "mean",
         metric: Metric = "euclidean",
+        max_edge_length: float | None = None,
     ) -> None:
         super().__init__(lambda_ts, beta_h0, beta_h1, scale, reduction, metric)
-        self._set_persistence_options(h1_power)
+        self._set_persistence_options(h1_power, max_edge_length)
 
-    def _set_persistence_options(self, h1_power: float) -> None:
+    def _set_persistence_options(self, h1_power: float, max_edge_length: float | None) -> None:
         self.h1_power = check_number(h1_power, "h1_power", least=1)
+        if max_edge_length not in (None, math.inf):
+            max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
+        self.max_edge_length = max_edge_length
 
-    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
-        return persistence_terms(D, self.h1_power)
+    def _terms_of_distances(
+        self, D: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return persistence_terms(D, self.h1_power, lengths)
 
-    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+    def _begin_euclidean(
+        self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
+    ) -> Callable[[], LossAndTerms]:
+        takes_mean = self.reduction == "mean"
         options = (*self._term_weights(x), self.h1_power, self.scale == "mean")
         if not ops.fuses_persistence_loss(x):
-            return self._begin_on_host(prompt, x, options)
-        loss, h0, h1 = ops.loss_terms(ops.persistence_loss, self.reduction == "mean", x, *options)
+            return self._begin_on_host(prompt, x, options, lengths)
+        loss, h0, h1 = ops.loss_terms(
+            ops.persistence_loss, takes_mean, x, *options, lengths=lengths
+        )
         return lambda: (loss, {"h0": h0, "h1": h1})
 
     def _begin_on_host(
-        self, prompt: Tensor, x: Tensor, options: tuple[float, ...]
+        self, prompt: Tensor, x: Tensor, options: tuple[Any, ...], lengths: Tensor | None
     ) -> Callable[[], LossAndTerms]:
         """Send the distances of ``x`` to the host, which computes the critical edges."""
         D = ops.distances_out_of_graph(x)
         takes_mean = self.reduction == "mean"
+        if lengths is not None:
+            D, options = without_padding(D, lengths), (*options, lengths)
         if ops.is_transformed():
-            edges = critical_edges(*ops.h1_critical_edges(D))
+            edges = critical_edges(*ops.h1_critical_edges(D, lengths))
             results = _on_edges(x, D, edges, options, takes_mean)
             return lambda: results
-        pending = start_critical_edges(D, prompt, "prompt")
+        pending = start_critical_edges(D, prompt, "prompt", lengths)
         return lambda: _on_edges(x, D, pending.result(), options, takes_mean)
 
     def _require_capturable(self) -> None:
@@ -105,7 +132,7 @@ class PersistenceLoss(H0H1Loss):
 
 
 def _on_edges(
-    x: Tensor, D: Tensor, edges: Tensor, options: tuple[float, ...], takes_mean: bool
+    x: Tensor, D: Tensor, edges: Tensor, options: tuple[Any, ...], takes_mean: bool
 ) -> LossAndTerms:
     loss, h0, h1 = ops.exact_terms_on_edges(x, D, edges, *options)
     return loss.sum() if takes_mean and loss.ndim else loss, {"h0": h0, "h1": h1}

@@ -41,8 +41,9 @@ class SurrogateLoss(H0H1Loss):
     reduction : {"mean", "none"}
         Over the clouds of a batch.
     metric : str or callable
-        As `pairwise_distances` has it. The engine has the Euclidean loss and its gradient in one
-        pass; with another metric the same formulas are PyTorch's, on distances in memory.
+        As `pairwise_distances` has it, or ``"precomputed"`` for a prompt that is a matrix of finite
+        distances. The engine has the Euclidean loss and its gradient in one pass; with another
+        metric the same formulas are PyTorch's, on distances in memory.
 
     Notes
     -----
@@ -97,16 +98,35 @@ class SurrogateLoss(H0H1Loss):
         self.self_pairs = check_flag(self_pairs, "self_pairs")
         self.detach_scales = check_flag(detach_scales, "detach_scales")
 
-    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
+    def _terms_of_distances(
+        self, D: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if self.metric == "precomputed" and D.device.type == "cpu" and not ops.is_transformed():
+            _require_all_edges(D)
         return surrogate_terms(
             D, self.tau, self.alpha, self.lambda_repel, self.lambda_attract, self.self_pairs,
-            self.detach_scales,
+            self.detach_scales, lengths,
         )  # fmt: skip
 
-    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
+    def _begin_euclidean(
+        self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
+    ) -> Callable[[], LossAndTerms]:
+        if not ops.fuses_surrogate_loss(x, lengths):
+            return self._begin_by_distances(x, lengths)
         loss, h0, h1 = ops.loss_terms(
             ops.surrogate_loss, self.reduction == "mean", x, *self._term_weights(x), self.tau,
             self.alpha, self.lambda_repel, self.lambda_attract, self.scale == "mean",
-            self.self_pairs, self.detach_scales,
+            self.self_pairs, self.detach_scales, lengths=lengths,
         )  # fmt: skip
         return lambda: (loss, {"h0": h0, "h1": h1})
+
+
+def _require_all_edges(D: Tensor) -> None:
+    """Raise unless ``D`` [..., n, n] has a distance for every pair, over which the formulas sum."""
+    missing = D.isposinf().nonzero()
+    if len(missing):
+        place = ", ".join(map(str, missing[0].tolist()))
+        raise ValueError(
+            f"prompt: expected a finite distance for every pair, got prompt[{place}] = inf: "
+            'missing edges are for the exact loss, mode="persistence" or PersistenceLoss'
+        )

@@ -75,8 +75,11 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
     reduction : {"mean", "none"}
         Over the clouds of a batch.
     metric : str or callable
-        As `pairwise_distances` has it. The engine has the Euclidean loss and its gradient in one
-        pass; with another metric the same formulas are PyTorch's, on distances in memory.
+        As `rips_persistence` has it: a ``"precomputed"`` prompt is a matrix of distances. The
+        engine has the Euclidean loss and its gradient in one pass; with another metric, or a
+        longest edge, the same formulas are PyTorch's, on distances in memory.
+    max_edge_length : float, optional
+        Longer edges are absent, see `PersistenceLoss` ("persistence" only).
 
     Notes
     -----
@@ -120,20 +123,30 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
         detach_scales: bool = False,
         reduction: str = "mean",
         metric: Metric = "euclidean",
+        max_edge_length: float | None = None,
     ) -> None:
         # Not super(): the constructor of either class takes its own options alone.
         H0H1Loss.__init__(self, lambda_ts, beta_h0, beta_h1, scale, reduction, metric)
         self.mode = check_choice(mode, "mode", tuple(LOSSES))
-        self._set_persistence_options(h1_power)
+        self._set_persistence_options(h1_power, max_edge_length)
+        if max_edge_length is not None and mode == "surrogate":
+            raise ValueError(
+                "max_edge_length: expected None for mode 'surrogate', whose sums are over all "
+                f"pairs, got {max_edge_length}: mode 'persistence' takes it"
+            )
         self._set_surrogate_options(
             tau, alpha, lambda_repel, lambda_attract, self_pairs, detach_scales
         )
 
-    def _begin_euclidean(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        return self._chosen._begin_euclidean(self, prompt, x)
+    def _begin_euclidean(
+        self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
+    ) -> Callable[[], LossAndTerms]:
+        return self._chosen._begin_euclidean(self, prompt, x, lengths)
 
-    def _terms_of_distances(self, D: Tensor) -> tuple[Tensor, Tensor]:
-        return self._chosen._terms_of_distances(self, D)
+    def _terms_of_distances(
+        self, D: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return self._chosen._terms_of_distances(self, D, lengths)
 
     def _require_capturable(self) -> None:
         self._chosen._require_capturable(self)
@@ -141,10 +154,8 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
     def _capturable_loss(self, x: Tensor) -> Tensor:
         return self._chosen._capturable_loss(self, x)
 
-    def extra_repr(self) -> str:
-        """Name the options of the chosen mode."""
-        named = show(self, ("mode", *self._chosen.SHOWN))
-        return named if self.metric == "euclidean" else f"{named}, metric={self.metric!r}"
+    def _named(self) -> str:
+        return show(self, ("mode", *self._chosen.SHOWN))
 
     @property
     def _chosen(self) -> type[PersistenceLoss] | type[SurrogateLoss]:

@@ -25,7 +25,8 @@ class PersistenceDiagram:
         Padding is 0.
     birth_edges, death_edges : Tensor, shape [..., K, 2], int64
         Vertex pairs ``(i, j)`` with ``i < j``. An H0 class is born with a vertex, not an edge, so
-        its birth edge is ``(v, v)``. Padding is ``(-1, -1)``.
+        its birth edge is ``(v, v)``. Padding is ``(-1, -1)``. Where vertices have births of their
+        own, an edge enters no earlier than they.
     mask : Tensor, shape [..., K], bool
         True for a bar, False for padding. Padding stands last.
     essential_births : Tensor, shape [..., E]

@@ -19,7 +19,18 @@ from tsloss_fast._checks import (
 from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import host_array, require_finite, require_finite_points
+from tsloss_fast._engine.padding import filled_points, without_padding
+from tsloss_fast._engine.room import require_room
 from tsloss_fast.persistence.norms import norm, pairwise_norms
+from tsloss_fast.persistence.ragged import (
+    Clouds,
+    Lengths,
+    is_ragged,
+    padded_points,
+    separate_clouds,
+    stacked_matrices,
+)
+from tsloss_fast.persistence.sparse import dense_distances, is_sparse
 
 # These come from Euclidean lengths by `metric_points` and `metric_lengths`.
 BY_EUCLIDEAN = ("euclidean", "cosine", "correlation")
@@ -35,7 +46,11 @@ Metric = str | Callable[[Tensor], Tensor]
 
 
 def pairwise_distances(
-    x: Tensor, metric: Metric = "euclidean", *, p: float | None = None
+    x: Clouds,
+    metric: Metric = "euclidean",
+    lengths: Lengths | None = None,
+    *,
+    p: float | None = None,
 ) -> Tensor:
     """Distances between the rows of each cloud.
 
@@ -45,20 +60,25 @@ def pairwise_distances(
     Parameters
     ----------
     x : Tensor, shape [..., n, d]
-        float16, bfloat16, float32 or float64, on the CPU or on CUDA; any strides.
+        float16, bfloat16, float32 or float64, on the CPU or on CUDA; any strides. Clouds of
+        different sizes as `rips_persistence` takes them, with or without `lengths`.
     metric : str or callable
         ``"euclidean"``, ``"cosine"``, ``"correlation"``, ``"cityblock"``, ``"chebyshev"`` or
         ``"minkowski"``, as SciPy's ``cdist`` has them. ``"cosine"`` is ``1 - cos(x_i, x_j)``,
         computed as half the squared Euclidean distance of the unit rows, and ``"correlation"`` is
         that of rows less their mean. A callable gets the points, half ones as float32, and gives
-        the distances [..., n, n], which are taken as they are.
+        the distances [..., n, n], which are taken as they are. Clouds of different sizes it gets
+        one after the other.
+    lengths : Tensor, shape [...], optional
+        How many points each cloud of a padded `x` has.
     p : float, >= 1
         The power of ``"minkowski"``, which may be infinite; 2 unless given.
 
     Returns
     -------
     Tensor, shape [..., n, n]
-        In the dtype of `x`; float32 for half inputs, which are summed in float32.
+        In the dtype of `x`; float32 for half inputs, which are summed in float32. Behind the points
+        that a cloud has, 0.
 
     Raises
     ------
@@ -90,6 +110,8 @@ def pairwise_distances(
     tensor([[0., 7.],
             [7., 0.]])
     """
+    if lengths is not None or is_ragged(x):
+        return ragged_distances(x, metric, p, lengths)[0]
     check_cloud(x)
     if callable(metric):
         return _distances_by(metric, x, p)
@@ -98,6 +120,26 @@ def pairwise_distances(
         return _norms(x, power)
     points = metric_points(x, metric)
     return metric_lengths(eager.pairwise_distances(points), metric)
+
+
+def ragged_distances(
+    x: Clouds, metric: Metric, p: float | None, lengths: Lengths | None
+) -> tuple[Tensor, Tensor]:
+    """`pairwise_distances` of clouds of different sizes, and their numbers of points [...]."""
+    if not callable(metric):
+        points, sizes = padded_points(x, lengths)
+        D = pairwise_distances(filled_points(points, sizes), metric, p=p)
+        return without_padding(D, sizes), sizes
+    # A function of one's own may take a mean, or what else padding would have a part in.
+    clouds, batch = separate_clouds(x, lengths)
+    if not clouds:
+        return pairwise_distances(x, metric, p=p), torch.empty(batch, dtype=torch.int64)
+    matrices = [
+        pairwise_distances(cloud, metric, p=p) if len(cloud) else cloud.new_zeros(0, 0)
+        for cloud in clouds
+    ]
+    D, sizes = stacked_matrices(matrices)
+    return D.reshape(*batch, *D.shape[1:]), sizes.reshape(batch)
 
 
 def named_metric(
@@ -124,6 +166,7 @@ def _norms(x: Tensor, power: float) -> Tensor:
     x = ops.at_least_float32(x).contiguous()
     looks = x.device.type == "cpu" and not ops.is_transformed()
     if looks:
+        require_room(x)
         require_finite_points(x)
     D = pairwise_norms(x, power)
     if looks:
@@ -166,8 +209,8 @@ def edge_lengths(
         Pairs of vertices (i, j), on the device of `x`, in any order. A pair (-1, -1) is padding.
         Leading dimensions are broadcast with those of `x`: [M, 2] are edges of every cloud.
     metric, p
-        As in `rips_persistence`. Of a precomputed matrix the entries [i, j], i < j, are taken as
-        they are.
+        As in `rips_persistence`, sparse matrices too. Of a precomputed matrix the entries [i, j],
+        i < j, are taken as they are: the length of a missing edge is infinite.
 
     Returns
     -------
@@ -197,6 +240,7 @@ def edge_lengths(
         x, metric, p = pairwise_distances(x, metric, p=p), "precomputed", None
     metric, power = named_metric(metric, p, (*METRICS, "precomputed"))
     if metric == "precomputed":
+        x = dense_distances(x) if is_sparse(x) else x
         check_square(x)
     else:
         check_cloud(x)
@@ -218,9 +262,11 @@ def _lengths(x: Tensor, edges: Tensor, metric: str, power: float | None) -> Tens
     """`edge_lengths` of edges whose vertices `x` has."""
     is_given = metric == "precomputed" or power is not None
     rows = ops.at_least_float32(x) if is_given else metric_points(x, metric)
-    batch = torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
-    rows = rows.expand(*batch, *rows.shape[-2:])
-    edges = edges.long().expand(*batch, *edges.shape[-2:])
+    if x.shape[:-2] != edges.shape[:-2]:
+        batch = torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
+        rows = rows.expand(*batch, *rows.shape[-2:])
+        edges = edges.expand(*batch, *edges.shape[-2:])
+    edges = edges.long()
     if metric == "precomputed":
         return _entries(rows, edges)
     if power is not None:
@@ -237,6 +283,8 @@ def _check_edges(edges: object, x: Tensor) -> None:
         raise ValueError(f"edges: expected pairs of vertices [..., M, 2], got {describe(edges)}")
     if edges.device != x.device:
         raise ValueError(f"edges: expected the device of x, {x.device}, got {edges.device}")
+    if x.shape[:-2] == edges.shape[:-2]:
+        return
     try:
         torch.broadcast_shapes(x.shape[:-2], edges.shape[:-2])
     except RuntimeError:

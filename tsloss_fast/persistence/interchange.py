@@ -18,8 +18,8 @@ torch-topological                             `to_torch_topological`, `from_torc
 
 All of these give diameters, as we do, so no value changes. What comes from outside keeps its order,
 has no critical edges (-1, as in padding; `mask` tells them apart) unless the format knows them, and
-loses its essential H0 class, which is no bar of a `PersistenceDiagram`. None of these packages is
-imported before a function that needs it is called.
+its classes that never die, of a death at infinity, are in the essential fields. None of these
+packages is imported before a function that needs it is called.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _forever(dgm: PersistenceDiagram, dim: int) -> np.ndarray:
     H0 has one, which a diagram that came from elsewhere need not know of.
     """
     births = _as_numpy(dgm.essential_births[dgm.essential_mask])
-    if dim == 0 and not births.size:
+    if dim == 0 and dgm.essential_mask.shape[-1] == 0:
         births = np.zeros(1)
     return np.stack((births, np.full_like(births, np.inf)), axis=-1)
 
@@ -146,26 +146,24 @@ def _forever(dgm: PersistenceDiagram, dim: int) -> np.ndarray:
 def from_arrays(arrays: Sequence[Any]) -> tuple[PersistenceDiagram, ...]:
     """Diagrams of one cloud from one array or tensor [k, 2] of (birth, death) a dimension.
 
-    The dtype is kept (integers become float64), and so is the graph of tensors. An essential H0
-    class, a death at infinity, is left out.
+    The dtype is kept (integers become float64), and so is the graph of tensors. Classes that never
+    die, of a death at infinity, are in the essential fields.
 
     Raises
     ------
     TypeError
         For what are no real numbers.
     ValueError
-        For another shape; for NaN, or a death before its birth; for a second bar that never dies,
-        or one above H0, which a filtration cut off at a threshold has.
+        For another shape; for NaN, or a death before its birth.
 
     Examples
     --------
     >>> (h0,) = from_arrays([[[0.0, 2.0], [0.0, float("inf")]]])
-    >>> h0.deaths, h0.death_edges
-    (tensor([2.], dtype=torch.float64), tensor([[-1, -1]]))
+    >>> h0.deaths, h0.death_edges, h0.essential_births
+    (tensor([2.], dtype=torch.float64), tensor([[-1, -1]]), tensor([0.], dtype=torch.float64))
     """
     pairs = [_as_pairs(array, f"arrays[{dim}]") for dim, array in enumerate(arrays)]
-    kept = [_finite(bars, dim) for dim, bars in enumerate(pairs)]
-    return tuple(_diagram([bars[keep]]) for bars, keep in zip(pairs, kept, strict=True))
+    return tuple(_diagram([bars], dim) for dim, bars in enumerate(pairs))
 
 
 def to_giotto(dgms: Diagrams) -> np.ndarray:
@@ -218,7 +216,7 @@ def from_giotto(X: Any) -> tuple[PersistenceDiagram, ...]:
         raise ValueError(f"X: expected dimensions 0, 1, ..., got {dims[~known][0].item()}")
     highest = int(dims.max()) if dims.numel() else -1
     return tuple(
-        _diagram([_giotto_bars(cloud, dim) for cloud in triples], batch=True)
+        _diagram([_giotto_bars(cloud, dim) for cloud in triples], dim, batch=True)
         for dim in range(highest + 1)
     )
 
@@ -440,13 +438,12 @@ def _matching(among: Tensor, a_alone: Tensor, b_alone: Tensor, order: float) -> 
 
 def _from_infos(infos: Sequence[Any], dim: int, batch: bool) -> PersistenceDiagram:
     """The diagram of one dimension over the clouds."""
-    pairs, edges = [], []
-    for info in infos:
-        bars = _as_pairs(info.diagram, f"infos, H{dim}")
-        keep = _finite(bars, dim)
-        pairs.append(bars[keep])
-        edges.append(_pairing_edges(info.pairing, dim, len(bars)).to(bars.device)[keep])
-    return _diagram(pairs, edges, batch=batch)
+    pairs = [_as_pairs(info.diagram, f"infos, H{dim}") for info in infos]
+    edges = [
+        _pairing_edges(info.pairing, dim, len(bars)).to(bars.device)
+        for info, bars in zip(infos, pairs, strict=True)
+    ]
+    return _diagram(pairs, dim, edges, batch=batch)
 
 
 def _checked(dgms: Diagrams) -> list[PersistenceDiagram]:
@@ -513,43 +510,45 @@ def _as_pairs(array: Any, name: str) -> Tensor:
 
 
 def _finite(pairs: Tensor, dim: int) -> Tensor:
-    """Which bars die, [k] bool; all but one essential class in H0 must."""
+    """Which bars die, [k] bool, once no birth or death is at fault."""
     birth, death = pairs.detach().unbind(-1)
     # A comparison with NaN is false, so this finds NaN too.
     wrong = ~(birth.isfinite() & (death >= birth))
     if wrong.any():
         got = tuple(pairs[wrong][0].tolist())
         raise ValueError(f"H{dim}: expected finite births and deaths not before them, got {got}")
-    finite = death.isfinite()
-    forever = len(finite) - int(finite.sum())
-    if forever > (dim == 0):
-        raise ValueError(
-            f"H{dim}: expected {'at most 1 bar' if dim == 0 else 'no bar'} without a death, got "
-            f"{forever}; was the filtration cut off at a threshold?"
-        )
-    return finite
+    return death.isfinite()
 
 
 def _diagram(
-    pairs: Sequence[Tensor], edges: Sequence[Tensor] | None = None, *, batch: bool = False
+    pairs: Sequence[Tensor],
+    dim: int,
+    edges: Sequence[Tensor] | None = None,
+    *,
+    batch: bool = False,
 ) -> PersistenceDiagram:
-    """A diagram of bars [k, 2] and edges [k, 4], one a cloud, padded to the longest."""
+    """A diagram of bars [k, 2] and edges [k, 4], one a cloud, padded to the longest.
+
+    Those that end at infinity are the classes that never die.
+    """
     if edges is None:
         edges = [torch.full((len(p), 4), -1, device=p.device) for p in pairs]
-    masks = [torch.ones(len(p), dtype=torch.bool, device=p.device) for p in pairs]
+    dies = [_finite(bars, dim) for bars in pairs]
+    bars, mask = _padded([p[keep] for p, keep in zip(pairs, dies, strict=True)])
+    critical, _ = _padded([e[keep] for e, keep in zip(edges, dies, strict=True)], padding=-1)
+    births, lives = _padded([p[~keep, 0] for p, keep in zip(pairs, dies, strict=True)])
+    born_with, _ = _padded([e[~keep, :2] for e, keep in zip(edges, dies, strict=True)], padding=-1)
+    fields = (bars[..., 0], bars[..., 1], critical[..., :2], critical[..., 2:], mask)
+    fields += (births, born_with, lives)
+    return PersistenceDiagram(*(fields if batch else [part[0] for part in fields]))
+
+
+def _padded(parts: Sequence[Tensor], padding: float = 0) -> tuple[Tensor, Tensor]:
+    """Rows [k, ...] of each cloud as one tensor [B, K, ...], and which are no padding [B, K]."""
     pad = torch.nn.utils.rnn.pad_sequence
-    bars = pad(list(pairs), batch_first=True)  # [B, K, 2]
-    critical = pad(list(edges), batch_first=True, padding_value=-1)  # [B, K, 4]
-    mask = pad(masks, batch_first=True)  # [B, K]
-    if not batch:
-        bars, critical, mask = bars[0], critical[0], mask[0]
-    return PersistenceDiagram(
-        births=bars[..., 0],
-        deaths=bars[..., 1],
-        birth_edges=critical[..., :2],
-        death_edges=critical[..., 2:],
-        mask=mask,
-    )
+    masks = [torch.ones(len(part), dtype=torch.bool, device=part.device) for part in parts]
+    rows = pad(list(parts), batch_first=True, padding_value=padding)
+    return rows, pad(masks, batch_first=True)
 
 
 def _giotto_triples(dgm: PersistenceDiagram, dim: int) -> np.ndarray:
@@ -567,7 +566,7 @@ def _giotto_triples(dgm: PersistenceDiagram, dim: int) -> np.ndarray:
 def _giotto_bars(triples: Tensor, dim: int) -> Tensor:
     """The bars [k, 2] of one dimension and cloud."""
     pairs = triples[triples[:, 2] == dim, :2]
-    pairs = pairs[_finite(pairs, dim)]
+    _finite(pairs, dim)
     return pairs if dim == 0 else pairs[pairs[:, 0] < pairs[:, 1]]
 
 

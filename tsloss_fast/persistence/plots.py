@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
+from tsloss_fast._checks import check_cloud, check_whole, describe
+from tsloss_fast.persistence.cycles import loops_of
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 if TYPE_CHECKING:
@@ -21,6 +26,9 @@ STYLES: tuple[dict[str, Any], ...] = (
 
 BAR_STYLES: tuple[dict[str, Any], ...] = ({"colors": "#0072B2"}, {"colors": "#D55E00"})
 
+# The rest of Okabe and Ito's colours behind those two, the yellow darkened to be seen on white.
+LOOP_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#B8A800")
+
 NAMES = ("H0 (components)", "H1 (loops)")
 
 Bar = tuple[float, float]
@@ -28,8 +36,11 @@ Bar = tuple[float, float]
 # The diagrams of one cloud, H0 then H1, or those of several by their titles.
 Panels = Mapping[str, Sequence[PersistenceDiagram]] | Sequence[PersistenceDiagram]
 
+# The births of classes that never die, of each panel and dimension.
+Births = list[list[list[float]]]
 
-def plot_diagrams(panels: Panels, loops: bool = False) -> Figure:
+
+def plot_diagrams(panels: Panels, loops: bool = False, essential: bool | None = None) -> Figure:
     """Persistence diagrams side by side, on the same axes.
 
     Parameters
@@ -41,14 +52,18 @@ def plot_diagrams(panels: Panels, loops: bool = False) -> Figure:
         Add a row of H1 alone, lifetimes over births: where loops live for a small part of their
         birth, as those of a prompt do, they lie on the diagonal of the first row. All panels of a
         row have the same axes.
+    essential : bool, optional
+        Whether to draw classes that never die, on a line above all deaths. Unless given, they are
+        drawn where edges are missing: where there are more of them than H0's oldest class, which
+        every cloud has.
 
     Returns
     -------
     matplotlib.figure.Figure
         Births to the right, deaths upwards, both distances in embedding space. The dashed line is
-        the diagonal, where bars have no length. The axis of deaths begins near the first death,
-        for the rows of a prompt are about equally far apart and bars would lie on each other. The
-        diagonal is steep then, and a line below the panels says so.
+        the diagonal, where bars have no length, and the dotted one infinity. The axis of deaths
+        begins near the first death, for the rows of a prompt are about equally far apart and bars
+        would lie on each other. The diagonal is steep then, and a line below the panels says so.
 
     Raises
     ------
@@ -59,14 +74,16 @@ def plot_diagrams(panels: Panels, loops: bool = False) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    bars = _panel_bars(panels)
+    bars, endless = _panel_bars(panels), _endless(panels, essential)
     rows = 1 + loops
-    size = (_row_width(bars), 0.9 + 3.4 * rows)
+    # One panel alone has a line of the legend for infinity.
+    of_legend = 0.6 if len(bars) == 1 and any(births for dgms in endless for births in dgms) else 0
+    size = (_row_width(bars), 0.9 + of_legend + 3.4 * rows)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(rows, len(bars), sharey="row", squeeze=False)
-    first_death = _diagram_row(grid[0], bars)
+    first_death = _diagram_row(grid[0], bars, endless)
     if loops:
-        _lifetime_row(grid[1], [dgms[1] if len(dgms) > 1 else [] for dgms in bars.values()])
+        _lifetime_row(grid[1], _of_dimension(bars.values(), 1), _of_dimension(endless, 1))
     handles, labels = grid[0][0].get_legend_handles_labels()
     figure.get_layout_engine().set(w_pad=0.08)
     note = None
@@ -90,44 +107,70 @@ def _wrapped(note: str | None, figure: Figure, letters: int = 12) -> str | None:
     return note and textwrap.fill(note, int(letters * figure.get_figwidth()))
 
 
-def _diagram_row(axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]]) -> float:
+def _diagram_row(
+    axes: Sequence[Any], bars: Mapping[str, list[list[Bar]]], endless: Births
+) -> float:
     """H0 and H1 of each cloud, on shared axes; returns where the axis of deaths begins."""
     right, bottom, top = _limits([pair for dgms in bars.values() for bar in dgms for pair in bar])
-    for axis, (title, dgms) in zip(axes, bars.items(), strict=True):
+    births = [birth for dgms in endless for each in dgms for birth in each]
+    right = max(right, 1.08 * max(births, default=0.0))
+    for axis, (title, dgms), its_endless in zip(axes, bars.items(), endless, strict=True):
         axis.plot([0, top], [0, top], "--", color="0.5", linewidth=1, label="birth = death")
         for dim, bar in enumerate(dgms):
             points = [b for b, _ in bar], [d for _, d in bar]
             axis.scatter(*points, label=NAMES[dim], **_style(dim, len(bar)))
         axis.set(title=_wrapped_title(title, bars), xlabel="birth (distance in embedding space)")
         axis.set(xlim=(-0.06 * right, right), ylim=(bottom, top))
+        if births:
+            _infinity(axis, its_endless, 0)
         few_ticks(axis.xaxis, 4)
     axes[0].set_ylabel("death (distance in embedding space)")
     return bottom
 
 
-def _lifetime_row(axes: Sequence[Any], drawn: Sequence[list[Bar]]) -> None:
+def _infinity(axis: Any, endless: Sequence[list[float]], first_dim: int) -> None:
+    """Draw infinity above the limits of the axis, the classes that never die on it by birth."""
+    bottom, top = axis.get_ylim()
+    at = top + 0.06 * (top - bottom)
+    axis.axhline(at, linestyle=":", color="0.35", linewidth=1, label="never dies (infinity)")
+    for dim, births in enumerate(endless, first_dim):
+        if births:
+            axis.scatter(births, [at] * len(births), **_style(dim, len(births)))
+    ticks = [tick for tick in axis.get_yticks() if bottom <= tick <= top]
+    names = axis.yaxis.get_major_formatter().format_ticks(ticks)
+    axis.set_yticks([*ticks, at], [*names, "\N{INFINITY}"])
+    axis.set_ylim(bottom, top + 0.12 * (top - bottom))
+
+
+def _lifetime_row(
+    axes: Sequence[Any], drawn: Sequence[list[Bar]], endless: Sequence[list[float]]
+) -> None:
     """Lifetimes of H1 over births, on shared axes."""
     longest = max((death - birth for bar in drawn for birth, death in bar), default=0.0) or 1.0
-    limits = _around([birth for bar in drawn for birth, _ in bar])
-    for axis, bar in zip(axes, drawn, strict=True):
+    births = [birth for bar in drawn for birth, _ in bar]
+    limits = _around(births + [birth for each in endless for birth in each])
+    for axis, bar, its_endless in zip(axes, drawn, endless, strict=True):
         births, lifetimes = [b for b, _ in bar], [d - b for b, d in bar]
         axis.axhline(0, linestyle="--", color="0.5", linewidth=1)
         axis.scatter(births, lifetimes, **_style(1, len(bar)))
         axis.set(xlabel="birth (distance in embedding space)")
         axis.set(xlim=limits, ylim=(-0.06 * longest, 1.08 * longest))
+        if any(endless):
+            _infinity(axis, [its_endless], 1)
         few_ticks(axis.xaxis)
-        if not bar:
+        if not bar and not its_endless:
             _say_none(axis)
     axes[0].set_ylabel("H1 lifetime (distance\nin embedding space)")
 
 
-def plot_barcodes(panels: Panels) -> Figure:
+def plot_barcodes(panels: Panels, essential: bool | None = None) -> Figure:
     """Barcodes side by side: H0 above and H1 below.
 
     Parameters
     ----------
-    panels
-        As `plot_diagrams` takes them.
+    panels, essential
+        As `plot_diagrams` takes them. A class that never dies is a bar with an arrow, behind those
+        of its dimension that die.
 
     Returns
     -------
@@ -144,51 +187,205 @@ def plot_barcodes(panels: Panels) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    bars = _panel_bars(panels)
+    bars, endless = _panel_bars(panels), _endless(panels, essential)
     size = (0.9 + 0.83 * _row_width(bars), 5.6)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(2, len(bars), sharey="row", squeeze=False)
     for dim, row in enumerate(grid):
-        drawn = [sorted(dgms[dim]) if dim < len(dgms) else [] for dgms in bars.values()]
-        _barcode_row(row, drawn, dim)
+        _barcode_row(
+            row,
+            [sorted(bar) for bar in _of_dimension(bars.values(), dim)],
+            _of_dimension(endless, dim),
+            dim,
+        )
     last = max((death for dgms in bars.values() for _, death in dgms[0]), default=0.0) or 1.0
     for axis, title in zip(grid[0], bars, strict=True):
         axis.set_title(_wrapped_title(title, bars))
         axis.set_xlim(-0.04 * last, 1.04 * last)
         few_ticks(axis.xaxis, 4)
     loops = [
-        [value for bar in dgms[1:] for pair in bar for value in pair] for dgms in bars.values()
+        _with_room([value for pair in bar for value in pair], births)
+        for bar, births in zip(
+            _of_dimension(bars.values(), 1), _of_dimension(endless, 1), strict=True
+        )
     ]
     for axis, limits in zip(grid[1], _equally_long(loops), strict=True):
         axis.set_xlim(*limits)
         few_ticks(axis.xaxis)
+    for dim, row in enumerate(grid):
+        for axis, births in zip(row, _of_dimension(endless, dim), strict=True):
+            _endless_bars(axis, sorted(births), dim)
     figure.get_layout_engine().set(w_pad=0.08)
     note = "distance in embedding space"
+    if any(births for dgms in endless for births in dgms):
+        note += "; bars with an arrow never die"
     if len(bars) > 1:
         note += "; axes of H1 are equally long, but each lies around its own bars"
     figure.supxlabel(_wrapped(note, figure, letters=10))
     return figure
 
 
-def _barcode_row(row: Sequence[Any], drawn: Sequence[list[Bar]], dim: int) -> None:
-    """The barcodes of one dimension."""
+def _endless_bars(axis: Any, births: Sequence[float], dim: int) -> None:
+    """Bars that never die, above the others, to the end of an axis whose limits are set."""
+    if not births:
+        return
+    left, right = axis.get_xlim()
+    end = right - 0.02 * (right - left)
+    bottom = len(axis.collections[0].get_segments()) + 1
+    heights = range(bottom, bottom + len(births))
+    width = _bar_width(axis.get_ylim()[1] - 1)
+    axis.hlines(heights, births, [end] * len(births), linewidth=width, **BAR_STYLES[dim])
+    axis.scatter(
+        [end] * len(births), heights, s=(3 + 2 * width) ** 2, marker=">", **_filled(BAR_STYLES[dim])
+    )
+
+
+def _with_room(values: list[float], births: list[float]) -> list[float]:
+    """The values that an axis has to hold, with room for bars from these births to its end."""
+    if not births:
+        return values
+    low, high = min(values + births), max(values + births)
+    return [*values, *births, high + 0.3 * ((high - low) or high)]
+
+
+def _filled(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {"color": line["colors"], "linewidths": 0}
+
+
+def _bar_width(most: float) -> float:
+    """In points: the height that each of so many bars has, less a gap."""
+    return min(2.6, 95 / most)
+
+
+def _barcode_row(
+    row: Sequence[Any], drawn: Sequence[list[Bar]], endless: Sequence[list[float]], dim: int
+) -> None:
+    """The barcodes of one dimension, with room for the bars that never die."""
     line = BAR_STYLES[dim]
-    most = max(len(bar) for bar in drawn) or 1
-    for axis, bar in zip(row, drawn, strict=True):
+    most = max(len(bar) + len(births) for bar, births in zip(drawn, endless, strict=True)) or 1
+    for axis, bar, its_endless in zip(row, drawn, endless, strict=True):
         heights = range(1, len(bar) + 1)
         births, deaths = [b for b, _ in bar], [d for _, d in bar]
-        # In points: the height that each bar has, less a gap.
-        width = min(2.6, 95 / most)
+        width = _bar_width(most)
         axis.hlines(heights, births, deaths, linewidth=width, **line)
         # A tick at its end shows a bar that is too short to be seen, and makes none longer.
         height = min(6.0, 1.6 * width) ** 2
         axis.scatter(deaths, heights, s=height, color=line["colors"], marker="|", linewidths=1)
         axis.set(ylim=(0, most + 1))
-        if not bar:
+        if not bar and not its_endless:
             _say_none(axis)
             axis.set_xticks([])
     row[0].set_ylabel(f"{NAMES[dim]}, bars in order")
     row[0].yaxis.get_major_locator().set_params(integer=True)
+
+
+def plot_cycles(
+    x: Tensor, dgm: PersistenceDiagram, cycles: Sequence[Tensor], most: int = 5
+) -> Figure:
+    """The points of a cloud with the loops of its longest bars of H1, and these bars.
+
+    Parameters
+    ----------
+    x : Tensor, shape [n, d]
+        The points; those of a precomputed matrix have no place, but any coordinates will do.
+    dgm : PersistenceDiagram
+        Their H1.
+    cycles : sequence of Tensor
+        Of each bar, and then of each class that never dies, as `representative_cycles` gives them.
+    most : int, default 5
+        So many classes are drawn: those that never die first, then those of the longest bars.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Left the points, in two or three dimensions as they are and in more in the plane of their
+        two principal components, with each loop in a colour of its own; right its bar, in the same
+        colour. Where loops share an edge, that of the longer bar is seen on both sides of the
+        other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything but one cloud, or cycles that are not those of the diagram.
+    """
+    from matplotlib.figure import Figure
+
+    places, titles = _places(x)
+    bars = _bars_of_cycles(dgm, cycles, len(places))
+    order = sorted(range(len(bars)), key=lambda k: bars[k][0] - bars[k][1])
+    drawn = order[: check_whole(most, "most", least=1)]
+    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+    grid = figure.add_gridspec(1, 2, width_ratios=(1.35, 1))
+    is_solid = len(titles) == 3
+    cloud = figure.add_subplot(grid[0], **({"projection": "3d"} if is_solid else {}))
+    cloud.scatter(*zip(*places, strict=True), s=14, color="0.45", linewidths=0, zorder=1)
+    for rank, k in enumerate(drawn):
+        # A shorter bar's loop is drawn later and narrower.
+        line = {"color": _loop_colour(rank), "linewidth": max(1.2, 4.5 - 0.7 * rank)}
+        for loop in loops_of(cycles[k]):
+            around = [places[v] for v in [*loop.tolist(), int(loop[0])]]
+            cloud.plot(*zip(*around, strict=True), zorder=2 + rank, solid_joinstyle="round", **line)
+    cloud.set(**dict(zip(("xlabel", "ylabel", "zlabel"), titles, strict=False)))
+    cloud.set_aspect("equal")
+    for axis in (cloud.xaxis, cloud.yaxis, *([cloud.zaxis] if is_solid else [])):
+        few_ticks(axis, 4)
+    _loop_bars(figure.add_subplot(grid[1]), [bars[k] for k in drawn], len(bars))
+    return figure
+
+
+def _places(x: Tensor) -> tuple[list[list[float]], tuple[str, ...]]:
+    """Where each point of a cloud is drawn, and the titles of the two or three axes."""
+    check_cloud(x)
+    if x.ndim != 2:
+        raise ValueError(f"x: expected one cloud [n, d], got {describe(x)}")
+    x = x.detach().cpu().double()
+    d = x.shape[-1]
+    if d > 3:
+        left, sizes, _ = torch.linalg.svd(x - x.mean(0), full_matrices=False)
+        x = (left * sizes)[:, :2]
+        share = (sizes[:2].square() / sizes.square().sum().clamp(min=1e-300)).tolist()
+        shares = [*share, 0.0][:2]
+        titles = tuple(f"principal component {k + 1} ({s:.0%})" for k, s in enumerate(shares))
+    else:
+        titles = ("x", "y", "z")[: max(d, 2)]
+    return torch.nn.functional.pad(x, (0, max(0, 2 - x.shape[-1]))).tolist(), titles
+
+
+def _bars_of_cycles(dgm: PersistenceDiagram, cycles: Sequence[Tensor], n: int) -> list[Bar]:
+    """Birth and death of the class of each cycle, infinite where it never dies."""
+    bars = _bars(dgm, "the cycles")
+    births = dgm.essential_births[dgm.essential_mask].tolist()
+    bars += [(birth, float("inf")) for birth in births]
+    if len(cycles) != len(bars):
+        raise ValueError(
+            f"cycles: expected those of {len(bars)} classes of the diagram, got {len(cycles)}"
+        )
+    for cycle in cycles:
+        if cycle.numel() and int(cycle.max()) >= n:
+            raise ValueError(f"cycles: expected vertices of {n} points, got {int(cycle.max())}")
+    return bars
+
+
+def _loop_colour(rank: int) -> str:
+    return LOOP_COLOURS[rank % len(LOOP_COLOURS)]
+
+
+def _loop_bars(axis: Any, drawn: Sequence[Bar], count: int) -> None:
+    """The bars of loops, the longest on top; one that never ends leads to an arrow."""
+    ends = [value for bar in drawn for value in bar if value < float("inf")] or [0.0, 1.0]
+    low, high = _around(ends)
+    for rank, (birth, death) in enumerate(drawn):
+        line = {"color": _loop_colour(rank), "linewidth": 5.0}
+        axis.plot([birth, min(death, high)], [-rank, -rank], solid_capstyle="butt", **line)
+        if death == float("inf"):
+            axis.plot([high], [-rank], marker=">", color=line["color"], clip_on=False)
+    axis.set(xlim=(low, high), ylim=(-max(len(drawn), 4), 1), yticks=[])
+    axis.set(xlabel="birth to death (distance)")
+    which = f", the {len(drawn)} longest of {count} bars" if len(drawn) < count else ""
+    axis.set_title(f"{NAMES[1]}{which}", fontsize="medium")
+    few_ticks(axis.xaxis, 4)
+    if not drawn:
+        _say_none(axis)
 
 
 def _panel_width(bars: Mapping[str, Any]) -> float:
@@ -283,6 +480,23 @@ def _panel_bars(panels: Panels) -> dict[str, list[list[Bar]]]:
         if len(dgms) > len(STYLES):
             raise ValueError(f"panels: expected at most H0 and H1, got {len(dgms)} for {title!r}")
     return bars
+
+
+def _endless(panels: Panels, essential: bool | None) -> Births:
+    """The births to be drawn at infinity; none where `plot_diagrams` leaves them out."""
+    clouds = list(panels.values()) if isinstance(panels, Mapping) else [panels]
+    births = [
+        [dgm.essential_births[dgm.essential_mask].detach().cpu().tolist() for dgm in dgms]
+        for dgms in clouds
+    ]
+    if essential is None:
+        essential = any(len(h0) > 1 or any(others) for h0, *others in births)
+    return births if essential else [[[] for _ in dgms] for dgms in births]
+
+
+def _of_dimension(panels: Iterable[list[Any]], dim: int) -> list[Any]:
+    """What each panel has in a dimension, which is nothing above its last."""
+    return [dgms[dim] if dim < len(dgms) else [] for dgms in panels]
 
 
 def _limits(pairs: Sequence[Bar]) -> tuple[float, float, float]:

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tsloss_fast._checks import check_square
+from tsloss_fast._engine.room import require_room
+
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc)
 
 
@@ -15,6 +18,18 @@ def is_sparse(x: Any) -> bool:
     if isinstance(x, Tensor):
         return x.layout is torch.sparse_coo or x.layout in _COMPRESSED
     return type(x).__module__.startswith("scipy.sparse")
+
+
+def holds_sparse(x: Any) -> bool:
+    """Whether `x` is a list or tuple that begins with a sparse matrix."""
+    return isinstance(x, (list, tuple)) and len(x) > 0 and is_sparse(x[0])
+
+
+def each_dense(x: Any) -> Any:
+    """`x` with sparse matrices as `dense_distances` has them, one or those of a list."""
+    if isinstance(x, (list, tuple)):
+        return [dense_distances(each) if is_sparse(each) else each for each in x]
+    return dense_distances(x) if is_sparse(x) else x
 
 
 def dense_distances(x: Any) -> Tensor:
@@ -27,6 +42,9 @@ def dense_distances(x: Any) -> Tensor:
         raise ValueError(f"x: expected one sparse matrix [n, n], got sparse {list(x.shape)}")
     row, column, values = _of_tensor(x) if isinstance(x, Tensor) else _of_scipy(x)
     n = x.shape[0]
+    of_its_size = values.new_empty((n, n), device="meta")
+    check_square(of_its_size)
+    require_room(of_its_size, matrices=2)
     entries = values.new_full((n, n), torch.inf).index_put((row, column), values)
     stored = torch.zeros(n, n, dtype=torch.bool, device=values.device)
     stored[row, column] = True

@@ -10,6 +10,7 @@ from torch import Tensor
 from tsloss_fast._checks import check_number
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import Metric
+from tsloss_fast.persistence.ragged import Clouds, Lengths
 from tsloss_fast.persistence.rips import rips_persistence
 
 
@@ -76,9 +77,9 @@ class TopologySummary:
     """The features of arXiv 2602.16500v1, Tables I and II, one number a cloud, shape [...].
 
     The paper leaves open which bars count; here they are those of positive, finite length.
-    ``h0_count`` adds the classes that never die, so that it is the number of distinct points;
-    ``h1_count`` is the number of loops that die. Lifetimes are in the units of the distances;
-    ``entropy`` pools both dimensions.
+    ``h0_count`` adds the classes that never die, so that it is the number of distinct points, where
+    edges are missing too; ``h1_count`` is the number of loops that die. Lifetimes are in the units
+    of the distances; ``entropy`` pools both dimensions.
     """
 
     h0_count: Tensor
@@ -95,14 +96,19 @@ class TopologySummary:
 
 
 def topology_summary(
-    x: Tensor, metric: Metric = "euclidean", *, p: float | None = None
+    x: Clouds,
+    metric: Metric = "euclidean",
+    max_edge_length: float | None = None,
+    lengths: Lengths | None = None,
+    *,
+    p: float | None = None,
 ) -> TopologySummary:
     """Summarise the H0 and H1 diagrams of each cloud.
 
     Parameters
     ----------
-    x, metric, p
-        As `rips_persistence` takes them.
+    x, metric, max_edge_length, lengths, p
+        As `rips_persistence` takes them, and with missing edges as there.
 
     Returns
     -------
@@ -118,7 +124,7 @@ def topology_summary(
     (tensor(4), tensor(1), tensor(1.))
     """
     with torch.no_grad():
-        return summarise_diagrams(*rips_persistence(x, max_dim=1, metric=metric, p=p))
+        return summarise_diagrams(*rips_persistence(x, 1, metric, max_edge_length, lengths, p=p))
 
 
 torch.serialization.add_safe_globals([TopologySummary])
@@ -130,8 +136,10 @@ def summarise_diagrams(h0: PersistenceDiagram, h1: PersistenceDiagram) -> Topolo
     h0_bars, h0_mean, h0_max = _lifetime_features(h0)
     h1_bars, h1_mean, h1_max = _lifetime_features(h1)
     entropy = persistence_entropy(h0, h1)
-    # A diagram from elsewhere need not know of the class that H0 always has.
-    forever = h0.essential_mask.sum(-1).clamp(min=1)
+    forever = h0.essential_mask.sum(-1)
+    if h0.essential_mask.shape[-1] == 0:
+        # A diagram from elsewhere need not know of the class that H0 has.
+        forever = forever + 1
     return TopologySummary(h0_bars + forever, h1_bars, h0_mean, h0_max, h1_mean, h1_max, entropy)
 
 

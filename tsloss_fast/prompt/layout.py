@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ class ColumnOrder:
     """
 
     def __init__(self, mask: Tensor, side: str) -> None:
+        self.side = side
         is_text = (mask != 0).int()
         # A stable sort keeps the order of prompt and text.
         self.columns = (is_text if side == "left" else 1 - is_text).argsort(dim=1, stable=True)
@@ -38,9 +40,9 @@ class ColumnOrder:
         """Values whose axis `dim` the model ordered, in the order of [prompt][text]."""
         return _taken(values, self._back, dim)
 
-    def undo_outputs(self, out: Any) -> None:
+    def undo_outputs(self, out: Any, not_columns: Collection[str] = ()) -> None:
         """Put back, in place, the columns of everything in a model's output that has them."""
-        for name in ("logits", "last_hidden_state"):
+        for name in {"logits", "last_hidden_state"} - set(not_columns):
             if isinstance(out.get(name), Tensor):
                 out[name] = self.undo(out[name])
         if out.get("hidden_states") is not None:

@@ -12,20 +12,18 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_number, check_whole
+from tsloss_fast._checks import check_choice, check_flag, check_number, check_whole
+from tsloss_fast.persistence.cycles import loops_of, representative_cycles
 from tsloss_fast.persistence.distances import METRICS
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import summarise_diagrams
-from tsloss_fast.prompt.prompt_tuned_lm import PromptTunedLM
-from tsloss_fast.prompt.soft_prompt import SoftPrompt
+from tsloss_fast.prompt.rows import WRAPPED as WRAPPED
+from tsloss_fast.prompt.rows import rows_of
 from tsloss_fast.prompt.topology_log import TopologyLog
 
 log = logging.getLogger(__name__)
-
-# What DistributedDataParallel, torch.compile and FSDP call the module that they wrap.
-WRAPPED = ("module", "_orig_mod", "_fsdp_wrapped_module")
 
 
 class TopologyMonitor:
@@ -46,6 +44,9 @@ class TopologyMonitor:
         skipped while the monitor has taken more than that, so that it takes at most one record
         more. None records every step that is due.
     metric : {"euclidean", "cosine"}
+    loops : bool, default False
+        Record the rows around each loop as well; see Notes. A record of 100 rows then takes about
+        twice as long, one of 20 hardly longer.
     tensorboard : SummaryWriter, str or Path, optional
         Write the summary as scalars too, means over the clouds: ``topology/h0_count`` and so on. A
         path makes a writer of its own, which needs tensorboard.
@@ -92,6 +93,8 @@ class TopologyMonitor:
 
     ``summary``, ``h0`` and ``h1`` hold one entry a cloud, also where there is only one cloud; a
     diagram is a list of [birth, death] in filtration order, H0 without its essential class.
+    With `loops`, ``loops`` holds for each bar of ``h1``, in its order, the closed walks of a cycle,
+    ``[[3, 17, 5, 9]]``: rows in order, the first not repeated (see `representative_cycles`).
     Numbers are those of the tensors, with 9 digits for float32. ``seconds`` is what this record
     took until it was written, ``total_seconds`` what monitoring has taken so far. ``epoch`` stands
     where it is known. A prompt without diagrams gives
@@ -117,6 +120,7 @@ class TopologyMonitor:
         *,
         budget: float | None = 0.01,
         metric: str = "euclidean",
+        loops: bool = False,
         tensorboard: Any = None,
         resume: bool = False,
         overwrite: bool = False,
@@ -133,6 +137,7 @@ class TopologyMonitor:
         self.every = every
         self.budget = budget
         self.metric = metric
+        self.loops = check_flag(loops, "loops")
         self.seconds = 0.0
         self.recorded = 0
         self.skipped = 0
@@ -143,7 +148,7 @@ class TopologyMonitor:
         self._owns_writer = is_path
         if _is_first_process():
             self._log = TopologyLog(file, metric, resume=resume, overwrite=overwrite)
-            self._writer = _summary_writer(tensorboard) if self._owns_writer else tensorboard
+            self._writer = summary_writer(tensorboard) if self._owns_writer else tensorboard
 
     @property
     def elapsed(self) -> float:
@@ -250,13 +255,17 @@ class TopologyMonitor:
     def _record(
         self, step: int, prompt: Any, epoch: float | None, started: float
     ) -> dict[str, Any]:
-        rows = _rows_of(prompt)
+        rows = rows_of(prompt)
         if rows.ndim not in (2, 3):
             raise ValueError(f"prompt: expected [n, d] or [B, n, d], got {list(rows.shape)}")
         # None of the Trainer's own, so that a record without an epoch has no such key.
         record = {"step": step} | ({} if epoch is None else {"epoch": epoch})
+        cycles = None
         try:
-            h0, h1 = rips_persistence(rows, max_dim=1, metric=self.metric)
+            if self.loops:
+                (h0, h1), cycles = representative_cycles(rows, metric=self.metric)
+            else:
+                h0, h1 = rips_persistence(rows, max_dim=1, metric=self.metric)
         except ValueError as error:
             self._warn(error, "step %d has no diagrams: %s", step, error)
             return {"kind": "error", **record, "error": str(error)}
@@ -271,6 +280,7 @@ class TopologyMonitor:
             "summary": {name: _numbers(value.reshape(-1)) for name, value in summary.items()},
             "h0": [_numbers(pairs) for pairs in h0.unbatch()],
             "h1": [_numbers(pairs) for pairs in h1.unbatch()],
+            **({} if cycles is None else {"loops": _walks(cycles if rows.ndim == 3 else [cycles])}),
             "seconds": seconds,
             "total_seconds": self.seconds + seconds,
             "elapsed": self.elapsed,
@@ -329,7 +339,8 @@ def _is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _summary_writer(folder: str | Path) -> Any:
+def summary_writer(folder: str | Path, **options: Any) -> Any:
+    """TensorBoard's writer, or an ImportError that says what to install."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -337,56 +348,12 @@ def _summary_writer(folder: str | Path) -> Any:
             "tensorboard: expected the package tensorboard, which is not installed; "
             "run: pip install tensorboard"
         ) from error
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), **options)
 
 
-def _rows_of(source: Any) -> Tensor:
-    """The prompt that `source` is or holds, detached, on the CPU."""
-    if isinstance(source, Tensor):
-        _require_unsharded(source)
-        return source.detach().cpu()
-    if isinstance(source, SoftPrompt):
-        return _rows_of(source.weight)
-    if isinstance(source, PromptTunedLM):
-        return _rows_of(source.soft_prompt)
-    if isinstance(source, nn.Module):
-        for name in WRAPPED:
-            if source._modules.get(name) is not None:
-                return _rows_of(source._modules[name])
-    if hasattr(source, "peft_config"):
-        return _rows_of_peft(source)
-    raise TypeError(
-        "prompt: expected a tensor, SoftPrompt, PromptTunedLM or PEFT model, "
-        f"got {type(source).__name__}"
-    )
-
-
-def _rows_of_peft(model: Any) -> Tensor:
-    from tsloss_fast.prompt.peft import checked_adapter, virtual_tokens
-
-    encoder = model.prompt_encoder[checked_adapter(model)]
-    for parameter in encoder.parameters():
-        _require_unsharded(parameter)
-    was_training = encoder.training
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            return virtual_tokens(model).cpu()
-    finally:
-        encoder.train(was_training)
-
-
-def _require_unsharded(rows: Tensor) -> None:
-    """Raise for a shard: to read it this process, alone in recording, would wait for the others."""
-    if (
-        hasattr(rows, "full_tensor")  # a DTensor, of FSDP2
-        or (hasattr(rows, "_fsdp_flattened") and rows.ndim == 1)  # FSDP1
-        or getattr(rows, "ds_shape", rows.shape) != rows.shape  # DeepSpeed's ZeRO-3
-    ):
-        raise ValueError(
-            "prompt: expected a whole prompt, got one that is sharded over the processes; gather "
-            "it on all of them and pass the tensor"
-        )
+def _walks(clouds: list[list[Tensor]]) -> list[list[list[list[int]]]]:
+    """For each cloud and bar the closed walks of its cycle."""
+    return [[[walk.tolist() for walk in loops_of(edges)] for edges in cycles] for cycles in clouds]
 
 
 def _numbers(values: Tensor) -> Any:

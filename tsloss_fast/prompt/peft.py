@@ -34,6 +34,8 @@ SUPPORTED = tuple(
     )
     if name in PeftType.__members__  # PEFT 0.18 has no CARTRIDGE.
 )  # fmt: skip
+# Of an encoder-decoder's two prompts PEFT puts the encoder's alone in front of an input.
+ENCODER_ALONE = ("PROMPT_TUNING", "P_TUNING")
 # They give the model keys and values for each of its layers, and no rows of the input.
 KEYS_AND_VALUES = ("PREFIX_TUNING", "CARTRIDGE")
 
@@ -88,7 +90,8 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
     Trainer passes ``num_items_in_batch`` instead, by which transformers divides the summed
     cross-entropy; TSLoss is then weighed by (targets of this pass) / ``num_items_in_batch``, so
     that over one optimizer step, all micro-batches and processes, it stands beside the
-    cross-entropy as it does in one pass over the whole batch.
+    cross-entropy as it does in one pass over the whole batch. CPT computes a loss of its own, a
+    mean over each pass, that no one divides: Trainer's accumulation multiplies it, and TSLoss too.
 
     Trainer's ``label_smoothing_factor`` and ``compute_loss_func`` compute the loss outside of the
     model, which then gets no labels. Where that can be seen in the forward pass (no labels, but
@@ -146,13 +149,13 @@ def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
     """An adapter's virtual tokens as clouds, in the autograd graph.
 
     Prompt tuning and P-tuning give one cloud [n, d]: the rows that stand in front of the input, for
-    P-tuning the encoder's output. An encoder-decoder gives [2, n, d], the encoder's prompt and the
-    decoder's. Prefix tuning and cartridges give one cloud a layer, [L, n, 2 * token_dim]: a virtual
-    token of a layer is its key and its value side by side, for attention uses them as a pair.
-    Multitask prompt tuning gives one cloud a task, [T, n, d], or two for an encoder-decoder,
-    [2 * T, n, d]: of all tasks, whichever a batch holds. CPT gives one cloud [n, d], its context's
-    embeddings with what is learnt added. Rows that PEFT keeps frozen (a cartridge's first ones,
-    labels in CPT's context) are points of the cloud, but do not move.
+    P-tuning the encoder's output. Of an encoder-decoder it is the encoder's prompt: PEFT keeps rows
+    for the decoder as well, but uses them nowhere. Prefix tuning and cartridges give one cloud a
+    layer, [L, n, 2 * token_dim]: a virtual token of a layer is its key and its value side by side,
+    for attention uses them as a pair. Multitask prompt tuning gives one cloud a task, [T, n, d], or
+    two for an encoder-decoder, [2 * T, n, d]: of all tasks, whichever a batch holds. CPT gives one
+    cloud [n, d], its context's embeddings with what is learnt added. Rows that PEFT keeps frozen (a
+    cartridge's first ones, labels in CPT's context) are points of the cloud, but do not move.
 
     Parameters
     ----------
@@ -341,7 +344,8 @@ class PeftTSLoss:
         if current.link is not None:
             current.link.keep(ts, self.terms)
             return outputs
-        if current.items is not None:
+        # CPT's loss is a mean over the pass, whatever Trainer counts.
+        if current.items is not None and self._config.peft_type != PeftType.CPT:
             share = _share_of_step(current.labels, current.items, self._config)
             ts = ts * share.to(ts.device)
         return _with_added(outputs, ts)
@@ -400,6 +404,8 @@ def _clouds(rows: Tensor, config: Any) -> Tensor:
     if config.peft_type in KEYS_AND_VALUES:
         # A row holds layer 0's key and value, then layer 1's, and so on.
         return rows.view(n, config.num_layers, -1).transpose(0, 1)  # [L, n, 2 * token_dim]
+    if config.peft_type in ENCODER_ALONE:
+        return rows[:n]
     return rows if len(rows) == n else rows.view(-1, n, rows.shape[-1])
 
 

@@ -1,23 +1,30 @@
-"""PromptTunedLM: a frozen causal language model with tuned vectors in front of its input."""
+"""PromptTunedLM: a frozen language model with tuned vectors in front of its input."""
 
 from __future__ import annotations
 
 import inspect
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast._checks import check_choice
+from tsloss_fast._checks import check_choice, check_flag
 from tsloss_fast._engine.pending import Pending
 from tsloss_fast.losses.base import LossAndTerms
 from tsloss_fast.losses.started import start_loss
 from tsloss_fast.prompt.balance import GradientBalance
 from tsloss_fast.prompt.checkpointing import checkpointed, checkpointing_layers
+from tsloss_fast.prompt.classification import (
+    classifies,
+    head_parameters,
+    looks_at_last_column,
+)
 from tsloss_fast.prompt.embedding import embedded
 from tsloss_fast.prompt.layout import ColumnOrder, left_padded, positions_of
 from tsloss_fast.prompt.outputs import PARTS, with_parts
+from tsloss_fast.prompt.saved import is_adapter, read_head, write_adapter
 from tsloss_fast.prompt.soft_prompt import SoftPrompt
 
 IGNORED_LABEL = -100
@@ -35,15 +42,17 @@ UNSET_LENGTHS = (None, 0, 20)
 
 
 class PromptTunedLM(nn.Module):
-    """A frozen causal language model with a tuned soft prompt in front of its input.
+    """A frozen language model with a tuned soft prompt in front of its input.
 
     The model's parameters get ``requires_grad=False`` and the model stays in eval mode, also when
-    this module is put in train mode: the soft prompt is all that is trained.
+    this module is put in train mode: the soft prompt is all that is trained, with the head of a
+    model for sequence classification.
 
     Parameters
     ----------
-    model : a transformers causal language model
-        Whatever ``AutoModelForCausalLM`` returns; changed in place as said above.
+    model : a transformers language model
+        Whatever ``AutoModelForCausalLM`` or ``AutoModelForSequenceClassification`` returns; changed
+        in place as said above.
     soft_prompt : SoftPrompt
         Its ``dim`` must equal the width of the model's input embeddings.
     ts_loss : nn.Module, optional
@@ -63,6 +72,9 @@ class PromptTunedLM(nn.Module):
         ``"right"`` promises that the padding of every batch stands on the right. On CUDA this saves
         the reordering of each batch and a copy of its logits, for to look at a mask would wait for
         the device; a broken promise gives a NaN loss there, and an error on the CPU.
+    train_head : bool, default True
+        Of a model for sequence classification, train the head (``score`` or ``classifier``) as
+        well, as PEFT does. A new head is random. Says nothing for a causal language model.
 
     Attributes
     ----------
@@ -96,6 +108,7 @@ class PromptTunedLM(nn.Module):
         balance: float | None = None,
         log_grad_norms: bool = False,
         padding_side: str | None = None,
+        train_head: bool = True,
     ) -> None:
         super().__init__()
         check_choice(padding_side, "padding_side", (None, "right"))
@@ -109,6 +122,13 @@ class PromptTunedLM(nn.Module):
             raise ValueError("balance: expected ts_loss.lambda_ts > 0, got 0")
         _check_model(model, soft_prompt)
         self.model = model.requires_grad_(False).eval()
+        self._classifies = classifies(model)
+        self._looks_at_last = looks_at_last_column(model)
+        self._trained_head: tuple[str, ...] = ()
+        if check_flag(train_head, "train_head") and self._classifies:
+            self._trained_head = tuple(head_parameters(model))
+            for parameter in head_parameters(model).values():
+                parameter.requires_grad_()
         self.soft_prompt = soft_prompt
         self.ts_loss = ts_loss
         self.balance = None if balance is None else GradientBalance(balance)
@@ -131,6 +151,8 @@ class PromptTunedLM(nn.Module):
     @property
     def accepts_loss_kwargs(self) -> bool:
         """Whether the model takes ``num_items_in_batch``; what Trainer asks before it passes it."""
+        if self._classifies:
+            return False  # Its loss is a mean over the batch, whatever it is given.
         told = getattr(self.model, "accepts_loss_kwargs", None)
         return self._takes_any_keyword if told is None else told
 
@@ -157,6 +179,57 @@ class PromptTunedLM(nn.Module):
                 kwargs.get("activation_checkpointing_kwargs", *args)
             )
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Save what is trained, as a PEFT adapter that ``PeftModel.from_pretrained`` loads.
+
+        That is the soft prompt, and a trained head. See `SoftPrompt.save_pretrained`.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        own = head_parameters(self.model)
+        write_adapter(
+            Path(folder),
+            self.soft_prompt.weight,
+            base_model=getattr(self.config, "_name_or_path", ""),
+            task_type="SEQ_CLS" if self._classifies else "CAUSAL_LM",
+            head={name: own[name] for name in self._trained_head},
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: nn.Module,
+        path: str | Path,
+        ts_loss: nn.Module | None = None,
+        **options: Any,
+    ) -> PromptTunedLM:
+        """Put a saved prompt in front of a model.
+
+        Parameters
+        ----------
+        model : a transformers language model
+        path : str or Path
+            What `save_pretrained` wrote, an adapter of PEFT's, or a file: see
+            `SoftPrompt.from_pretrained`. The head that an adapter holds goes into the model.
+        ts_loss, **options
+            As for `PromptTunedLM`.
+
+        Raises
+        ------
+        ValueError
+            If there is no prompt, or one for another model.
+        """
+        lm = cls(model, SoftPrompt.from_pretrained(path), ts_loss, **options)
+        head = read_head(path) if is_adapter(path) else {}
+        own = head_parameters(model)
+        for name, value in head.items():
+            if name not in own or own[name].shape != value.shape:
+                raise ValueError(
+                    f"path: expected a model with the parameter {name} {list(value.shape)} that "
+                    f"{path} holds, got {type(model).__name__} without"
+                )
+            own[name].data.copy_(value)
+        return lm
+
     def forward(
         self,
         input_ids: Tensor,
@@ -174,7 +247,8 @@ class PromptTunedLM(nn.Module):
             right, for the text to follow the prompt; with ``use_cache=True`` to the left, in front
             of the prompt. Default: all text.
         labels : Tensor of shape [B, T], int64, optional
-            Targets, -100 where there is none; shifted by the model, as in transformers.
+            Targets, -100 where there is none; shifted by the model, as in transformers. For
+            sequence classification those of the model: classes [B], or floats [B] or [B, C].
         **kwargs
             For the model. ``position_ids`` and ``token_type_ids`` [B, T] are those of the text:
             positions are counted on from the prompt's, whose type is 0. With ``past_key_values``
@@ -189,6 +263,7 @@ class PromptTunedLM(nn.Module):
         transformers.utils.ModelOutput
             The model's own output; ``logits`` is [B, n + T, V], prompt first, then the text's
             columns in the order of ``input_ids``, and so are ``hidden_states`` and ``attentions``.
+            For sequence classification ``logits`` is [B, C].
             With ``labels``, ``loss`` is cross-entropy + TSLoss, and ``ce_loss``, ``ts_loss`` (as
             weighted in ``loss``; 0 without TSLoss) and ``ts_terms`` (detached) are its parts. In
             passes without gradients TSLoss is left out, as `add_tsloss` does, so that an evaluation
@@ -225,17 +300,18 @@ class PromptTunedLM(nn.Module):
             **self._with_prompt(ids, kwargs),
         }
         if labels is not None:
-            inputs["labels"] = self._extend(labels, IGNORED_LABEL)
+            is_of_tokens = not self._classifies
+            inputs["labels"] = self._extend(labels, IGNORED_LABEL) if is_of_tokens else labels
         order = self._order(mask, inputs.get("use_cache", False)) if has_padding else None
         keep = 0 if order is None else inputs.pop("logits_to_keep", 0)
         if order is not None:
-            for name in COLUMN_INPUTS & inputs.keys():
+            for name in (COLUMN_INPUTS - self._not_columns) & inputs.keys():
                 inputs[name] = order.apply(inputs[name])
-            if inputs.get("use_cache") and "position_ids" in self._takes:
+            if order.side == "left" and "position_ids" in self._takes:
                 inputs.setdefault("position_ids", positions_of(inputs["attention_mask"]))
         out = self._run(inputs)
         if order is not None:
-            order.undo_outputs(out)
+            order.undo_outputs(out, self._not_columns)
             if isinstance(keep, Tensor) or keep:
                 out.logits = out.logits[:, keep if isinstance(keep, Tensor) else slice(-keep, None)]
         if labels is not None:
@@ -322,8 +398,8 @@ class PromptTunedLM(nn.Module):
 
     def _order(self, mask: Tensor, use_cache: bool) -> ColumnOrder | None:
         """The order of columns for a mask [B, T] of text; None if they stand right."""
-        if use_cache:
-            # New columns follow the last, so that padding has to go left.
+        if use_cache or self._looks_at_last:
+            # New columns follow the last, or the last is looked at, so that padding has to go left.
             return ColumnOrder(self._extend(mask, 1), "left")
         if mask.device.type == "cuda":
             if self.padding_side == "right":
@@ -340,11 +416,18 @@ class PromptTunedLM(nn.Module):
         return ColumnOrder(self._extend(mask, 1), "right")
 
     @property
+    def _not_columns(self) -> frozenset[str]:
+        """Inputs and outputs that have one row a sequence, and not a column for each token."""
+        return frozenset(("labels", "logits")) if self._classifies else frozenset()
+
+    @property
     def _tracks(self) -> bool:
         return self.log_grad_norms or self.balance is not None
 
     def _run(self, inputs: dict[str, Any]) -> Any:
-        inputs = {"use_cache": False, **inputs, "return_dict": True}
+        if self._takes_any_keyword or "use_cache" in self._takes:
+            inputs = {"use_cache": False, **inputs}
+        inputs = {**inputs, "return_dict": True}
         layers = checkpointing_layers(self.model) if self.training else []
         if not layers:
             return self.model(**inputs)
@@ -356,7 +439,7 @@ class PromptTunedLM(nn.Module):
         if kwargs.get("inputs_embeds") is not None:
             raise ValueError("inputs_embeds: expected input_ids alone, got inputs_embeds as well")
         inputs = {name: value for name, value in kwargs.items() if value is not None}
-        if not self._takes_any_keyword:
+        if not self._takes_any_keyword or self._classifies:
             # No part of the loss of such a model, as for Trainer with that model itself.
             inputs.pop("num_items_in_batch", None)
         for name in inputs.keys() & set(CACHES) - self._takes:
@@ -397,7 +480,11 @@ class PromptTunedLM(nn.Module):
                     "ts_loss(model.soft_prompt.weight) in compute_loss_func"
                 )
             return
-        if labels.shape != ids.shape:
+        if self._classifies and len(labels) != len(ids):
+            raise ValueError(
+                f"labels: expected one for each of {len(ids)} sequences, got {tuple(labels.shape)}"
+            )
+        if not self._classifies and labels.shape != ids.shape:
             raise ValueError(
                 f"labels: expected the shape of input_ids {tuple(ids.shape)}, "
                 f"got {tuple(labels.shape)}"
@@ -422,7 +509,8 @@ class PromptTunedLM(nn.Module):
             out.ce_loss, out.ts_loss, out.ts_terms = ce, torch.zeros_like(ce), {}
             return out
         share = None
-        if kwargs.get("num_items_in_batch") is not None and self._takes_any_keyword:
+        has_items = kwargs.get("num_items_in_batch") is not None
+        if has_items and self._takes_any_keyword and not self._classifies:
             share = _share_of_step(labels, kwargs["num_items_in_batch"])
         ts, terms, norm = self._ts_loss(started)
         if self._tracks and ce.requires_grad:

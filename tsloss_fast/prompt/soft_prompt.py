@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_number, check_whole
-from tsloss_fast.prompt.embedding import embedded
+from tsloss_fast.prompt.embedding import vocabulary
+from tsloss_fast.prompt.saved import read_rows, write_adapter
 
 INITS = ("normal", "vocab", "text")
 
@@ -80,10 +82,10 @@ class SoftPrompt(nn.Module):
         elif init == "normal":
             rows = _rows_from_normal(n_tokens, dim, std, generator)
         elif init == "vocab":
-            size, rows_of = _checked_embedding(embedding, dim, init)
+            size, rows_of = _vocabulary(embedding, dim, init)
             rows = rows_of(_ids_from_vocab(size, n_tokens, generator))
         elif init == "text":
-            size, rows_of = _checked_embedding(embedding, dim, init)
+            size, rows_of = _vocabulary(embedding, dim, init)
             rows = rows_of(_ids_from_text(size, n_tokens, token_ids))
         else:
             raise ValueError(f"init: expected one of {INITS} or a tensor [n, d], got {init!r}")
@@ -99,6 +101,46 @@ class SoftPrompt(nn.Module):
         """Dimension of a row, d."""
         return self.weight.shape[1]
 
+    def save_pretrained(self, folder: str | Path, *, base_model: str = "") -> None:
+        """Save the rows as a PEFT adapter of prompt tuning, which is a safetensors file as well.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made with its parents. Gets ``adapter_config.json``, and ``adapter_model.safetensors``
+            with the rows as ``prompt_embeddings``; both are replaced if they are there.
+        base_model : str, optional
+            Name of the model that they are for, which PEFT only shows.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_adapter(Path(folder), self.weight, base_model=base_model)
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> SoftPrompt:
+        """Read rows that were saved, by `save_pretrained`, by PEFT, or as a tensor.
+
+        Parameters
+        ----------
+        path : str or Path
+            A folder with an adapter of PEFT's prompt tuning or P-tuning, or a file with one tensor
+            [n, d]: ``.safetensors``, or what ``torch.save`` wrote.
+
+        Raises
+        ------
+        SavedPromptError
+            A ValueError, if there are none.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     SoftPrompt(4, 8).save_pretrained(folder)
+        ...     SoftPrompt.from_pretrained(folder)
+        SoftPrompt(n_tokens=4, dim=8)
+        """
+        rows = read_rows(path)
+        return cls(*rows.shape, rows)
+
     def forward(self, batch_size: int) -> Tensor:
         """The prompt once for every sequence, shape [B, n, d]; a view, not a copy."""
         batch_size = check_whole(batch_size, "batch_size", least=1)
@@ -108,33 +150,12 @@ class SoftPrompt(nn.Module):
         return f"n_tokens={self.n_tokens}, dim={self.dim}"
 
 
-def _checked_embedding(
+def _vocabulary(
     embedding: Tensor | nn.Module | None, dim: int, init: str
 ) -> tuple[int, Callable[[Tensor], Tensor]]:
-    """The number of rows V, and the function from ids to rows as the model multiplies them."""
     if embedding is None:
         raise ValueError(f"embedding: expected the model's embedding table for init={init!r}")
-    is_model = hasattr(embedding, "get_input_embeddings")
-    module = embedding.get_input_embeddings() if is_model else embedding
-    table = module if isinstance(module, Tensor) else getattr(module, "weight", None)
-    if not isinstance(table, Tensor):
-        raise TypeError(
-            "embedding: expected a tensor [V, d], an embedding module or a model, "
-            f"got {type(embedding).__name__}"
-        )
-    if table.dim() != 2 or table.shape[1] != dim:
-        raise ValueError(f"embedding: expected shape [V, {dim}], got {tuple(table.shape)}")
-
-    def rows_of(ids: Tensor) -> Tensor:
-        ids = ids.to(table.device)
-        with torch.no_grad():
-            if is_model:
-                rows = embedded(embedding, ids)
-            else:
-                rows = table[ids] if isinstance(module, Tensor) else module(ids)
-        return rows.detach().to(torch.float32, copy=True)  # [n, d]
-
-    return len(table), rows_of
+    return vocabulary(embedding, dim)
 
 
 def _rows_from_tensor(init: Tensor, n_tokens: int, dim: int) -> Tensor:

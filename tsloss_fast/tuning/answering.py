@@ -26,6 +26,13 @@ class Answering:
     progress : bool, default True
         Show transformers' bars while the model is loaded.
 
+    Attributes
+    ----------
+    lm : PromptTunedLM
+    tokenizer
+    encoder : Encoder
+        Puts questions as they were put in training: ``encoder.prefix(Example(question, ""))``.
+
     Raises
     ------
     ModelError
@@ -43,10 +50,13 @@ class Answering:
         device = device or run.config.device
         if loaded is None:
             source = models.local_if_unreachable(models.find_model(run.config.model))
+            models.check_quantize(source, run.config.quantize)
             tokenizer = models.load_tokenizer(source)
-            loaded = models.load_model(source, device, progress), tokenizer
+            options = {"dtype": run.config.dtype, "quantize": run.config.quantize}
+            loaded = models.load_model(source, device, progress, **options), tokenizer
         model, self.tokenizer = loaded
-        self.lm = PromptTunedLM(model, SoftPrompt(*run.prompt.shape, run.prompt)).to(device).eval()
+        self.lm = PromptTunedLM(model, SoftPrompt(*run.prompt.shape, run.prompt)).eval()
+        self.lm.soft_prompt.to(device)
         self.encoder = Encoder(self.tokenizer, run.config.template)
         self._stops = stop_tokens(self.lm, self.tokenizer, [self.encoder.end_token])
 

@@ -19,6 +19,10 @@ CONFIG_FILE = "config.json"
 STATE_FILE = "trainer_state.pt"
 METRICS_FILE = "metrics.jsonl"
 INTERRUPTED_FILE = "soft_prompt_interrupted.pt"
+# The prompt of the best evaluation so far.
+BEST_FILE = "soft_prompt_best.pt"
+TENSORBOARD_FOLDER = "tensorboard"
+EVENTS_PATTERN = f"{TENSORBOARD_FOLDER}/events.out.tfevents.*"
 PROMPT_PATTERN = "soft_prompt_*.pt"
 
 
@@ -82,11 +86,11 @@ class RunFolder:
 
     def save_prompt(self, file: Path, weight: Tensor) -> None:
         """Save the rows as a plain [n, d] float32 tensor on the CPU."""
-        write_atomically(file, _serialised(weight.detach().cpu().clone()))
+        write_atomically(file, serialised(weight.detach().cpu().clone()))
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Replace the trainer state."""
-        write_atomically(self.path / STATE_FILE, _serialised(state))
+        write_atomically(self.path / STATE_FILE, serialised(state))
 
     def load_state(self) -> dict[str, Any]:
         """Read the trainer state.
@@ -139,10 +143,12 @@ class RunFolder:
     def _files(self) -> list[Path]:
         names = (CONFIG_FILE, STATE_FILE, METRICS_FILE)
         fixed = [self.path / name for name in names if (self.path / name).exists()]
-        return fixed + sorted(self.path.glob(PROMPT_PATTERN))
+        patterns = (PROMPT_PATTERN, EVENTS_PATTERN)
+        return fixed + [file for each in patterns for file in sorted(self.path.glob(each))]
 
 
-def _serialised(value: Any) -> bytes:
+def serialised(value: Any) -> bytes:
+    """What `torch.save` writes, as bytes."""
     # torch.save hides the system's reason when a disk is full, so it writes to memory first.
     buffer = io.BytesIO()
     torch.save(value, buffer)

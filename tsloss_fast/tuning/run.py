@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,14 @@ from torch import Tensor
 
 from tsloss_fast._engine import cuda
 from tsloss_fast.prompt import PromptTunedLM, SoftPrompt
+from tsloss_fast.prompt.saved import SavedPromptError
 from tsloss_fast.tuning import data, models
 from tsloss_fast.tuning.answers import Score
-from tsloss_fast.tuning.checkpoints import RunError, RunFolder
+from tsloss_fast.tuning.checkpoints import BEST_FILE, RunError, RunFolder
 from tsloss_fast.tuning.config import ConfigError, TuneConfig, differences, is_path
 from tsloss_fast.tuning.objectives import make_objective
 from tsloss_fast.tuning.trainer import Trainer
-from tsloss_fast.tuning.warm_start import WarmStartError, read_rows
+from tsloss_fast.tuning.warm_start import read_rows
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +37,23 @@ class TuneResult:
         Where it lies.
     metrics : list of dict
         The lines of ``metrics.jsonl``.
+    best : Path or None
+        The prompt with the highest held-out accuracy, and where that is equal, the lowest held-out
+        loss; None if nothing was evaluated.
     """
 
     prompt: Tensor
     file: Path
     metrics: list[dict[str, Any]]
+    best: Path | None = None
 
     def accuracies(self) -> dict[int, float]:
         """Held-out accuracy by epoch, as far as it was measured."""
         return {r["epoch"]: r["accuracy"] for r in self.metrics if r["kind"] == "eval"}
+
+    def losses(self) -> dict[int, float]:
+        """The mean cross-entropy of each epoch's training steps."""
+        return {r["epoch"]: r["ce"] for r in self.metrics if r["kind"] == "epoch"}
 
 
 def tune(
@@ -62,7 +72,7 @@ def tune(
     config : TuneConfig
     out : str or Path
         The run's folder: ``soft_prompt_epoch_NNN.pt`` (tensors [n, d]), ``metrics.jsonl``,
-        ``config.json`` and ``trainer_state.pt``.
+        ``config.json`` and ``trainer_state.pt``; with held-out examples ``soft_prompt_best.pt``.
     resume : bool, default False
         Go on with the run in `out`.
     overwrite : bool, default False
@@ -79,9 +89,12 @@ def tune(
     Interrupted, TrainingDiverged, OSError
         See `Trainer.run`.
     """
-    train, held_out = _examples(config)
+    train, held_out = examples_of(config)
     Score(config.extract, config.compare, config.metric)  # Before anything is loaded.
     source = models.find_model(config.model) if loaded is None else None
+    if source is not None:
+        models.check_quantize(source, config.quantize)
+    _check_tensorboard(config.tensorboard)
     _check_device(config.device, config.loss)
     folder = RunFolder(out)
     description = {
@@ -108,8 +121,9 @@ def tune(
     trainer.run()
     return TuneResult(
         trainer.weight.detach().cpu(),
-        folder.prompt_file(config.epochs),
+        folder.prompt_file(trainer.epoch),
         folder.read_metrics(),
+        folder.path / BEST_FILE if held_out else None,
     )
 
 
@@ -135,7 +149,11 @@ def _load(
     )
     shape = models.load_config(source) if loaded is None else loaded[0].config
     _check_positions(shape, config, max(store.longest for store in encoded))
-    model = models.load_model(source, config.device, progress) if loaded is None else loaded[0]
+    if loaded is not None:
+        return loaded[0], tokenizer, encoded
+    model = models.load_model(
+        source, config.device, progress, dtype=config.dtype, quantize=config.quantize
+    )
     return model, tokenizer, encoded
 
 
@@ -157,7 +175,10 @@ def _make_trainer(
         # As `data.collate` pads.
         padding_side="right",
     )
-    lm.to(config.device)
+    # The model is there already, and a quantised one is not to be moved.
+    for part in (lm.soft_prompt, lm.ts_loss, lm.balance):
+        if part is not None:
+            part.to(config.device)
     return Trainer(config, lm, tokenizer, *encoded, folder, progress=progress)
 
 
@@ -181,7 +202,7 @@ def _start(config: TuneConfig) -> Tensor | None:
         return None
     try:
         rows = read_rows(config.init)
-    except WarmStartError as error:
+    except SavedPromptError as error:
         raise ConfigError(str(error)) from error
     if len(rows) != config.n_tokens:
         raise ConfigError(
@@ -230,7 +251,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _examples(config: TuneConfig) -> tuple[Iterable[data.Example], Iterable[data.Example]]:
+def examples_of(config: TuneConfig) -> tuple[Iterable[data.Example], Iterable[data.Example]]:
     """What to train on and what is held out; each is read anew whenever it is iterated over."""
     columns = data.Columns(config.question_column, config.answer_column, config.messages_column)
     examples = data.ExampleFile(config.data, columns, config.split)
@@ -240,6 +261,14 @@ def _examples(config: TuneConfig) -> tuple[Iterable[data.Example], Iterable[data
         held = data.held_out(sum(1 for _ in examples), config.holdout, config.seed)
         return data.Part(examples, ~held), data.Part(examples, held)
     return examples, ()
+
+
+def _check_tensorboard(is_wanted: bool) -> None:
+    if is_wanted and importlib.util.find_spec("tensorboard") is None:
+        raise ConfigError(
+            "tensorboard: expected the package tensorboard, which is not installed; "
+            "run: pip install tensorboard"
+        )
 
 
 def _check_device(name: str, loss: str) -> None:

@@ -305,7 +305,6 @@ def test_sums_without_fused_products_are_as_accurate(n, monkeypatch):
     The bound is that of `check` in short: a few roundings of float32, of 6e-8 each.
     """
     from tests.ptx.driver import SESSION
-
     from tsloss_fast._engine.kernels import launching
 
     D = distances("gaussian", n, B=2)

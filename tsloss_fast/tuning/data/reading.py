@@ -11,6 +11,7 @@ from torch import Tensor
 from tsloss_fast.tuning.data.arrow_files import folder_records, parquet_records
 from tsloss_fast.tuning.data.csv_files import csv_records
 from tsloss_fast.tuning.data.examples import DataError, Example
+from tsloss_fast.tuning.data.hub_files import hub_records, is_hub_name
 from tsloss_fast.tuning.data.json_files import json_records
 from tsloss_fast.tuning.data.records import RECOGNISED, Columns, to_example
 
@@ -29,12 +30,13 @@ class ExampleFile:
     Parameters
     ----------
     path : str or Path
-        JSON lines, CSV (``.csv``, ``.tsv``), Parquet, or a folder that ``save_to_disk`` of Hugging
-        Face `datasets` wrote. Parquet and folders need pyarrow.
+        JSON lines, CSV (``.csv``, ``.tsv``), Parquet, a folder that ``save_to_disk`` of Hugging
+        Face `datasets` wrote, or a name on the hub, ``owner/name`` or ``owner/name:subset``.
+        Parquet and folders need pyarrow, names `datasets`.
     columns : Columns, optional
         Names of the columns, which are recognised otherwise: see `to_example`.
     split : str, default "train"
-        Which part of a folder that holds several.
+        Which part of a folder or data set that holds several.
     """
 
     path: str | Path
@@ -56,6 +58,8 @@ class ExampleFile:
     def _records(self, path: Path) -> Iterator[tuple[str, object]]:
         if path.is_dir():
             return folder_records(path, self.split)
+        if path.suffix.lower() not in FORMATS and is_hub_name(str(self.path)):
+            return hub_records(str(self.path), self.split)
         return FORMATS.get(path.suffix.lower(), json_records)(path)
 
 

@@ -24,7 +24,11 @@ class TokenStore(Sequence[Encoded]):
     ----------
     longest : int
         Tokens of the longest.
+    indices : sequence of int
+        Which of the examples that `encode_all` got they are.
     """
+
+    indices: Sequence[int] = ()
 
     def __init__(self, examples: Iterable[Encoded]) -> None:
         self.longest = 0
@@ -65,15 +69,20 @@ def encode_all(examples: Iterable[Example], encoder: Encoder, name: str) -> Toke
         If none fits.
     """
     skipped: list[TooLongError] = []
+    indices = array("q")
 
     def fitting() -> Iterator[Encoded]:
-        for example in examples:
+        for index, example in enumerate(examples):
             try:
-                yield encoder(example)
+                encoded = encoder(example)
             except TooLongError as error:
                 skipped.append(error)
+            else:
+                indices.append(index)
+                yield encoded
 
     store = TokenStore(fitting())
+    store.indices = indices
     if skipped and not store:
         raise DataError(str(skipped[0]))
     if skipped:

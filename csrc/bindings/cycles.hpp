@@ -1,0 +1,103 @@
+// Diagrams with representative cycles of H1.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bindings/arguments.hpp"
+#include "bindings/rips.hpp"
+#include "bindings/workers.hpp"
+#include "platform/isa.hpp"
+#include "platform/kept.hpp"
+#include "rips/cycles.hpp"
+#include "rips/h1.hpp"
+
+namespace tsl::bindings {
+
+// What finds the diagrams of a cloud and their cycles.
+template <class T>
+struct CycleEngine {
+  rips::H1<T> h1;
+  rips::SweepRecord record;
+  rips::CycleFinder<T> finder;
+};
+
+// The edges of all cycles, int64 [M, 2].
+inline py::array cycle_edges(const std::vector<rips::Cycles>& cycles) {
+  std::size_t count = 0;
+  for (const rips::Cycles& cloud : cycles) count += cloud.edges.size();
+  py::array_t<Index> edges({count, std::size_t{2}});
+  Index* vertices = edges.mutable_data();
+  for (const rips::Cycles& cloud : cycles)
+    for (const rips::Edge e : cloud.edges) {
+      *vertices++ = rips::first(e);
+      *vertices++ = rips::second(e);
+    }
+  return std::move(edges);
+}
+
+// For each cloud, how many edges each of its cycles has.
+inline py::list cycle_sizes(const std::vector<rips::Cycles>& cycles) {
+  py::list clouds(cycles.size());
+  for (std::size_t b = 0; b < cycles.size(); ++b) {
+    const std::vector<std::size_t>& ends = cycles[b].ends;
+    py::list sizes(ends.size());
+    for (std::size_t k = 0; k < ends.size(); ++k)
+      sizes[k] = py::int_(ends[k] - (k > 0 ? ends[k - 1] : 0));
+    clouds[b] = std::move(sizes);
+  }
+  return clouds;
+}
+
+template <class T>
+py::tuple cycles_of(const Matrices<T>& matrices, const Batch& batch, const Lengths& lengths,
+                    const RipsOptions& options, std::size_t threads, Isa isa, bool shorten) {
+  const T limit = static_cast<T>(options.max_edge_length);
+  std::array<Barcodes, 2> barcodes{Barcodes(batch.B), Barcodes(batch.B)};
+  std::vector<rips::Cycles> cycles(batch.B);
+  const auto cost = [](const Nanoseconds& each) { return 2 * each.h1(); };
+  for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
+    auto engine = kept_engine<CycleEngine<T>>(batch.n);
+    return [&, engine, corner = std::vector<T>(),
+            elders = rips::ElderRule<T>()](std::size_t b) mutable {
+      const T* const matrix = matrices.of(b, corner);
+      const std::size_t n = matrices.points(b);
+      engine->h1.compute(matrix, n, isa, barcodes[0][b], barcodes[1][b], limit, &engine->record);
+      engine->finder.find(matrix, n, barcodes[0][b], engine->record, shorten, cycles[b]);
+      if (const T* births = matrices.births(b)) elders.apply(births, n, limit, barcodes[0][b]);
+    };
+  });
+  return py::make_tuple(as_diagrams(barcodes, 1, matrices, batch), cycle_edges(cycles),
+                        cycle_sizes(cycles));
+}
+
+// The diagrams of dimensions 0 and 1, the edges of all cycles, and how many are of each cycle of
+// each cloud: of its bars of H1, then of its classes that never die. Values are not checked.
+inline py::tuple rips_cycles(const py::array& D, bool shorten, const py::object& given_lengths,
+                             std::size_t threads, const std::string& isa_text,
+                             std::optional<double> max_edge_length,
+                             const std::optional<py::array>& vertex_births) {
+  const Batch batch = check_batch(D, "D", true);
+  const RipsOptions options = check_options(1, max_edge_length);
+  const Lengths lengths(given_lengths, batch);
+  const Isa isa = parse_isa(isa_text);
+  return with_float_type(D, "D", [&](auto zero) {
+    using T = decltype(zero);
+    const Matrices<T> matrices(data<T>(D), batch, lengths, check_births<T>(vertex_births, batch));
+    return cycles_of(matrices, batch, lengths, options, threads, isa, shorten);
+  });
+}
+
+inline void define_cycles(py::module_& m) {
+  m.def("rips_cycles", &rips_cycles, py::arg("D"), py::arg("shorten"),
+        py::arg("lengths") = py::none(), py::arg("threads") = 1, py::arg("isa") = "auto",
+        py::arg("max_edge_length") = py::none(), py::arg("vertex_births") = py::none());
+}
+
+}  // namespace tsl::bindings

@@ -1,0 +1,72 @@
+// Representative cycles of the classes of H1.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "rips/bar.hpp"
+#include "rips/filtration.hpp"
+#include "rips/labelled_graph.hpp"
+#include "rips/loop_search.hpp"
+#include "rips/spanning_forest.hpp"
+#include "rips/sweep_record.hpp"
+
+namespace tsl::rips {
+
+// Cycles mod 2, one after the other: the edges of each in filtration order, and where each ends.
+struct Cycles {
+  std::vector<Edge> edges;
+  std::vector<std::size_t> ends;
+
+  void clear() {
+    edges.clear();
+    ends.clear();
+  }
+};
+
+// A cycle represents a bar if its youngest edge is the birth edge and it is a boundary once the
+// death edge has entered, and a class that never dies if its youngest edge is the birth edge.
+// csrc/README.md shows that it is no boundary before.
+template <class T>
+class CycleFinder {
+ public:
+  // Writes a cycle for each bar of H1 of the matrix D [n, n], in their order, and then for each
+  // class that never dies. `h0` and `record` are what the sweep of D wrote.
+  //
+  // The loop of a generator goes by the minimum spanning forest, and the sum of the loops of those
+  // that became zero together represents the bar of the youngest. With `shorten` a single loop is
+  // looked for, and else shorter loops of the same classes, as far as LoopSearch finds them.
+  void find(const T* D, std::size_t n, const Barcode& h0, const SweepRecord& record, bool shorten,
+            Cycles& cycles);
+
+ private:
+  using Death = SweepRecord::Death;
+
+  bool has_length(const Death& death) const;
+  void follow_sweep();
+  const Death* kill_together(const Death* death);
+  void represent_bar(const Death& death);
+  void represent_essential();
+  bool add_short_loop(Generator generator, const Word* target, std::size_t width);
+  void add_forest_loop(Generator generator);
+  void add_edge(Edge e);
+  void write_cycle();
+
+  const T* D_ = nullptr;
+  std::size_t n_ = 0;
+  const SweepRecord* record_ = nullptr;
+  bool shorten_ = false;
+  Cycles* cycles_ = nullptr;
+  SpanningForest forest_;
+  LabelledGraph graph_;
+  LoopSearch<T> search_;
+  std::vector<std::size_t> place_of_;
+  std::vector<Word> zero_;
+  std::vector<const Death*> together_;
+  std::vector<char> died_;
+  // The edges of the cycle that is being formed, among them some that cancel.
+  std::vector<FiltrationEdge<T>> cycle_;
+};
+
+}  // namespace tsl::rips

@@ -1,0 +1,106 @@
+// The search for a short loop through a given edge, in a given class.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "rips/bitset.hpp"
+#include "rips/filtration.hpp"
+#include "rips/labelled_graph.hpp"
+
+namespace tsl::rips {
+
+// A loop whose youngest edge is ij is that edge and a way from i to j by edges before it. Its class
+// is known by the sum of the labels on the way. So the shortest way of a class is found by
+// breadth-first search over pairs (vertex, sum of the labels so far), from both ends at once.
+//
+// Such a way may pass a vertex twice, with different sums. Then a depth-first search tries ways
+// that do not. Both give up after so many steps.
+template <class T>
+class LoopSearch {
+ public:
+  // Loops of a graph whose lengths are in the matrix D [n, n].
+  void reset(const T* D, std::size_t n, const LabelledGraph& graph);
+
+  // Whether a way was found between the ends of the edge `closing` by edges before it, with labels
+  // that sum to the `width` words of `target`; with no words any way will do. It has the fewest
+  // edges of those that pass no vertex twice, else of all, and of those the least length.
+  bool find(std::size_t closing, const Word* target, std::size_t width);
+
+  // Whether the way that was found passes no vertex twice, and its edges, as places.
+  bool is_simple() const { return is_simple_; }
+  const std::vector<std::uint32_t>& way() const { return way_; }
+
+ private:
+  static constexpr std::size_t kMostStates = 4096;
+  static constexpr std::size_t kMostSteps = 4096;
+  static constexpr std::uint32_t kNone = UINT32_MAX;
+
+  // A vertex and a sum of labels with which it is reached.
+  struct State {
+    Vertex vertex;
+    // The state before it, and the edge from there.
+    std::uint32_t from;
+    std::uint32_t place;
+    // The next state of the same vertex.
+    std::uint32_t next;
+    // Of the shortest way to it.
+    T length;
+  };
+
+  // What is reached from one end.
+  struct Side {
+    std::vector<State> states;
+    // `width` words a state.
+    std::vector<Word> sums;
+    // For each vertex, its state that was found last.
+    std::vector<std::uint32_t> newest;
+    // Where the states of the last level begin.
+    std::size_t level;
+
+    std::size_t level_size() const { return states.size() - level; }
+  };
+
+  T length_of(std::size_t place) const {
+    const Edge e = graph_->edge(place);
+    return D_[first(e) * n_ + second(e)];
+  }
+
+  bool find_shortest(const Word* target);
+  void start(Side& side, Vertex v);
+  void grow(Side& side);
+  void reach(Side& side, std::uint32_t from, const LabelledGraph::Neighbour& by);
+  std::uint32_t find_state(const Side& side, Vertex v, const Word* sum) const;
+  bool meet(const Side& grown, const Side& other, const Word* target);
+  void follow(const Side& side, std::uint32_t state);
+  void forget(Side& side);
+  bool passes_no_vertex_twice();
+
+  void find_simple(const Word* target);
+  void measure_hops(Vertex end);
+  void extend(Vertex v, std::size_t edges_left, T length);
+  void add_to_sum(std::size_t place);
+
+  const T* D_ = nullptr;
+  std::size_t n_ = 0;
+  const LabelledGraph* graph_ = nullptr;
+  std::size_t closing_ = 0;
+  std::size_t width_ = 0;
+  Side from_first_;
+  Side from_second_;
+  std::vector<Word> sum_;
+  std::vector<std::uint32_t> way_;
+  bool is_simple_ = false;
+
+  // Of the depth-first search: the least number of edges to the end, whether a vertex is passed,
+  // the way so far and the sum that is still missing.
+  std::vector<std::uint32_t> hops_;
+  std::vector<Vertex> reached_;
+  std::vector<char> passed_;
+  std::vector<std::uint32_t> trail_;
+  std::size_t steps_ = 0;
+  T least_ = 0;
+};
+
+}  // namespace tsl::rips

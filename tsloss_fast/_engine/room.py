@@ -1,0 +1,65 @@
+"""Whether distances and the engine's work on them fit into memory, asked before it is taken."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tsloss_fast._checks import MAX_POINTS, describe
+from tsloss_fast._memory import in_gib, require_memory
+
+# Nothing is asked for fewer distances, since to ask takes longer than to compute 300 points.
+_ASKED_FROM = 2**26
+
+
+def require_room(
+    x: Tensor,
+    name: str = "x",
+    *,
+    matrices: int = 1,
+    each_thread: bool = False,
+    h1: bool = False,
+    missing_edges: bool | None = False,
+) -> None:
+    """Raise a MemoryError if what is computed of clouds ``x`` [..., n, d] cannot fit into memory.
+
+    That are so many `matrices` [n, n] of each cloud, or only of those that threads are at work on
+    at once, where these matrices are theirs; and H1, of whose work only what it always takes is
+    counted. Whether a matrix ``x`` has `missing_edges` is looked up where it is None.
+    """
+    n = x.shape[-2]
+    B = x.numel() // max(1, n * x.shape[-1])
+    if B * n * n < _ASKED_FROM:
+        return
+    threads = min(torch.get_num_threads(), B)
+    # Half points have distances of float32.
+    distances = matrices * n * n * max(4, x.element_size()) * (threads if each_thread else B)
+    if h1 and missing_edges is None:
+        missing_edges = bool(x.max() == torch.inf)
+    work = _h1_of_cloud(n, bool(missing_edges)) * threads if h1 else 0
+    parts = [f"distances take {in_gib(distances)}"] if distances else []
+    parts += [f"H1's work takes {in_gib(work)}"] if work else []
+    remedies = ["fewer points (a subsample)"]
+    remedies += ["float32"] if distances and x.dtype == torch.float64 else []
+    remedies += ["H0 alone (max_dim=0), or a threshold (max_edge_length)"] if work else []
+    require_memory(
+        distances + work,
+        name,
+        f"{describe(x)}, whose {' and '.join(parts)}",
+        f"Take {', or '.join(remedies)}",
+    )
+
+
+def require_room_for_h1(D: Tensor, max_dim: int, max_edge_length: float | None) -> None:
+    """`require_room` for the work of H1 on matrices that are there, where `max_dim` asks for it."""
+    if max_dim > 0 and D.ndim >= 2 and D.shape[-2] <= MAX_POINTS:
+        missing = None if max_edge_length is None else True
+        require_room(D, matrices=0, h1=True, missing_edges=missing)
+
+
+def _h1_of_cloud(n: int, missing_edges: bool) -> int:
+    """Three bits for each pair of vertices, and an annotation of four bytes for each edge.
+
+    Those of missing edges are never written, so they take no memory.
+    """
+    return 3 * n * n // 8 + (0 if missing_edges else 2 * n * n)
