@@ -70,7 +70,8 @@ def rips_cycles(
     isa: str = "auto",
     max_edge_length: float | None = None,
     vertex_births: Array | None = None,
-) -> tuple[tuple[Diagram, Diagram], Array, list[list[int]]]: ...
+    check: bool = False,
+) -> tuple[tuple[Diagram, Diagram], Array, list[list[int]]] | tuple[str, int, int, int]: ...
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(
     x: Array, edges: Array, weights: Array, threads: int = 1, isa: str = "auto"

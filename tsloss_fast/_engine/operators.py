@@ -11,7 +11,7 @@ points on the critical edges, so gradients are exact for the chosen pairing and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, List, NamedTuple  # noqa: UP035
 
 import torch
 from torch import Tensor
@@ -272,7 +272,7 @@ def rips_bars(
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
     vertex_births: Tensor | None = None,
-) -> list[Tensor]:
+) -> List[Tensor]:  # noqa: UP006, for torch 2.5 reads no list[Tensor]
     """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
     H0 has n - 1 bars in filtration order, and its oldest class never dies. H1 is ordered by death,
@@ -665,7 +665,7 @@ def loss_terms(
     counts = {} if lengths is None else {"lengths": lengths}
     if is_plain(prompt):
         compute = _ON_CPU[operator]
-    elif operator in _ON_CUDA and is_plain(prompt, "cuda"):
+    elif is_plain(prompt, "cuda") and operator in _ON_CUDA:
         compute = _ON_CUDA[operator]
     else:
         loss, h0, h1, _ = operator(prompt, *options, **counts)

@@ -363,7 +363,11 @@ def _places(x: Tensor) -> tuple[list[list[float]], tuple[str, ...]]:
 
 def _bars_of_cycles(dgm: PersistenceDiagram, cycles: Sequence[Tensor], n: int) -> list[Bar]:
     """Birth and death of the class of each cycle, infinite where it never dies."""
-    bars = _bars(dgm, "the cycles")
+    if not isinstance(dgm, PersistenceDiagram):
+        raise TypeError(f"dgm: expected a PersistenceDiagram, got {type(dgm).__name__}")
+    if dgm.mask.dim() != 1:
+        raise ValueError("dgm: expected that of one cloud, got a batch")
+    bars = _bars(dgm, "")
     births = dgm.essential_births[dgm.essential_mask].tolist()
     bars += [(birth, float("inf")) for birth in births]
     if len(cycles) != len(bars):
