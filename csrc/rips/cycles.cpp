@@ -83,9 +83,11 @@ void CycleFinder<T>::represent_bar(const Death& death) {
   // a loop that is zero.
   const Word* const rest = shorten_ ? graph_.label(place_of_[death.generator]) : nullptr;
   const std::size_t width = zero_.size();
-  if (!add_short_loop(death.generator, rest, width))
-    for (std::size_t k = death.begin; k < death.end; ++k)
-      if (!add_short_loop(record_->sums[k], zero_.data(), width)) add_forest_loop(record_->sums[k]);
+  if (add_short_loop(death.generator, rest, width)) return write_cycle();
+  const bool is_short = death.end - death.begin <= kMostShortened;
+  for (std::size_t k = death.begin; k < death.end; ++k)
+    if (!is_short || !add_short_loop(record_->sums[k], zero_.data(), width))
+      add_forest_loop(record_->sums[k]);
   write_cycle();
 }
 

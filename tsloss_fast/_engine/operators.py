@@ -481,13 +481,13 @@ def _loss_of_edges_backward(
     return gradient * _factors(grad, scales, x), None, None, *([None] * ctx.options)
 
 
-def _factors(grad: Tensor, scales: Tensor, x: Tensor) -> Tensor:
+def _factors(grad: Tensor, scales: Tensor | None, x: Tensor) -> Tensor:
     """By what the gradient on the edges is multiplied, [..., 1, 1].
 
     At the end, for the product of a scale and the factors of the edges may leave the range of
     float32 for clouds that are tiny or huge.
     """
-    return (grad * scales).to(x.dtype)[..., None, None]
+    return (grad if scales is None else grad * scales).to(x.dtype)[..., None, None]
 
 
 def _loss_of_edges_jvp(
@@ -605,6 +605,46 @@ class _EagerLoss(torch.autograd.Function):
 _keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
+class _EagerLossOfEach(torch.autograd.Function):
+    """As `_EagerLoss`, of clouds that are tensors of their own."""
+
+    @staticmethod
+    def forward(ctx: Any, results: tuple[Tensor, list[Tensor]], *clouds: Tensor) -> Tensor:
+        loss, gradients = results
+        ctx.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        _require_once()
+        if grad.ndim == 0 and is_plain_gradient(grad) and not _keeps_graph() and grad.item() == 1:
+            return None, *ctx.saved_tensors
+        factors = grad.unbind() if grad.ndim else [grad] * len(ctx.saved_tensors)
+        found = (factor * each for factor, each in zip(factors, ctx.saved_tensors, strict=True))
+        return None, *found
+
+
+def loss_terms_of_each(
+    operator: Any, sums: bool, clouds: list[Tensor], *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`loss_terms` of plain clouds [m, d] that differ in size, without a padded copy of them."""
+    function = {persistence_loss: _C.persistence_loss, surrogate_loss: _C.surrogate_loss}[operator]
+    largest = max(clouds, key=len)
+    require_room(largest, "prompt", matrices=2, h1=operator is persistence_loss)
+    with_gradient = any(map(wants_gradient, clouds))
+    arrays = [host_array(cloud) for cloud in clouds]
+    losses, *terms, gradients = function(arrays, *options, with_gradient, torch.get_num_threads())
+    if _C.first_nonfinite(losses) >= 0:
+        b = _C.first_nonfinite(losses)
+        require_finite(losses, clouds[b], f"prompt[{b}]")
+    loss, h0, h1 = (torch.from_numpy(part) for part in (losses, *terms))
+    loss = loss.sum() if sums else loss
+    if with_gradient:
+        each = [torch.from_numpy(gradient) for gradient in gradients]
+        loss = _EagerLossOfEach.apply((loss, each), *clouds)
+    return loss, h0, h1
+
+
 Compute = Callable[..., tuple[Any, ...]]
 # What computes the loss of an ordinary tensor without the operator, on the CPU and on CUDA.
 _ON_CPU: dict[Any, Compute] = {
@@ -646,7 +686,7 @@ class _EagerLossOfEdges(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, D: Tensor, edges: Tensor, *options: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        loss, h0, h1, weights, scales = cuda.loss_of_edges(x, D, edges, *options)
+        loss, h0, h1, weights, scales = cuda.eager_loss_of_edges(x, D, edges, *options)
         ctx.mark_non_differentiable(h0, h1)
         ctx.save_for_backward(x, edges, weights, scales)
         ctx.options = len(options)
@@ -656,8 +696,11 @@ class _EagerLossOfEdges(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         _require_once()
         x, edges, weights, scales = ctx.saved_tensors
-        scatter = scatter_edges if is_transformed() else cuda.scatter_edges
-        gradient = scatter(x, edges, weights) * _factors(grad, scales, x)
+        if is_plain_gradient(grad, x.device.type):
+            gradient = cuda.scaled_scatter_edges(x, edges, weights, grad, scales)
+        else:
+            scatter = scatter_edges if is_transformed() else cuda.scatter_edges
+            gradient = scatter(x, edges, weights) * _factors(grad, scales, x)
         return gradient, None, None, *([None] * ctx.options)
 
 
@@ -684,6 +727,31 @@ class _EagerEdgeLengths(torch.autograd.Function):
         # With create_graph=True the operator's own derivatives are needed.
         scatter = eager_scatter_edges if is_plain_gradient(grad) else scatter_edges
         return scatter(x, edges, _divide_or_zero(grad, lengths)), None, None
+
+
+class _EagerEdgeLengthsOfEach(torch.autograd.Function):
+    """As `_EagerEdgeLengths`, of clouds that are tensors of their own."""
+
+    @staticmethod
+    def forward(ctx: Any, edges: Tensor, lengths: tuple[Tensor], *clouds: Tensor) -> Tensor:
+        ctx.save_for_backward(edges, lengths[0], *clouds)
+        return lengths[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        edges, lengths, *clouds = ctx.saved_tensors
+        weights = _divide_or_zero(grad, lengths)
+        scatter = eager_scatter_edges if is_plain_gradient(grad) else scatter_edges
+        found = (
+            scatter(x, edges[b], weights[b]) if ctx.needs_input_grad[b + 2] else None
+            for b, x in enumerate(clouds)
+        )
+        return None, None, *found
+
+
+def measured_edges_of_each(clouds: list[Tensor], edges: Tensor, lengths: Tensor) -> Tensor:
+    """``lengths`` [B, M] of ``edges`` [B, M, 2] in the graph of plain clouds, one each."""
+    return _EagerEdgeLengthsOfEach.apply(edges, (lengths,), *clouds)
 
 
 def measured_edges(x: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:

@@ -99,6 +99,14 @@ class PersistenceLoss(H0H1Loss):
         )
         return lambda: (loss, {"h0": h0, "h1": h1})
 
+    def _begin_each(self, clouds: list[Tensor]) -> Callable[[], LossAndTerms]:
+        weights = self._term_weights(clouds[0], len(clouds))
+        loss, h0, h1 = ops.loss_terms_of_each(
+            ops.persistence_loss, self.reduction == "mean", clouds, *weights, self.h1_power,
+            self.scale == "mean",
+        )  # fmt: skip
+        return lambda: (loss, {"h0": h0, "h1": h1})
+
     def _begin_on_host(
         self, prompt: Tensor, x: Tensor, options: tuple[Any, ...], lengths: Tensor | None
     ) -> Callable[[], LossAndTerms]:

@@ -31,6 +31,8 @@ from tsloss_fast.persistence.ragged import (
     padded_births,
     padded_matrices,
     padded_points,
+    plain_clouds,
+    sizes_of,
 )
 from tsloss_fast.persistence.sparse import dense_distances, each_dense, holds_sparse, is_sparse
 
@@ -235,6 +237,13 @@ def _of_ragged(
         return _of_matrices(D, max_dim, max_edge_length, sizes, births, cycles)
     if name == "precomputed":
         return _of_matrices(each_dense(x), max_dim, max_edge_length, lengths, births, cycles)
+    if name == "euclidean" and cycles is None and births.are_plain():
+        clouds = plain_clouds(x, lengths)
+        if clouds is not None:
+            sizes = sizes_of(clouds)
+            born = births.padded(sizes, max(1, *map(len, clouds)), clouds[0])
+            fields = eager.rips_of_clouds(clouds, sizes, max_dim, max_edge_length, born)
+            return _diagrams(fields)
     points, sizes = padded_points(x, lengths)
     if name != "euclidean" or lengths is not None:
         points = filled_points(points, sizes)
