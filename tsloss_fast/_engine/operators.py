@@ -11,7 +11,7 @@ points on the critical edges, so gradients are exact for the chosen pairing and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, List, NamedTuple  # noqa: UP035
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -272,7 +272,7 @@ def rips_bars(
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
     vertex_births: Tensor | None = None,
-) -> List[Tensor]:  # noqa: UP006, for torch 2.5 reads no list[Tensor]
+) -> list[Tensor]:
     """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
     H0 has n - 1 bars in filtration order, and its oldest class never dies. H1 is ordered by death,
