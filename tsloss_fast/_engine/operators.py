@@ -688,12 +688,14 @@ class _EagerLossOfEdges(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         loss, h0, h1, weights, scales = cuda.eager_loss_of_edges(x, D, edges, *options)
         ctx.mark_non_differentiable(h0, h1)
+        # Nor are zeros made for their gradients, each by a launch.
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, edges, weights, scales)
         ctx.options = len(options)
         return loss, h0, h1
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, *unused: None) -> tuple[Tensor | None, ...]:
         _require_once()
         x, edges, weights, scales = ctx.saved_tensors
         if is_plain_gradient(grad, x.device.type):
