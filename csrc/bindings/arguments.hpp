@@ -3,6 +3,7 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -10,6 +11,7 @@
 #include <initializer_list>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rips/filtration.hpp"
@@ -104,6 +106,11 @@ const T* data(const py::array& a) {
 // behind them are padding, which nothing reads.
 class Lengths {
  public:
+  Lengths(std::vector<Index> points, std::size_t n)
+      : B_(points.size()), n_(n), own_(std::move(points)), points_(own_.data()) {}
+  Lengths(const Lengths&) = delete;
+  Lengths& operator=(const Lengths&) = delete;
+
   Lengths(const py::object& given, const Batch& batch) : B_(batch.B), n_(batch.n) {
     if (given.is_none()) return;
     const auto lengths = given.cast<py::array>();
@@ -142,7 +149,55 @@ class Lengths {
  private:
   std::size_t B_, n_;
   py::object array_;
+  std::vector<Index> own_;
   const Index* points_ = nullptr;
+};
+
+// Clouds in arrays of their own, [m, d] each: a batch of clouds of m points.
+class SeparateClouds {
+ public:
+  SeparateClouds(const py::list& given, const char* name)
+      : arrays_(given.cast<std::vector<py::array>>()),
+        batch_(check(name)),
+        lengths_(sizes(), batch_.n) {}
+
+  const Batch& batch() const { return batch_; }
+  const Lengths& lengths() const { return lengths_; }
+  const py::array& first() const { return arrays_.front(); }
+
+  template <class T>
+  std::vector<const T*> begin() const {
+    std::vector<const T*> begin;
+    for (const py::array& cloud : arrays_) begin.push_back(data<T>(cloud));
+    return begin;
+  }
+
+ private:
+  Batch check(const char* name) const {
+    if (arrays_.empty()) throw py::value_error(std::string(name) + ": expected at least one cloud");
+    std::size_t n = 1;
+    for (const py::array& cloud : arrays_) {
+      const Batch one = check_batch(cloud, name, false);
+      require(cloud.ndim() == 2 && cloud.dtype().is(first().dtype()) &&
+                  cloud.shape(1) == first().shape(1),
+              name, "clouds [m, d] of one dtype and d", cloud);
+      n = std::max(n, one.n);
+    }
+    return {{static_cast<py::ssize_t>(arrays_.size())},
+            arrays_.size(),
+            n,
+            static_cast<std::size_t>(first().shape(1))};
+  }
+
+  std::vector<Index> sizes() const {
+    std::vector<Index> points;
+    for (const py::array& cloud : arrays_) points.push_back(cloud.shape(0));
+    return points;
+  }
+
+  std::vector<py::array> arrays_;
+  Batch batch_;
+  Lengths lengths_;
 };
 
 // Checks that edges [..., K, 2] name vertices of the batch's clouds or are padding; returns K.

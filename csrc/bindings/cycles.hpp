@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/arguments.hpp"
+#include "bindings/checks.hpp"
 #include "bindings/rips.hpp"
 #include "bindings/workers.hpp"
 #include "platform/isa.hpp"
@@ -78,18 +79,30 @@ py::tuple cycles_of(const Matrices<T>& matrices, const Batch& batch, const Lengt
 }
 
 // The diagrams of dimensions 0 and 1, the edges of all cycles, and how many are of each cycle of
-// each cloud: of its bars of H1, then of its classes that never die. Values are not checked.
-inline py::tuple rips_cycles(const py::array& D, bool shorten, const py::object& given_lengths,
-                             std::size_t threads, const std::string& isa_text,
-                             std::optional<double> max_edge_length,
-                             const std::optional<py::array>& vertex_births) {
+// each cloud: of its bars of H1, then of its classes that never die.
+//
+// With `check`, what first_matrix_fault says where an entry is at fault, and a matrix that is
+// symmetric up to rounding counts by its upper triangle. Without, values are not checked.
+inline py::object rips_cycles(const py::array& D, bool shorten, const py::object& given_lengths,
+                              std::size_t threads, const std::string& isa_text,
+                              std::optional<double> max_edge_length,
+                              const std::optional<py::array>& vertex_births, bool check) {
   const Batch batch = check_batch(D, "D", true);
   const RipsOptions options = check_options(1, max_edge_length);
   const Lengths lengths(given_lengths, batch);
   const Isa isa = parse_isa(isa_text);
-  return with_float_type(D, "D", [&](auto zero) {
+  return with_float_type(D, "D", [&](auto zero) -> py::object {
     using T = decltype(zero);
-    const Matrices<T> matrices(data<T>(D), batch, lengths, check_births<T>(vertex_births, batch));
+    const T* entries = data<T>(D);
+    std::vector<T> symmetric;
+    if (check) {
+      bool rounded;
+      const std::optional<MatrixFault> fault = find_matrix_fault(entries, batch, rounded);
+      if (fault) return as_python(fault);
+      if (rounded) symmetric = mirrored(entries, batch);
+      if (rounded) entries = symmetric.data();
+    }
+    const Matrices<T> matrices(entries, batch, lengths, check_births<T>(vertex_births, batch));
     return cycles_of(matrices, batch, lengths, options, threads, isa, shorten);
   });
 }
@@ -97,7 +110,8 @@ inline py::tuple rips_cycles(const py::array& D, bool shorten, const py::object&
 inline void define_cycles(py::module_& m) {
   m.def("rips_cycles", &rips_cycles, py::arg("D"), py::arg("shorten"),
         py::arg("lengths") = py::none(), py::arg("threads") = 1, py::arg("isa") = "auto",
-        py::arg("max_edge_length") = py::none(), py::arg("vertex_births") = py::none());
+        py::arg("max_edge_length") = py::none(), py::arg("vertex_births") = py::none(),
+        py::arg("check") = false);
 }
 
 }  // namespace tsl::bindings

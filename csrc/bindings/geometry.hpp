@@ -3,10 +3,12 @@
 
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/arguments.hpp"
@@ -36,26 +38,42 @@ inline py::array distances(const py::array& x, std::size_t threads, const std::s
   });
 }
 
-// The distances [m, m] of clouds of m points each, one matrix behind the other.
+// The distances [m, m] of clouds of m points each, of which cloud b begins at begin(b), one matrix
+// behind the other.
+template <class T, class Begin>
+py::array pack_distances(Begin begin, const Batch& batch, const Lengths& lengths,
+                         std::size_t threads) {
+  const std::vector<std::size_t> starts = lengths.packed_starts();
+  py::array_t<T> D(static_cast<py::ssize_t>(starts.back()));
+  T* out = D.mutable_data();
+  const Isa isa = best_isa();
+  const auto cost = [](const Nanoseconds& each) { return each.distances(); };
+  for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
+    return [&](std::size_t b) {
+      geometry::pairwise_distances(begin(b), lengths.points(b), batch.d, out + starts[b], isa);
+    };
+  });
+  return std::move(D);
+}
+
 inline py::array packed_distances(const py::array& x, const py::array& given_lengths,
                                   std::size_t threads) {
   const Batch batch = check_batch(x, "x", false);
   const Lengths lengths(given_lengths, batch);
-  const std::vector<std::size_t> starts = lengths.packed_starts();
-  return with_float_type(x, "x", [&](auto zero) -> py::array {
+  return with_float_type(x, "x", [&](auto zero) {
     using T = decltype(zero);
-    py::array_t<T> D(static_cast<py::ssize_t>(starts.back()));
-    const T* in = data<T>(x);
-    T* out = D.mutable_data();
-    const Isa isa = best_isa();
-    const auto cost = [](const Nanoseconds& each) { return each.distances(); };
-    for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
-      return [&](std::size_t b) {
-        geometry::pairwise_distances(in + b * batch.n * batch.d, lengths.points(b), batch.d,
-                                     out + starts[b], isa);
-      };
-    });
-    return D;
+    const auto begin = [&](std::size_t b) { return data<T>(x) + b * batch.n * batch.d; };
+    return pack_distances<T>(begin, batch, lengths, threads);
+  });
+}
+
+inline py::array packed_distances_of_each(const py::list& x, std::size_t threads) {
+  const SeparateClouds clouds(x, "x");
+  return with_float_type(clouds.first(), "x", [&](auto zero) {
+    using T = decltype(zero);
+    const std::vector<const T*> begins = clouds.begin<T>();
+    const auto begin = [&](std::size_t b) { return begins[b]; };
+    return pack_distances<T>(begin, clouds.batch(), clouds.lengths(), threads);
   });
 }
 
@@ -144,6 +162,8 @@ inline py::array scatter_edges(const py::array& x, const py::array& edges, const
 inline void define_geometry(py::module_& m) {
   m.def("distances", &distances, py::arg("x"), py::arg("threads") = 1, py::arg("isa") = "auto");
   m.def("packed_distances", &packed_distances, py::arg("x"), py::arg("lengths"),
+        py::arg("threads") = 1);
+  m.def("packed_distances_of_each", &packed_distances_of_each, py::arg("x"),
         py::arg("threads") = 1);
   m.def("scatter_differences", &scatter_differences, py::arg("x"), py::arg("weights"),
         py::arg("threads") = 1, py::arg("isa") = "auto");

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "bindings/arguments.hpp"
 #include "bindings/workers.hpp"
@@ -18,36 +20,30 @@
 
 namespace tsl::bindings {
 
-// Runs one loss over a batch of clouds: (loss [...], L_H0 [...], L_H1 [...], the loss's gradient
-// [..., n, d] or None). A cloud whose distances are not all finite gets NaN for its loss and its
-// terms. The gradient is 0 behind the points that a cloud has.
-template <class Loss, class T, class Options>
-py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Lengths& lengths,
-                        const Options& options, bool with_grad, std::size_t threads, Isa isa) {
+// Runs one loss over a batch of clouds, of which cloud b begins at begin(b), and its gradient at
+// gradient(b), null where none is asked for: (loss [...], L_H0 [...], L_H1 [...], grad). A cloud
+// whose distances are not all finite gets NaN for its loss and its terms. The gradient of `rows`
+// rows is 0 behind the points that a cloud has.
+template <class Loss, class T, class Options, class Begin, class Gradient>
+py::tuple run_loss(Begin begin, Gradient gradient, const py::object& grad, const Batch& batch,
+                   const Lengths& lengths, std::size_t rows, const Options& options,
+                   std::size_t threads, Isa isa) {
   py::array_t<T> totals(batch.lead);
   py::array_t<T> h0_terms(batch.lead);
   py::array_t<T> h1_terms(batch.lead);
-  py::object grad = py::none();
-  T* grad_out = nullptr;
-  if (with_grad) {
-    py::array_t<T> array(batch.with({batch.n, batch.d}));
-    grad_out = array.mutable_data();
-    grad = array;
-  }
   const auto cost = [](const Nanoseconds& each) {
     return each.distances() + each.differences() + each.h1();
   };
-  const T* in = data<T>(x);
   T* loss_out = totals.mutable_data();
   T* h0_out = h0_terms.mutable_data();
   T* h1_out = h1_terms.mutable_data();
   for_each_cloud_without_gil(batch, lengths, cost, threads, [&] {
     auto loss = kept_engine<Loss>(batch.n);
     return [&, loss](std::size_t b) {
-      const std::size_t at = b * batch.n * batch.d, m = lengths.points(b);
-      T* const gradient = grad_out ? grad_out + at : nullptr;
-      const losses::LossTerms terms = loss->compute(options, in + at, m, batch.d, isa, gradient);
-      if (gradient) std::fill(gradient + m * batch.d, gradient + batch.n * batch.d, T{0});
+      const std::size_t m = lengths.points(b);
+      T* const grad_x = gradient(b);
+      const losses::LossTerms terms = loss->compute(options, begin(b), m, batch.d, isa, grad_x);
+      if (grad_x && m < rows) std::fill(grad_x + m * batch.d, grad_x + rows * batch.d, T{0});
       loss_out[b] = static_cast<T>(options.weights.h0 * terms.h0 + options.weights.h1 * terms.h1);
       h0_out[b] = static_cast<T>(terms.h0);
       h1_out[b] = static_cast<T>(terms.h1);
@@ -56,29 +52,81 @@ py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Lengths& l
   return py::make_tuple(totals, h0_terms, h1_terms, grad);
 }
 
-inline py::tuple persistence_loss(const py::array& x, double h0_weight, double h1_weight,
-                                  double h1_power, bool scale_by_mean, bool with_grad,
-                                  std::size_t threads, const std::string& isa_text,
-                                  const py::object& given_lengths) {
-  const Batch batch = check_batch(x, "x", false);
-  const Lengths lengths(given_lengths, batch);
+// Of clouds in one array; the gradient is [..., n, d] or None.
+template <class Loss, class T, class Options>
+py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Lengths& lengths,
+                        const Options& options, bool with_grad, std::size_t threads, Isa isa) {
+  py::object grad = py::none();
+  T* grad_out = nullptr;
+  if (with_grad) {
+    py::array_t<T> array(batch.with({batch.n, batch.d}));
+    grad_out = array.mutable_data();
+    grad = array;
+  }
+  const T* in = data<T>(x);
+  const std::size_t step = batch.n * batch.d;
+  return run_loss<Loss, T>([=](std::size_t b) { return in + b * step; },
+                           [=](std::size_t b) { return grad_out ? grad_out + b * step : nullptr; },
+                           grad, batch, lengths, batch.n, options, threads, isa);
+}
+
+// Of clouds in arrays of their own; the gradient is a list of arrays, or None.
+template <class Loss, class T, class Options>
+py::tuple loss_of_each(const SeparateClouds& clouds, const Options& options, bool with_grad,
+                       std::size_t threads, Isa isa) {
+  const Batch& batch = clouds.batch();
+  std::vector<T*> gradients(batch.B, nullptr);
+  py::object grad = py::none();
+  if (with_grad) {
+    py::list arrays(batch.B);
+    for (std::size_t b = 0; b < batch.B; ++b) {
+      py::array_t<T> array(Shape{static_cast<py::ssize_t>(clouds.lengths().points(b)),
+                                 static_cast<py::ssize_t>(batch.d)});
+      gradients[b] = array.mutable_data();
+      arrays[b] = std::move(array);
+    }
+    grad = std::move(arrays);
+  }
+  const std::vector<const T*> begins = clouds.begin<T>();
+  return run_loss<Loss, T>([&](std::size_t b) { return begins[b]; },
+                           [&](std::size_t b) { return gradients[b]; }, grad, batch,
+                           clouds.lengths(), 0, options, threads, isa);
+}
+
+// `x` is an array [..., n, d], or a list of arrays [m, d].
+template <template <class> class Loss, class Options>
+py::tuple loss_of(const py::object& x, const Options& options, bool with_grad, std::size_t threads,
+                  const std::string& isa_text, const py::object& given_lengths) {
   const Isa isa = parse_isa(isa_text);
-  const losses::PersistenceOptions options{{h0_weight, h1_weight, scale_by_mean}, h1_power};
-  return with_float_type(x, "x", [&](auto zero) {
+  if (py::isinstance<py::list>(x)) {
+    const SeparateClouds clouds(x, "x");
+    return with_float_type(clouds.first(), "x", [&](auto zero) {
+      using T = decltype(zero);
+      return loss_of_each<Loss<T>, T>(clouds, options, with_grad, threads, isa);
+    });
+  }
+  const auto array = x.cast<py::array>();
+  const Batch batch = check_batch(array, "x", false);
+  const Lengths lengths(given_lengths, batch);
+  return with_float_type(array, "x", [&](auto zero) {
     using T = decltype(zero);
-    return loss_of_batch<losses::PersistenceLoss<T>, T>(x, batch, lengths, options, with_grad,
-                                                        threads, isa);
+    return loss_of_batch<Loss<T>, T>(array, batch, lengths, options, with_grad, threads, isa);
   });
 }
 
-inline py::tuple surrogate_loss(const py::array& x, double h0_weight, double h1_weight, double tau,
+inline py::tuple persistence_loss(const py::object& x, double h0_weight, double h1_weight,
+                                  double h1_power, bool scale_by_mean, bool with_grad,
+                                  std::size_t threads, const std::string& isa_text,
+                                  const py::object& lengths) {
+  const losses::PersistenceOptions options{{h0_weight, h1_weight, scale_by_mean}, h1_power};
+  return loss_of<losses::PersistenceLoss>(x, options, with_grad, threads, isa_text, lengths);
+}
+
+inline py::tuple surrogate_loss(const py::object& x, double h0_weight, double h1_weight, double tau,
                                 double alpha, double lambda_repel, double lambda_attract,
                                 bool scale_by_mean, bool self_pairs, bool detach_scales,
                                 bool with_grad, std::size_t threads, const std::string& isa_text,
-                                const py::object& given_lengths) {
-  const Batch batch = check_batch(x, "x", false);
-  const Lengths lengths(given_lengths, batch);
-  const Isa isa = parse_isa(isa_text);
+                                const py::object& lengths) {
   const losses::SurrogateOptions options{{h0_weight, h1_weight, scale_by_mean},
                                          tau,
                                          alpha,
@@ -86,11 +134,7 @@ inline py::tuple surrogate_loss(const py::array& x, double h0_weight, double h1_
                                          lambda_attract,
                                          self_pairs,
                                          detach_scales};
-  return with_float_type(x, "x", [&](auto zero) {
-    using T = decltype(zero);
-    return loss_of_batch<losses::SurrogateLoss<T>, T>(x, batch, lengths, options, with_grad,
-                                                      threads, isa);
-  });
+  return loss_of<losses::SurrogateLoss>(x, options, with_grad, threads, isa_text, lengths);
 }
 
 inline void define_losses(py::module_& m) {

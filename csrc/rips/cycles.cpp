@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "platform/stop.hpp"
+
 namespace tsl::rips {
 
 template <class T>
@@ -38,7 +40,9 @@ void CycleFinder<T>::follow_sweep() {
   const Death* death = record_->deaths.data();
   const Death* const end = death + record_->deaths.size();
   Generator born = 0;
+  Checkpoint checkpoint(256);
   for (std::size_t place = 0; place < count; ++place) {
+    checkpoint.pass();
     graph_.add_next();
     if (edges[place] == record_->generators[born]) {
       place_of_[born] = place;
@@ -79,9 +83,11 @@ void CycleFinder<T>::represent_bar(const Death& death) {
   // a loop that is zero.
   const Word* const rest = shorten_ ? graph_.label(place_of_[death.generator]) : nullptr;
   const std::size_t width = zero_.size();
-  if (!add_short_loop(death.generator, rest, width))
-    for (std::size_t k = death.begin; k < death.end; ++k)
-      if (!add_short_loop(record_->sums[k], zero_.data(), width)) add_forest_loop(record_->sums[k]);
+  if (add_short_loop(death.generator, rest, width)) return write_cycle();
+  const bool is_short = death.end - death.begin <= kMostShortened;
+  for (std::size_t k = death.begin; k < death.end; ++k)
+    if (!is_short || !add_short_loop(record_->sums[k], zero_.data(), width))
+      add_forest_loop(record_->sums[k]);
   write_cycle();
 }
 
@@ -98,7 +104,10 @@ void CycleFinder<T>::represent_essential() {
 // The generator and a short way between its ends whose labels sum to `target`, if one was found.
 template <class T>
 bool CycleFinder<T>::add_short_loop(Generator generator, const Word* target, std::size_t width) {
-  if (!shorten_ || !search_.find(place_of_[generator], target, width)) return false;
+  if (!shorten_) return false;
+  // A search may take as long as thousands of edges.
+  Checkpoint(1).pass();
+  if (!search_.find(place_of_[generator], target, width)) return false;
   add_edge(record_->generators[generator]);
   for (const std::uint32_t place : search_.way()) add_edge(graph_.edge(place));
   return true;

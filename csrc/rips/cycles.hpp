@@ -36,12 +36,15 @@ class CycleFinder {
   //
   // The loop of a generator goes by the minimum spanning forest, and the sum of the loops of those
   // that became zero together represents the bar of the youngest. With `shorten` a single loop is
-  // looked for, and else shorter loops of the same classes, as far as LoopSearch finds them.
+  // looked for, and where none is found, shorter loops for the parts of a sum of few.
   void find(const T* D, std::size_t n, const Barcode& h0, const SweepRecord& record, bool shorten,
             Cycles& cycles);
 
  private:
   using Death = SweepRecord::Death;
+
+  // The loops of longer sums stay as they are: by the forest, most of their edges cancel.
+  static constexpr std::size_t kMostShortened = 3;
 
   bool has_length(const Death& death) const;
   void follow_sweep();

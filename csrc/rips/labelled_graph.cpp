@@ -17,10 +17,13 @@ void LabelledGraph::reset(std::size_t n, const SweepRecord& record, std::size_t 
   if (place_of_.size() < n * (n - 1) / 2) place_of_.resize(n * (n - 1) / 2);
 
   first_labelled_ = 0;
-  labels_.clear();
+  if (labels_.size() < count * width_) labels_.resize(count * width_);
   zero_.assign(width_, 0);
   sum_.resize(width_);
   alive_ = 0;
+  label_words_ = words_for(count);
+  if (holders_.size() < record.most_alive * label_words_)
+    holders_.resize(record.most_alive * label_words_);
   bit_of_.resize(record.generators.size());
   free_bits_.clear();
   for (std::size_t bit = record.most_alive; bit-- > 0;)
@@ -67,16 +70,18 @@ void LabelledGraph::add_next() {
     // Every loop is a boundary.
     first_labelled_ = added_;
   } else {
-    labels_.resize(row(place) + width_);
     Vertex k = 0;
-    // Without a lune it joins two components, or is a generator, and is given its label.
     if (find_witness(i, j, k)) {
       const Word* const ik = label(place_of(i, k));
       const Word* const kj = label(place_of(k, j));
       for (std::size_t w = 0; w < width_; ++w) last_label()[w] = ik[w] ^ kj[w];
+      note_holders(place);
+    } else {
+      // It joins two components, or is a generator, which will be said.
+      std::fill_n(last_label(), width_, Word{0});
     }
   }
-  place_of(i, j) = static_cast<std::uint32_t>(place);
+  place_of_[pair(i, j)] = static_cast<std::uint32_t>(place);
   adjacent_[i * words_ + j / 64] |= Word{1} << (j % 64);
   adjacent_[j * words_ + i / 64] |= Word{1} << (i % 64);
 }
@@ -84,12 +89,22 @@ void LabelledGraph::add_next() {
 void LabelledGraph::give_birth(Generator generator) {
   if (alive_++ == 0) {
     first_labelled_ = added_ - 1;
-    labels_.assign(width_, 0);
+    std::fill_n(last_label(), width_, Word{0});
   }
   const std::uint32_t bit = free_bits_.back();
   free_bits_.pop_back();
   bit_of_[generator] = bit;
   last_label()[bit / 64] |= Word{1} << (bit % 64);
+  std::fill_n(holders(bit), label_words_, Word{0});
+  note_holders(added_ - 1);
+}
+
+// Enters a label that is new where its bits say.
+void LabelledGraph::note_holders(std::size_t place) {
+  const std::size_t at = place - first_labelled_;
+  for (std::size_t w = 0; w < width_; ++w)
+    for (Word left = label(place)[w]; left; left &= left - 1)
+      holders(w * 64 + lowest_bit(left))[at / 64] |= Word{1} << (at % 64);
 }
 
 void LabelledGraph::kill(const SweepRecord::Death& death) {
@@ -97,16 +112,23 @@ void LabelledGraph::kill(const SweepRecord::Death& death) {
   free_bits_.push_back(bit);
   if (--alive_ == 0) {
     first_labelled_ = added_;
-    labels_.clear();
     return;
   }
   std::fill(sum_.begin(), sum_.end(), Word{0});
-  for (std::size_t k = death.begin; k < death.end; ++k)
-    sum_[bit_of_[sums_[k]] / 64] ^= Word{1} << (bit_of_[sums_[k]] % 64);
-  for (std::size_t at = 0; at < labels_.size(); at += width_) {
-    const Word named = labels_[at + bit / 64] >> (bit % 64) & 1;
-    for (std::size_t w = 0; w < width_; ++w) labels_[at + w] ^= sum_[w] & -named;
+  const Word* const changed = holders(bit);
+  const std::size_t words = words_for(added_ - first_labelled_);
+  for (std::size_t k = death.begin; k < death.end; ++k) {
+    const std::uint32_t other = bit_of_[sums_[k]];
+    sum_[other / 64] ^= Word{1} << (other % 64);
+    if (other == bit) continue;
+    for (std::size_t w = 0; w < words; ++w) holders(other)[w] ^= changed[w];
   }
+  // The label that names the generator names the rest of the sum instead.
+  for (std::size_t w = 0; w < words; ++w)
+    for (Word left = changed[w]; left; left &= left - 1) {
+      Word* const label = labels_.data() + (w * 64 + lowest_bit(left)) * width_;
+      for (std::size_t v = 0; v < width_; ++v) label[v] ^= sum_[v];
+    }
 }
 
 }  // namespace tsl::rips

@@ -41,23 +41,29 @@ class LabelledGraph {
   static constexpr std::uint32_t kEnd = UINT32_MAX;
   const Neighbour* neighbours(Vertex v) const { return neighbours_.data() + starts_[v]; }
 
+  // The vertices next to one by the edges that were added, a row of bits, and the edge between two.
+  const Word* row(Vertex v) const { return adjacent_.data() + v * words_; }
+  std::uint32_t place_of(Vertex i, Vertex j) const { return place_of_[pair(i, j)]; }
+
   // The words of a label, and the label of an edge that was added.
   std::size_t width() const { return width_; }
   const Word* label(std::size_t place) const {
-    return place < first_labelled_ ? zero_.data() : labels_.data() + row(place);
+    return place < first_labelled_ ? zero_.data() : labels_.data() + at(place);
   }
 
  private:
   void list_neighbours();
   bool find_witness(Vertex i, Vertex j, Vertex& witness) const;
 
-  std::size_t row(std::size_t place) const { return (place - first_labelled_) * width_; }
-  Word* last_label() { return labels_.data() + row(added_ - 1); }
+  std::size_t at(std::size_t place) const { return (place - first_labelled_) * width_; }
+  Word* last_label() { return labels_.data() + at(added_ - 1); }
+  Word* holders(std::size_t bit) { return holders_.data() + bit * label_words_; }
+  void note_holders(std::size_t place);
 
   // Numbers the pairs i < j by j, then i.
-  std::uint32_t& place_of(Vertex i, Vertex j) {
+  static std::size_t pair(Vertex i, Vertex j) {
     const std::size_t later = i < j ? j : i;
-    return place_of_[later * (later - 1) / 2 + (i < j ? i : j)];
+    return later * (later - 1) / 2 + (i < j ? i : j);
   }
 
   std::size_t n_ = 0;
@@ -73,7 +79,8 @@ class LabelledGraph {
   std::vector<Word> adjacent_;
   std::vector<std::uint32_t> place_of_;
 
-  // The labels of the edges since no class was alive last; those before have zero.
+  // The labels of the edges since no class was alive last, as many as were added; those before have
+  // zero.
   std::size_t first_labelled_ = 0;
   std::vector<Word> labels_;
   std::vector<Word> zero_;
@@ -81,6 +88,9 @@ class LabelledGraph {
   // A generator that is alive is a bit of the labels, which others get once it is dead.
   std::size_t alive_ = 0;
   std::vector<std::uint32_t> bit_of_;
+  // For each bit the labels that have it, a row of bits.
+  std::size_t label_words_ = 0;
+  std::vector<Word> holders_;
   std::vector<std::uint32_t> free_bits_;
 };
 

@@ -15,8 +15,11 @@ namespace tsl::rips {
 // is known by the sum of the labels on the way. So the shortest way of a class is found by
 // breadth-first search over pairs (vertex, sum of the labels so far), from both ends at once.
 //
-// Such a way may pass a vertex twice, with different sums. Then a depth-first search tries ways
-// that do not. Both give up after so many steps.
+// Ways of three edges, which most loops are closed by, need no search: of fewer there are none, for
+// the edge has an empty lune.
+//
+// The shortest way may pass a vertex twice, with different sums. Then a depth-first search tries
+// ways that do not. Both searches give up after so many steps.
 template <class T>
 class LoopSearch {
  public:
@@ -33,8 +36,10 @@ class LoopSearch {
   const std::vector<std::uint32_t>& way() const { return way_; }
 
  private:
-  static constexpr std::size_t kMostStates = 4096;
-  static constexpr std::size_t kMostSteps = 4096;
+  using Neighbour = LabelledGraph::Neighbour;
+
+  static constexpr std::size_t kMostStates = 256;
+  static constexpr std::size_t kMostSteps = 1024;
   static constexpr std::uint32_t kNone = UINT32_MAX;
 
   // A vertex and a sum of labels with which it is reached.
@@ -67,12 +72,20 @@ class LoopSearch {
     return D_[first(e) * n_ + second(e)];
   }
 
-  bool find_shortest(const Word* target);
+  // Width is a number of words, known to the compiler where it is small.
+  template <class Width>
+  bool search(const Word* target, Width width);
+  template <class Width>
+  bool find_square(const Word* target, Width width);
+  template <class Width>
+  bool find_shortest(const Word* target, Width width);
   void start(Side& side, Vertex v);
-  void grow(Side& side);
-  void reach(Side& side, std::uint32_t from, const LabelledGraph::Neighbour& by);
-  std::uint32_t find_state(const Side& side, Vertex v, const Word* sum) const;
-  bool meet(const Side& grown, const Side& other, const Word* target);
+  template <class Width>
+  void grow(Side& side, Width width);
+  template <class Width>
+  bool meet(const Side& side, const Side& other, const Word* target, Width width);
+  template <class Width>
+  static std::uint32_t find_state(const Side& side, Vertex v, const Word* sum, Width width);
   void follow(const Side& side, std::uint32_t state);
   void forget(Side& side);
   bool passes_no_vertex_twice();
@@ -87,6 +100,8 @@ class LoopSearch {
   const LabelledGraph* graph_ = nullptr;
   std::size_t closing_ = 0;
   std::size_t width_ = 0;
+  // The vertices next to the second end of the closing edge, a row of bits.
+  std::vector<Word> near_second_;
   Side from_first_;
   Side from_second_;
   std::vector<Word> sum_;

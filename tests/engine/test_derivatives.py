@@ -1,5 +1,9 @@
 """Forward and reverse derivatives and their compositions: right or an error, never a silent 0."""
 
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 from clouds import cloud
@@ -297,3 +301,46 @@ def test_a_matrix_at_fault_is_named_under_a_transform():
     D[2, 5] += 1
     with pytest.raises(ValueError, match=r"x\[2, 5\]"):
         grad(lambda D: lifetimes(D, "precomputed"))(D)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch._functorch.utils.enable_single_level_autograd_function",
+        "torch._C._AutoDispatchBelowAutograd",
+    ],
+)
+def test_a_torch_without_what_forward_mode_needs(name):
+    """Backward passes work, compiled too, and forward mode says what is missing."""
+    module, _, attribute = name.rpartition(".")
+    code = f"""
+        import torch, torch.autograd.forward_ad as fwd
+        import torch._functorch.autograd_function
+        del {module}.{attribute}
+        import tsloss_fast as tsl
+
+        x = torch.randn(9, 3, dtype=torch.float64, requires_grad=True)
+        loss = lambda x: tsl.rips_persistence(x)[1].lifetimes.square().sum() + tsl.TSLoss()(x)
+        assert torch.autograd.gradcheck(loss, x)
+        for call in (
+            lambda: torch.func.jvp(loss, (x.detach(),), (x.detach(),)),
+            lambda: torch.func.jvp(tsl.pairwise_distances, (x.detach(),), (x.detach(),)),
+        ):
+            try:
+                call()
+            except RuntimeError as error:
+                print(error)
+        with fwd.dual_level():
+            try:
+                tsl.TSLoss()(fwd.make_dual(x.detach(), x.detach()))
+            except RuntimeError as error:
+                print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert len(told) == 3
+    assert all(line.startswith(f"torch {torch.__version__} lacks what") for line in told)
+    assert all(attribute in line and "take backward()" in line for line in told)

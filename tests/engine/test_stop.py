@@ -77,6 +77,7 @@ ROUTES = {
     "points": (tsl.rips_persistence, lambda x: x),
     "gradient": (tsl.rips_persistence, lambda x: x.requires_grad_()),
     "matrix": (of_matrix, lambda x: x),
+    "cycles": (tsl.representative_cycles, lambda x: x),
     "loss": (tsl.TSLoss(), lambda x: x.requires_grad_()),
     "operator": (torch.func.vmap(deaths_of_h0), lambda x: x[None]),
     "many clouds": (

@@ -11,7 +11,7 @@ from clouds import cloud, clouds, matrix
 from homology import Homology, is_cycle
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import assert_same, edges, essential_edges
+from oracles import assert_same, edges, essential_edges, select
 
 SQUARE = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 GOLDEN = json.loads((Path(__file__).parent / "cycles_of_others.json").read_text())
@@ -261,6 +261,22 @@ def test_a_batch_is_its_clouds(tsl):
             assert torch.equal(cycle, other)
     (_, _), none = tsl.representative_cycles(x[:0])
     assert none == []
+
+
+def test_clouds_of_different_sizes_and_vertices_with_births(tsl):
+    """Each cloud's edges enter at their lengths, and not before their vertices."""
+    x = [cloud("gaussian", n, 3, n) for n in (25, 4, 18)]
+    births = [torch.rand(len(each), dtype=torch.float64) * 3 for each in x]
+    _, plain = tsl.representative_cycles(x)
+    (_, h1), cycles = tsl.representative_cycles(x, vertex_births=births)
+    assert [len(each) for each in cycles] == h1.mask.sum(-1).tolist()
+    for k, each in enumerate(x):
+        D = tsl.pairwise_distances(each)
+        alone = tsl.representative_cycles(each)[1]
+        assert all(torch.equal(*both) for both in zip(plain[k], alone, strict=True))
+        entered = torch.maximum(D, torch.maximum(births[k].unsqueeze(0), births[k].unsqueeze(1)))
+        entered.fill_diagonal_(0)
+        require_representatives(entered, select(h1, k), cycles[k])
 
 
 def test_threads_and_instruction_sets_give_the_same_cycles(tsl):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.spatial.distance
 import torch
 from clouds import cloud, clouds, matrix
 from hypothesis import given
@@ -275,6 +276,38 @@ def test_sparse_matrices_are_dense_ones_with_infinities(tsl, D):
 
 
 @pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+def test_zeros_in_blocks_and_diagonals_are_no_edges(tsl):
+    """Were asymmetric matrices, or edges of length zero, and torch's were refused."""
+    D = holed("ranks", 12, 0, torch.float64, 0.6)
+    graph = D.masked_fill(D.isinf(), 0)
+    expected = precomputed(tsl, D)
+    for triangle in (graph, graph.triu(), graph.tril()):
+        for sparse in (
+            scipy.sparse.bsr_array(triangle.numpy(), blocksize=(3, 3)),
+            scipy.sparse.dia_array(triangle.numpy()),
+            scipy.sparse.dok_array(triangle.numpy()),
+            scipy.sparse.lil_array(triangle.numpy()),
+            triangle.to_sparse_bsr((3, 3)),
+            triangle.to_sparse_bsc((4, 4)),
+        ):
+            for dgm, theirs in zip(precomputed(tsl, sparse), expected, strict=True):
+                assert_same(dgm, theirs)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+def test_edge_lengths_of_a_sparse_matrix(tsl):
+    """Was an error that named to_dense, whose zeros are lengths."""
+    at = torch.tensor([[0, 1, 3], [1, 2, 2]])
+    lengths = torch.tensor([1.0, 2.0, 4.0], requires_grad=True)
+    sparse = torch.sparse_coo_tensor(at, lengths, (4, 4))
+    edges = torch.tensor([[2, 3], [0, 3], [1, 0], [-1, -1]])
+    found = tsl.edge_lengths(sparse, edges, "precomputed")
+    assert found.tolist() == [4.0, math.inf, 1.0, 0.0]
+    found[0].backward()
+    assert lengths.grad.tolist() == [0, 0, 1]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 @pytest.mark.parametrize("layout", ["coo", "csr"])
 def test_gradients_reach_the_values_of_a_sparse_tensor(tsl, layout):
     at = torch.tensor([[0, 1, 3, 0], [1, 2, 2, 3]])
@@ -325,6 +358,32 @@ def test_ripser_finds_the_same_with_a_threshold(tsl):
 
 
 # Arguments
+
+
+def test_a_longest_edge_may_be_a_number_of_numpy_or_a_tensor(tsl):
+    x = cloud("gaussian", 12, 3)
+    median = tsl.pairwise_distances(x).median()
+    (expected,) = tsl.rips_persistence(x, 0, max_edge_length=median.item())
+    for longest in (median, median.reshape(1), median.numpy(), np.float64(median.item())):
+        (h0,) = tsl.rips_persistence(x, 0, max_edge_length=longest)
+        assert torch.equal(h0.mask, expected.mask)
+    with pytest.raises(TypeError, match=r"^max_edge_length: expected a number, got tensor"):
+        tsl.rips_persistence(x, 0, max_edge_length=torch.zeros(2))
+
+
+def test_other_forms_of_matrices_are_told_what_to_do(tsl):
+    x = cloud("gaussian", 5, 3)
+    D = tsl.pairwise_distances(x)
+    with pytest.raises(ValueError, match=r"got float64 \[10\]: .*squareform"):
+        precomputed(tsl, torch.pdist(x))
+    for triangle in (D.triu(), D.tril()):
+        with pytest.raises(ValueError, match=r"asymmetric.*one triangle is filled, D \+ D.mT"):
+            precomputed(tsl, triangle)
+        assert torch.equal(
+            precomputed(tsl, triangle + triangle.mT)[0].deaths, precomputed(tsl, D)[0].deaths
+        )
+    with pytest.raises(TypeError, match=r"^metric: expected a function from points.*raised: .*'v'"):
+        tsl.rips_persistence(x, metric=scipy.spatial.distance.canberra)
 
 
 @pytest.mark.parametrize("longest", [-1.0, math.nan, True, "1"])

@@ -300,3 +300,13 @@ def test_wrong_panels(plot):
 def test_h0_alone(plot):
     (h0,) = rips_persistence(SQUARE, max_dim=0)
     plot({"a": (h0,)}).draw_without_rendering()
+
+
+def test_vertices_born_below_0_are_in_the_picture():
+    x = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+    births = torch.tensor([0.0, -5.0, 0.5, -2.0])
+    dgms = rips_persistence(x, vertex_births=births)
+    assert dgms[0].births.min() == -2
+    for plot in (plot_diagrams, plot_barcodes):
+        left, right = plot(dgms, essential=True).axes[0].get_xlim()
+        assert left < -5 < right

@@ -133,7 +133,7 @@ def _fault_error(what: str, name: str, of: str, matrix: Any, i: int, j: int) -> 
 
 
 _REMEDIES = {
-    "asymmetric": ". If that is meant, pass (D + D.mT) / 2",
+    "asymmetric": ". If that is meant, pass (D + D.mT) / 2; if one triangle is filled, D + D.mT",
     "non-zero on the diagonal": ". If these are distances, set it to 0: D.fill_diagonal_(0)",
     "negative": ". If that is rounding, pass D.clamp(min=0)",
     "not a number": ". Say that there is no edge by infinity",

@@ -4,6 +4,9 @@
 mode with no derivative, which reads as zero. So the operators bring an autograd kernel of their
 own, which works on one level of transforms as the kernels of torch's own operators do, and hands
 on to the next.
+
+That takes private names of torch, which every release from 2.5 to 2.13 has. On one that lacks any,
+backward passes work as `torch.library` has them, and what forward mode would get is an error.
 """
 
 from __future__ import annotations
@@ -13,11 +16,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
-from torch.autograd.function import _SingleLevelFunction
 
-from tsloss_fast._engine.plain import takes_derivatives
+from tsloss_fast._engine.plain import refuse_forward_mode, takes_derivatives
+
+try:
+    from torch._C import _after_autograd_keyset, _AutoDispatchBelowAutograd, _is_fwd_grad_enabled
+    from torch._functorch.utils import enable_single_level_autograd_function
+    from torch.autograd.forward_ad import _set_fwd_grad_enabled
+    from torch.autograd.function import _SingleLevelFunction
+
+    _HAS_LEVELS = True
+except ImportError as error:
+    _HAS_LEVELS = False
+    refuse_forward_mode(
+        f"torch {torch.__version__} lacks what tsloss_fast needs for derivatives in forward mode "
+        f"({error}): take backward(), or torch 2.5 to 2.13"
+    )
 
 # Where operators have kernels, and where torch traces them. Elsewhere torch.library's stays.
 _KEYS = ("AutogradCPU", "AutogradCUDA", "AutogradMeta")
@@ -38,13 +53,15 @@ def register_derivatives(
     derivatives too.
     """
     op.register_autograd(backward, setup_context=setup_context)
+    if not _HAS_LEVELS:
+        return
     node = _node(op, setup_context, backward, jvp)
 
     def kernel(keyset: Any, *args: Any) -> Any:
         duals, with_graph = _duals(args), torch.is_grad_enabled()
-        if duals is None and not (with_graph and torch._C._any_requires_grad(*args)):
+        if duals is None and not (with_graph and any(map(_requires_grad, args))):
             return _below(op, keyset, args)
-        level = keyset, with_graph, torch._C._is_fwd_grad_enabled(), duals
+        level = keyset, with_graph, _is_fwd_grad_enabled(), duals
         with enable_single_level_autograd_function():
             return node.apply(*args, level)
 
@@ -58,7 +75,7 @@ def _node(op: Any, setup_context: SetupContext, backward: Callable[..., Any], jv
     def forward(ctx: Any, *args: Any) -> Any:
         *inputs, (keyset, with_graph, with_tangents, duals) = args
         # A node turns derivatives off for what it calls, which here are the levels below.
-        with torch.set_grad_enabled(with_graph), forward_ad._set_fwd_grad_enabled(with_tangents):
+        with torch.set_grad_enabled(with_graph), _set_fwd_grad_enabled(with_tangents):
             outputs = _below(op, keyset, inputs)
         setup_context(ctx, tuple(inputs), outputs)
         if duals is not None:
@@ -72,7 +89,7 @@ def _node(op: Any, setup_context: SetupContext, backward: Callable[..., Any], jv
     def node_jvp(ctx: Any, *unused: Any) -> Any:
         # Called at the end of `apply`, after which the graph must not hold them.
         primals, tangents = ctx.__dict__.pop("duals")
-        with forward_ad._set_fwd_grad_enabled(True):
+        with _set_fwd_grad_enabled(True):
             # The outputs that `forward` gave are not in the graph of the inputs.
             return jvp(primals, tangents, op._opoverload(*primals))
 
@@ -84,15 +101,19 @@ def _node(op: Any, setup_context: SetupContext, backward: Callable[..., Any], jv
     )
 
 
+def _requires_grad(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
 def _below(op: Any, keyset: Any, args: Any) -> Any:
     """What the operator gives below this level of derivatives."""
-    with torch._C._AutoDispatchBelowAutograd():
-        return op._opoverload.redispatch(keyset & torch._C._after_autograd_keyset, *args)
+    with _AutoDispatchBelowAutograd():
+        return op._opoverload.redispatch(keyset & _after_autograd_keyset, *args)
 
 
 def _duals(args: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Tensor | None, ...]] | None:
     """The inputs without their tangents, and these, or None where no input has one."""
-    if not takes_derivatives() or not torch._C._is_fwd_grad_enabled():
+    if not takes_derivatives() or not _is_fwd_grad_enabled():
         return None
     # The one level that torch has is named, for in a graph of torch.compile it is not entered.
     pairs = [

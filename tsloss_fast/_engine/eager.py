@@ -49,33 +49,37 @@ class CycleFinder:
     Attributes
     ----------
     edges : Tensor, shape [M, 2], int64
-        Those of all cycles, on the host.
+        Those of all cycles, on the device of the distances.
     sizes : list of lists of int
         Of each cloud, how many edges each of its cycles has: those of the bars, then those of the
         classes that never die.
+    is_batch : bool
+        Whether there may be more clouds than one.
     """
 
     edges: Tensor
     sizes: list[list[int]]
+    is_batch: bool
 
     def __init__(self, shorten: bool) -> None:
         self.shorten = shorten
 
-    def __call__(
+    def diagrams(
         self,
         D: Any,
         max_edge_length: float | None,
         lengths: Tensor | None = None,
         births: Tensor | None = None,
-    ) -> Sequence[Any]:
-        """The engine's diagrams of both dimensions of an array ``D`` [..., n, n]."""
-        counts, born = (None if x is None else host_array(x) for x in (lengths, births))
-        found, edges, self.sizes = _C.rips_cycles(
-            D, self.shorten, counts, torch.get_num_threads(), max_edge_length=max_edge_length,
-            vertex_births=born,
-        )  # fmt: skip
-        self.edges = torch.from_numpy(edges)
-        return found
+    ) -> Any:
+        """The engine's diagrams of both dimensions of an array of distances ``D`` [..., n, n]."""
+        return self._keep(D, self._find(D, max_edge_length, lengths, births))
+
+    def diagrams_of_matrix(self, D: Tensor, max_edge_length: float | None) -> Any:
+        """The same of what should be matrices ``D`` [..., n, n], plain and on the CPU."""
+        found = self._find(host_array(D), max_edge_length, check=True)
+        if isinstance(found[0], str):
+            raise matrix_error(D, found)
+        return self._keep(D, found)
 
     def bars(
         self,
@@ -88,9 +92,29 @@ class CycleFinder:
         on_host = host_array(D.detach())
         if max_edge_length is None:
             require_finite(on_host, D, "x")
-        found = self(on_host, max_edge_length, lengths, births)
-        parts = [part.to(D.device) for part in bar_tensors(found)]
+        found = bar_tensors(self.diagrams(on_host, max_edge_length, lengths, births))
+        self.edges = self.edges.to(D.device)
+        parts = [part.to(D.device) for part in found]
         return [ops.Bars(*parts[:4]), ops.Bars(*parts[4:])]
+
+    def _find(
+        self,
+        D: Any,
+        max_edge_length: float | None,
+        lengths: Tensor | None = None,
+        births: Tensor | None = None,
+        check: bool = False,
+    ) -> Any:
+        counts, born = (None if x is None else host_array(x) for x in (lengths, births))
+        threads = torch.get_num_threads()
+        return _C.rips_cycles(
+            D, self.shorten, counts, threads, "auto", max_edge_length, born, check
+        )
+
+    def _keep(self, D: Any, found: Any) -> Any:
+        diagrams, edges, self.sizes = found
+        self.edges, self.is_batch = torch.from_numpy(edges), D.ndim > 2
+        return diagrams
 
 
 def rips_of_matrix(
@@ -119,7 +143,7 @@ def rips_of_matrix(
         if cycles is None:
             found = _checked_rips(D.contiguous(), max_dim, max_edge_length)
         else:
-            found = cycles(host_array(_checked_matrix(D.detach(), 1, False)[0]), max_edge_length)
+            found = cycles.diagrams_of_matrix(D, max_edge_length)
     if ops.wants_gradient(D):
         return _measured(found, lambda edges, _: _gather_edges(D, edges))
     return [(arrays, {}) for arrays in found]
@@ -208,6 +232,40 @@ def rips_of_ragged_points(
     return _of_points(found, points, measure)
 
 
+def rips_of_clouds(
+    clouds: list[Tensor],
+    lengths: Tensor,
+    max_dim: int,
+    max_edge_length: float | None = None,
+    births: Tensor | None = None,
+) -> Sequence[Fields]:
+    """`rips_of_ragged_points` of plain clouds [m, d], without a padded copy of them."""
+    largest = max(clouds, key=len)
+    n = max(1, len(largest))
+    require_room(largest, h1=max_dim > 0, missing_edges=max_edge_length is not None)
+    D = _C.packed_distances_of_each([host_array(x) for x in clouds], torch.get_num_threads())
+    if _C.first_nonfinite(D) >= 0:
+        _name_what_is_not_finite(torch.from_numpy(D), clouds)
+    born = None if births is None else host_array(births)
+    found = _C.rips_of_packed(
+        D, host_array(lengths), n, max_dim, False, torch.get_num_threads(), max_edge_length, born
+    )
+    if any(map(ops.wants_gradient, clouds)) or (births is not None and ops.wants_gradient(births)):
+        entries = _packed_entries(torch.from_numpy(D), lengths)
+
+        def measured(edges: Tensor, _: Tensor) -> Tensor:
+            return ops.measured_edges_of_each(clouds, edges, entries(edges))
+
+        return _measured(found, measured, births)
+    return [(arrays, {}) for arrays in found]
+
+
+def _name_what_is_not_finite(packed: Tensor, clouds: list[Tensor]) -> None:
+    parts = packed.split([len(x) ** 2 for x in clouds])
+    for b, (D, cloud) in enumerate(zip(parts, clouds, strict=True)):
+        require_finite(host_array(D), cloud, f"x[{b}]")
+
+
 def _of_points_born(
     points: Tensor,
     lengths: Tensor,
@@ -257,7 +315,7 @@ def rips_of_points(
     if cycles is None:
         found = _C.rips(D, max_dim, None, threads, max_edge_length=max_edge_length)
     else:
-        found = cycles(D, max_edge_length)
+        found = cycles.diagrams(D, max_edge_length)
     return _of_points(found, points, measure)
 
 

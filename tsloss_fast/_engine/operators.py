@@ -11,7 +11,7 @@ points on the critical edges, so gradients are exact for the chosen pairing and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, List, NamedTuple  # noqa: UP035
 
 import torch
 from torch import Tensor
@@ -272,7 +272,7 @@ def rips_bars(
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
     vertex_births: Tensor | None = None,
-) -> list[Tensor]:
+) -> List[Tensor]:  # noqa: UP006, for torch 2.5 reads no list[Tensor]
     """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
     H0 has n - 1 bars in filtration order, and its oldest class never dies. H1 is ordered by death,
@@ -605,6 +605,46 @@ class _EagerLoss(torch.autograd.Function):
 _keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
+class _EagerLossOfEach(torch.autograd.Function):
+    """As `_EagerLoss`, of clouds that are tensors of their own."""
+
+    @staticmethod
+    def forward(ctx: Any, results: tuple[Tensor, list[Tensor]], *clouds: Tensor) -> Tensor:
+        loss, gradients = results
+        ctx.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        _require_once()
+        if grad.ndim == 0 and is_plain_gradient(grad) and not _keeps_graph() and grad.item() == 1:
+            return None, *ctx.saved_tensors
+        factors = grad.unbind() if grad.ndim else [grad] * len(ctx.saved_tensors)
+        found = (factor * each for factor, each in zip(factors, ctx.saved_tensors, strict=True))
+        return None, *found
+
+
+def loss_terms_of_each(
+    operator: Any, sums: bool, clouds: list[Tensor], *options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`loss_terms` of plain clouds [m, d] that differ in size, without a padded copy of them."""
+    function = {persistence_loss: _C.persistence_loss, surrogate_loss: _C.surrogate_loss}[operator]
+    largest = max(clouds, key=len)
+    require_room(largest, "prompt", matrices=2, h1=operator is persistence_loss)
+    with_gradient = any(map(wants_gradient, clouds))
+    arrays = [host_array(cloud) for cloud in clouds]
+    losses, *terms, gradients = function(arrays, *options, with_gradient, torch.get_num_threads())
+    if _C.first_nonfinite(losses) >= 0:
+        b = _C.first_nonfinite(losses)
+        require_finite(losses, clouds[b], f"prompt[{b}]")
+    loss, h0, h1 = (torch.from_numpy(part) for part in (losses, *terms))
+    loss = loss.sum() if sums else loss
+    if with_gradient:
+        each = [torch.from_numpy(gradient) for gradient in gradients]
+        loss = _EagerLossOfEach.apply((loss, each), *clouds)
+    return loss, h0, h1
+
+
 Compute = Callable[..., tuple[Any, ...]]
 # What computes the loss of an ordinary tensor without the operator, on the CPU and on CUDA.
 _ON_CPU: dict[Any, Compute] = {
@@ -625,7 +665,7 @@ def loss_terms(
     counts = {} if lengths is None else {"lengths": lengths}
     if is_plain(prompt):
         compute = _ON_CPU[operator]
-    elif operator in _ON_CUDA and is_plain(prompt, "cuda"):
+    elif is_plain(prompt, "cuda") and operator in _ON_CUDA:
         compute = _ON_CUDA[operator]
     else:
         loss, h0, h1, _ = operator(prompt, *options, **counts)
@@ -684,6 +724,31 @@ class _EagerEdgeLengths(torch.autograd.Function):
         # With create_graph=True the operator's own derivatives are needed.
         scatter = eager_scatter_edges if is_plain_gradient(grad) else scatter_edges
         return scatter(x, edges, _divide_or_zero(grad, lengths)), None, None
+
+
+class _EagerEdgeLengthsOfEach(torch.autograd.Function):
+    """As `_EagerEdgeLengths`, of clouds that are tensors of their own."""
+
+    @staticmethod
+    def forward(ctx: Any, edges: Tensor, lengths: tuple[Tensor], *clouds: Tensor) -> Tensor:
+        ctx.save_for_backward(edges, lengths[0], *clouds)
+        return lengths[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        edges, lengths, *clouds = ctx.saved_tensors
+        weights = _divide_or_zero(grad, lengths)
+        scatter = eager_scatter_edges if is_plain_gradient(grad) else scatter_edges
+        found = (
+            scatter(x, edges[b], weights[b]) if ctx.needs_input_grad[b + 2] else None
+            for b, x in enumerate(clouds)
+        )
+        return None, None, *found
+
+
+def measured_edges_of_each(clouds: list[Tensor], edges: Tensor, lengths: Tensor) -> Tensor:
+    """``lengths`` [B, M] of ``edges`` [B, M, 2] in the graph of plain clouds, one each."""
+    return _EagerEdgeLengthsOfEach.apply(edges, (lengths,), *clouds)
 
 
 def measured_edges(x: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:

@@ -28,9 +28,21 @@ def takes_derivatives() -> bool:
     # the operators are right for every tensor.
     try:
         # The level of dual tensors is -1 where there are none.
-        return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+        if forward_ad._current_level >= 0:
+            if _refusals:
+                raise RuntimeError(_refusals[0])
+            return True
+        return torch._C._are_functorch_transforms_active()
     except AttributeError:
         return True
+
+
+_refusals: list[str] = []
+
+
+def refuse_forward_mode(message: str) -> None:
+    """Raise a RuntimeError of this message wherever forward mode is at work from now on."""
+    _refusals.append(message)
 
 
 def is_plain(x: Any, device: str = "cpu") -> bool:

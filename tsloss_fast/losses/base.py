@@ -23,6 +23,7 @@ from tsloss_fast.persistence.ragged import (
     is_ragged,
     padded_matrices,
     padded_points,
+    plain_clouds,
     separate_clouds,
 )
 from tsloss_fast.persistence.sparse import dense_distances, each_dense, holds_sparse, is_sparse
@@ -331,14 +332,15 @@ class H0H1Loss(TopologicalLoss):
 
     def _begin_ragged(self, prompt: Clouds, lengths: Lengths | None) -> Callable[[], LossAndTerms]:
         is_fused = self.metric == "euclidean" and self.max_edge_length is None
+        clouds = plain_clouds(prompt, lengths, "prompt") if is_fused else None
+        if clouds is not None:
+            return self._begin_each(clouds)
         if self.metric == "precomputed":
             D, sizes = padded_matrices(each_dense(prompt), lengths, "prompt")
             x = without_padding(D, sizes)
         else:
             x, sizes = padded_points(prompt, lengths, "prompt")
-            # What a list is padded with is 0, and the engine reads none of it.
-            if lengths is not None or not is_fused or not ops.is_plain(x):
-                x = filled_points(x, sizes)
+            x = filled_points(x, sizes)
         if x.numel() == 0 and self.reduction == "mean":
             raise _no_cloud(x)
         if is_fused:
@@ -346,6 +348,10 @@ class H0H1Loss(TopologicalLoss):
         if x.device.type == "cpu" and not ops.is_transformed():
             self._require_values(x)
         return self._begin_by_distances(x, sizes)
+
+    def _begin_each(self, clouds: list[Tensor]) -> Callable[[], LossAndTerms]:
+        """`_begin_euclidean` of plain clouds [m, d] in tensors of their own."""
+        raise NotImplementedError
 
     def _require_values(self, x: Tensor) -> None:
         is_given = self.metric == "precomputed"
@@ -411,7 +417,7 @@ class H0H1Loss(TopologicalLoss):
     def _named(self) -> str:
         return show(self, self.SHOWN)
 
-    def _term_weights(self, x: Tensor) -> tuple[float, float]:
+    def _term_weights(self, x: Tensor, B: int | None = None) -> tuple[float, float]:
         """The weights of L_H0 and L_H1 in the loss of each cloud.
 
         For a mean over B clouds they are divided by B and the losses are summed: dividing the sum
@@ -423,7 +429,7 @@ class H0H1Loss(TopologicalLoss):
                 'reduction: expected "none" for a batch in torch.jit.trace, which would fix the '
                 f"number of clouds that the mean is taken over, got {self.reduction!r}"
             )
-        B = x.shape[:-2].numel() if takes_mean else 1
+        B = (B or x.shape[:-2].numel()) if takes_mean else 1
         each = self.lambda_ts / B
         return each * self.beta_h0, each * self.beta_h1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -77,8 +76,10 @@ class PersistenceLoss(H0H1Loss):
 
     def _set_persistence_options(self, h1_power: float, max_edge_length: float | None) -> None:
         self.h1_power = check_number(h1_power, "h1_power", least=1)
-        if max_edge_length not in (None, math.inf):
-            max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
+        if max_edge_length is not None:
+            max_edge_length = check_number(
+                max_edge_length, "max_edge_length", least=0, infinite=True
+            )
         self.max_edge_length = max_edge_length
 
     def _terms_of_distances(
@@ -96,6 +97,14 @@ class PersistenceLoss(H0H1Loss):
         loss, h0, h1 = ops.loss_terms(
             ops.persistence_loss, takes_mean, x, *options, lengths=lengths
         )
+        return lambda: (loss, {"h0": h0, "h1": h1})
+
+    def _begin_each(self, clouds: list[Tensor]) -> Callable[[], LossAndTerms]:
+        weights = self._term_weights(clouds[0], len(clouds))
+        loss, h0, h1 = ops.loss_terms_of_each(
+            ops.persistence_loss, self.reduction == "mean", clouds, *weights, self.h1_power,
+            self.scale == "mean",
+        )  # fmt: skip
         return lambda: (loss, {"h0": h0, "h1": h1})
 
     def _begin_on_host(

@@ -114,11 +114,23 @@ class SurrogateLoss(H0H1Loss):
         if not ops.fuses_surrogate_loss(x, lengths):
             return self._begin_by_distances(x, lengths)
         loss, h0, h1 = ops.loss_terms(
-            ops.surrogate_loss, self.reduction == "mean", x, *self._term_weights(x), self.tau,
-            self.alpha, self.lambda_repel, self.lambda_attract, self.scale == "mean",
-            self.self_pairs, self.detach_scales, lengths=lengths,
+            ops.surrogate_loss, self.reduction == "mean", x, *self._term_weights(x),
+            *self._engine_options(), lengths=lengths,
         )  # fmt: skip
         return lambda: (loss, {"h0": h0, "h1": h1})
+
+    def _begin_each(self, clouds: list[Tensor]) -> Callable[[], LossAndTerms]:
+        weights = self._term_weights(clouds[0], len(clouds))
+        loss, h0, h1 = ops.loss_terms_of_each(
+            ops.surrogate_loss, self.reduction == "mean", clouds, *weights, *self._engine_options()
+        )
+        return lambda: (loss, {"h0": h0, "h1": h1})
+
+    def _engine_options(self) -> tuple[float | bool, ...]:
+        return (
+            self.tau, self.alpha, self.lambda_repel, self.lambda_attract, self.scale == "mean",
+            self.self_pairs, self.detach_scales,
+        )  # fmt: skip
 
 
 def _require_all_edges(D: Tensor) -> None:

@@ -143,6 +143,9 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
     ) -> Callable[[], LossAndTerms]:
         return self._chosen._begin_euclidean(self, prompt, x, lengths)
 
+    def _begin_each(self, clouds: list[Tensor]) -> Callable[[], LossAndTerms]:
+        return self._chosen._begin_each(self, clouds)
+
     def _terms_of_distances(
         self, D: Tensor, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:

@@ -65,10 +65,11 @@ def representative_cycles(
     Every edge of a cycle is there when its bar is born; the cycle is no boundary before the death
     edge enters, and one from then on, so it is a loop that is open just as long as the bar says. A
     class has many such cycles. With `shorten` the cycle is a single loop where a search finds one:
-    of those with the fewest edges the shortest. The search is exact unless it meets more than some
-    thousand pairs of a vertex and a class on its way, or no shortest way without a vertex that
-    comes twice is found in as many steps. Where no single loop represents the class, as where a bar
-    ends because two loops become one, the cycle is a sum of loops; `loops_of` gives these.
+    of those with the fewest edges the shortest. The search is exact, but it gives up after a few
+    hundred pairs of a vertex and a class by which it is reached, and so many steps again for ways
+    that pass no vertex twice; few clouds come to that. Where no single loop represents the class,
+    as where a bar ends because two loops become one, the cycle is a sum of loops; `loops_of` gives
+    these.
 
     Cycles have no gradient; their lengths do, by `cycle_length`. Those of CUDA tensors are found on
     the host, as H1 is.
@@ -95,9 +96,8 @@ def representative_cycles(
         )
     given = (max_edge_length, p, lengths, vertex_births)
     diagrams = rips_diagrams(x, 1, metric, *given, finder)
-    edges = finder.edges.to(diagrams[1].mask.device)
-    found = edges.split([size for cloud in finder.sizes for size in cloud])
-    if diagrams[1].mask.ndim == 1:
+    found = finder.edges.split([size for cloud in finder.sizes for size in cloud])
+    if not finder.is_batch:
         return diagrams, list(found)
     rest = iter(found)
     return diagrams, [[next(rest) for _ in cloud] for cloud in finder.sizes]

@@ -177,7 +177,14 @@ def _norms(x: Tensor, power: float) -> Tensor:
 def _distances_by(metric: Callable[[Tensor], Tensor], x: Tensor, p: float | None) -> Tensor:
     """The distances that a caller's function gives, once it is found that they may be some."""
     _require_no_power(p, "of your own")
-    D = metric(ops.at_least_float32(x))
+    try:
+        D = metric(ops.at_least_float32(x))
+    except TypeError as error:
+        # Such as one of SciPy's, which takes two rows.
+        raise TypeError(
+            f"metric: expected a function from points [..., n, d] to distances [..., n, n], got "
+            f"one that raised: {error}"
+        ) from error
     expected = [*x.shape[:-1], x.shape[-2]]
     if not isinstance(D, Tensor):
         raise TypeError(

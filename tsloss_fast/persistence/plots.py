@@ -102,6 +102,11 @@ def plot_diagrams(panels: Panels, loops: bool = False, essential: bool | None = 
     return figure
 
 
+def _first_birth(panels: Iterable[list[list[Bar]]], births: Sequence[float]) -> float:
+    """Where axes of births begin: at 0, or where vertices are born before it."""
+    return min([0.0, *births, *(b for dgms in panels for bar in dgms for b, _ in bar)])
+
+
 def _wrapped(note: str | None, figure: Figure, letters: int = 12) -> str | None:
     """A line about the axes, in as many lines as the figure's width and letters an inch ask for."""
     return note and textwrap.fill(note, int(letters * figure.get_figwidth()))
@@ -114,13 +119,14 @@ def _diagram_row(
     right, bottom, top = _limits([pair for dgms in bars.values() for bar in dgms for pair in bar])
     births = [birth for dgms in endless for each in dgms for birth in each]
     right = max(right, 1.08 * max(births, default=0.0))
+    left = _first_birth(bars.values(), births)
     for axis, (title, dgms), its_endless in zip(axes, bars.items(), endless, strict=True):
-        axis.plot([0, top], [0, top], "--", color="0.5", linewidth=1, label="birth = death")
+        axis.plot([left, top], [left, top], "--", color="0.5", linewidth=1, label="birth = death")
         for dim, bar in enumerate(dgms):
             points = [b for b, _ in bar], [d for _, d in bar]
             axis.scatter(*points, label=NAMES[dim], **_style(dim, len(bar)))
         axis.set(title=_wrapped_title(title, bars), xlabel="birth (distance in embedding space)")
-        axis.set(xlim=(-0.06 * right, right), ylim=(bottom, top))
+        axis.set(xlim=(left - 0.06 * (right - left), right), ylim=(bottom, top))
         if births:
             _infinity(axis, its_endless, 0)
         few_ticks(axis.xaxis, 4)
@@ -199,9 +205,13 @@ def plot_barcodes(panels: Panels, essential: bool | None = None) -> Figure:
             dim,
         )
     last = max((death for dgms in bars.values() for _, death in dgms[0]), default=0.0) or 1.0
+    first = _first_birth(
+        [dgms[:1] for dgms in bars.values()], [birth for dgms in endless for birth in dgms[0]]
+    )
     for axis, title in zip(grid[0], bars, strict=True):
         axis.set_title(_wrapped_title(title, bars))
-        axis.set_xlim(-0.04 * last, 1.04 * last)
+        room = 0.04 * (last - first)
+        axis.set_xlim(first - room, last + room)
         few_ticks(axis.xaxis, 4)
     loops = [
         _with_room([value for pair in bar for value in pair], births)
@@ -353,7 +363,11 @@ def _places(x: Tensor) -> tuple[list[list[float]], tuple[str, ...]]:
 
 def _bars_of_cycles(dgm: PersistenceDiagram, cycles: Sequence[Tensor], n: int) -> list[Bar]:
     """Birth and death of the class of each cycle, infinite where it never dies."""
-    bars = _bars(dgm, "the cycles")
+    if not isinstance(dgm, PersistenceDiagram):
+        raise TypeError(f"dgm: expected a PersistenceDiagram, got {type(dgm).__name__}")
+    if dgm.mask.dim() != 1:
+        raise ValueError("dgm: expected that of one cloud, got a batch")
+    bars = _bars(dgm, "")
     births = dgm.essential_births[dgm.essential_mask].tolist()
     bars += [(birth, float("inf")) for birth in births]
     if len(cycles) != len(bars):

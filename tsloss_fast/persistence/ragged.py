@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast._checks import FLOATING, check_cloud, check_floating, check_square, describe
+from tsloss_fast._checks import (
+    FLOATING,
+    MAX_POINTS,
+    check_cloud,
+    check_floating,
+    check_square,
+    describe,
+)
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.padding import pairs_of, rows_of
 
@@ -38,9 +45,20 @@ def padded_points(x: Clouds, lengths: Lengths | None, name: str = "x") -> tuple[
         n = max(1, *(len(cloud) for cloud in clouds))
         rows = torch.nn.utils.rnn.pad_sequence([ops.at_least_float32(c) for c in clouds], True)
         rows = torch.nn.functional.pad(rows, (0, 0, 0, n - rows.shape[1]))
-        return rows, _sizes(clouds)
+        return rows, sizes_of(clouds)
     check_cloud(x, name)
     return ops.at_least_float32(x), _checked_lengths(lengths, x)
+
+
+def plain_clouds(x: Clouds, lengths: Lengths | None, name: str = "x") -> list[Tensor] | None:
+    """The clouds [m, d] of a list or nested tensor, if the engine can read them where they are."""
+    if not is_ragged(x):
+        return None
+    clouds = _listed(x, lengths, name)
+    if not all(map(ops.is_plain, clouds)):
+        return None
+    _check_alike(clouds, name, same_width=True)
+    return [ops.at_least_float32(cloud) for cloud in clouds]
 
 
 def packed_matrices(D: Clouds, lengths: Lengths | None) -> tuple[Tensor, Tensor, int]:
@@ -51,7 +69,7 @@ def packed_matrices(D: Clouds, lengths: Lengths | None) -> tuple[Tensor, Tensor,
     if is_ragged(D):
         matrices = _checked_matrices(D, lengths)
         rows = torch.cat([ops.at_least_float32(each).reshape(-1) for each in matrices])
-        return rows, _sizes(matrices), max(1, *(len(each) for each in matrices))
+        return rows, sizes_of(matrices), max(1, *(len(each) for each in matrices))
     D, lengths = padded_matrices(D, lengths)
     n = D.shape[-1]
     return D[pairs_of(lengths, n)], lengths, n
@@ -72,7 +90,7 @@ def stacked_matrices(matrices: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         torch.nn.functional.pad(ops.at_least_float32(each), (0, n - len(each)) * 2)
         for each in matrices
     ]
-    return torch.stack(each_padded), _sizes(matrices)
+    return torch.stack(each_padded), sizes_of(matrices)
 
 
 def separate_clouds(
@@ -183,7 +201,7 @@ def _check_alike(clouds: list[Tensor], name: str, same_width: bool) -> None:
     first = clouds[0]
     for k, cloud in enumerate(clouds):
         where = f"{name}[{k}]"
-        if len(cloud):
+        if len(cloud) > MAX_POINTS:
             check_cloud(cloud, where)
         if cloud.dtype != first.dtype or cloud.device != first.device:
             raise ValueError(
@@ -197,7 +215,7 @@ def _check_alike(clouds: list[Tensor], name: str, same_width: bool) -> None:
             )
 
 
-def _sizes(clouds: Sequence[Tensor]) -> Tensor:
+def sizes_of(clouds: Sequence[Tensor]) -> Tensor:
     return torch.tensor([len(cloud) for cloud in clouds], device=clouds[0].device)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -32,6 +31,8 @@ from tsloss_fast.persistence.ragged import (
     padded_births,
     padded_matrices,
     padded_points,
+    plain_clouds,
+    sizes_of,
 )
 from tsloss_fast.persistence.sparse import dense_distances, each_dense, holds_sparse, is_sparse
 
@@ -62,10 +63,10 @@ def rips_persistence(
         ``"precomputed"``, or as `pairwise_distances` has it. A precomputed matrix, and what a
         callable gives, must be symmetric, non-negative, and 0 on the diagonal, up to rounding (see
         the notes); it need not obey the triangle inequality. An infinite entry says that there is
-        no edge. A precomputed matrix may be sparse, one matrix [n, n] of SciPy or of torch (COO,
-        CSR, CSC): an entry that is not stored is no edge, a stored zero is an edge of length zero,
-        and each edge may be stored once or on both sides of the diagonal. The work is done on a
-        dense copy.
+        no edge. A precomputed matrix may be sparse, one matrix [n, n] of SciPy or of torch: an
+        entry that is not stored is no edge, a stored zero is an edge of length zero (not in BSR,
+        BSC and DIA, which store zeros that nobody meant), and each edge may be stored once or on
+        both sides of the diagonal. The work is done on a dense copy.
     max_edge_length : float, optional
         Longer edges are absent; an edge of just this length is kept, as gudhi's `max_edge_length`
         and ripser's `thresh` keep it. It is rounded to the dtype of the distances before it is
@@ -179,8 +180,8 @@ def rips_diagrams(
 ) -> tuple[PersistenceDiagram, ...]:
     """`rips_persistence`, by `cycles` where these are asked for."""
     max_dim = check_choice(as_int(max_dim), "max_dim", (0, 1))
-    if max_edge_length is not None and max_edge_length != math.inf:
-        max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
+    if max_edge_length is not None:
+        max_edge_length = check_number(max_edge_length, "max_edge_length", least=0, infinite=True)
     if lengths is not None or vertex_births is not None or is_ragged(x) or holds_sparse(x):
         born = _Births(vertex_births, x)
         return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths, born, cycles)
@@ -236,6 +237,13 @@ def _of_ragged(
         return _of_matrices(D, max_dim, max_edge_length, sizes, births, cycles)
     if name == "precomputed":
         return _of_matrices(each_dense(x), max_dim, max_edge_length, lengths, births, cycles)
+    if name == "euclidean" and cycles is None and births.are_plain():
+        clouds = plain_clouds(x, lengths)
+        if clouds is not None:
+            sizes = sizes_of(clouds)
+            born = births.padded(sizes, max(1, *map(len, clouds)), clouds[0])
+            fields = eager.rips_of_clouds(clouds, sizes, max_dim, max_edge_length, born)
+            return _diagrams(fields)
     points, sizes = padded_points(x, lengths)
     if name != "euclidean" or lengths is not None:
         points = filled_points(points, sizes)

@@ -11,12 +11,15 @@ from tsloss_fast._checks import check_square
 from tsloss_fast._engine.room import require_room
 
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc)
+# These store blocks and whole diagonals, with zeros that nobody meant: they say nothing here.
+_BLOCKS = (torch.sparse_bsr, torch.sparse_bsc)
+_BLOCKS_OF_SCIPY = ("bsr", "dia")
 
 
 def is_sparse(x: Any) -> bool:
     """Whether `x` is a sparse tensor, or a sparse matrix or array of SciPy."""
     if isinstance(x, Tensor):
-        return x.layout is torch.sparse_coo or x.layout in _COMPRESSED
+        return x.layout is torch.sparse_coo or x.layout in (*_COMPRESSED, *_BLOCKS)
     return type(x).__module__.startswith("scipy.sparse")
 
 
@@ -35,11 +38,15 @@ def each_dense(x: Any) -> Any:
 def dense_distances(x: Any) -> Tensor:
     """The matrix [n, n] of a sparse one, +inf where neither [i, j] nor [j, i] is stored.
 
-    What is stored, zeros too, is the length of an edge. An edge may be stored on one side of the
-    diagonal or on both, and the diagonal may be left out. Differentiable by a tensor's values.
+    What is stored, zeros too, is the length of an edge, but for zeros in blocks (BSR, BSC) and
+    diagonals (DIA). An edge may be stored on one side of the diagonal or on both, and the diagonal
+    may be left out. Differentiable by a tensor's values.
     """
     if len(x.shape) != 2 or x.shape[0] != x.shape[1]:
-        raise ValueError(f"x: expected one sparse matrix [n, n], got sparse {list(x.shape)}")
+        raise ValueError(
+            f"x: expected one sparse matrix [n, n], got sparse {list(x.shape)}: take the matrices "
+            "of a batch one at a time"
+        )
     row, column, values = _of_tensor(x) if isinstance(x, Tensor) else _of_scipy(x)
     n = x.shape[0]
     of_its_size = values.new_empty((n, n), device="meta")
@@ -54,15 +61,22 @@ def dense_distances(x: Any) -> Tensor:
 
 
 def _of_tensor(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    if x.layout in _COMPRESSED:
+    has_blocks = x.layout in _BLOCKS
+    if x.layout is not torch.sparse_coo:
         x = x.to_sparse_coo()
     x = x.coalesce()
-    return *x.indices().unbind(0), x.values()
+    at, values = x.indices(), x.values()
+    if has_blocks:
+        meant = values.detach() != 0
+        at, values = at[:, meant], values[meant]
+    return *at.unbind(0), values
 
 
 def _of_scipy(x: Any) -> tuple[Tensor, Tensor, Tensor]:
     coo = x.tocoo(copy=True)
     coo.sum_duplicates()
+    if x.format in _BLOCKS_OF_SCIPY:
+        coo.eliminate_zeros()
     values = torch.from_numpy(coo.data)
     if not values.is_floating_point():
         values = values.double()
