@@ -481,13 +481,13 @@ def _loss_of_edges_backward(
     return gradient * _factors(grad, scales, x), None, None, *([None] * ctx.options)
 
 
-def _factors(grad: Tensor, scales: Tensor, x: Tensor) -> Tensor:
+def _factors(grad: Tensor, scales: Tensor | None, x: Tensor) -> Tensor:
     """By what the gradient on the edges is multiplied, [..., 1, 1].
 
     At the end, for the product of a scale and the factors of the edges may leave the range of
     float32 for clouds that are tiny or huge.
     """
-    return (grad * scales).to(x.dtype)[..., None, None]
+    return (grad if scales is None else grad * scales).to(x.dtype)[..., None, None]
 
 
 def _loss_of_edges_jvp(
@@ -686,7 +686,7 @@ class _EagerLossOfEdges(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, D: Tensor, edges: Tensor, *options: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        loss, h0, h1, weights, scales = cuda.loss_of_edges(x, D, edges, *options)
+        loss, h0, h1, weights, scales = cuda.eager_loss_of_edges(x, D, edges, *options)
         ctx.mark_non_differentiable(h0, h1)
         ctx.save_for_backward(x, edges, weights, scales)
         ctx.options = len(options)
@@ -696,8 +696,11 @@ class _EagerLossOfEdges(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
         _require_once()
         x, edges, weights, scales = ctx.saved_tensors
-        scatter = scatter_edges if is_transformed() else cuda.scatter_edges
-        gradient = scatter(x, edges, weights) * _factors(grad, scales, x)
+        if is_plain_gradient(grad, x.device.type):
+            gradient = cuda.scaled_scatter_edges(x, edges, weights, grad, scales)
+        else:
+            scatter = scatter_edges if is_transformed() else cuda.scatter_edges
+            gradient = scatter(x, edges, weights) * _factors(grad, scales, x)
         return gradient, None, None, *([None] * ctx.options)
 
 
