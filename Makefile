@@ -10,7 +10,7 @@
 # make experiments-report the tables and pictures of docs/does-it-help.md, from the results that lie there
 # make docs   the documentation in site/, links checked
 # make test-gpu   the tests of the kernels, compiled and run on a CUDA device
-# make test-ptx   the same tests without a device, on compiled kernels that tests/ptx interprets: half an hour
+# make test-ptx   the same tests without a device, on compiled kernels that tests/ptx interprets
 # make gpu-report  both, each kernel once, and the sanitizers, in 10 minutes: the folder gpu-report/
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
 # Settings: JOBS=auto (processes of the tests), PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
@@ -31,7 +31,7 @@ JOBS ?= auto
 BIN := $(VENV)/bin
 # Files whose launches the interpreter ends in reasonable time.
 PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edge_lengths h0 \
-  persistence_terms product scatter scatter_differences surrogate)
+  launching persistence_terms product scatter scatter_differences surrogate)
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
@@ -46,7 +46,8 @@ test-gpu:
 	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest --gpu tests
 
 test-ptx: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ptx -n $(JOBS) $(PTX_TESTS) --durations=20
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ptx -n $(JOBS) $(PTX_TESTS) --durations=20 \
+	  --executed tests/executed/ptx.json
 
 bench-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace

@@ -2,6 +2,8 @@
 
 import os
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run the tests marked gpu or ptx, and no others, compiled, in tests/ptx",
     )
+    parser.addoption(
+        "--executed",
+        metavar="FILE",
+        type=Path,
+        help="write which kernels were launched, and on how many points, as JSON",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -26,8 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
     # Where tests/helpers/devices.py puts tensors.
     os.environ["KERNELS_ON"] = "cuda" if config.getoption("--gpu") else "cpu"
     # The examples of the kernels' docstrings are run in the interpreter, too.
-    if compiled or _why_not_interpreted():
+    if compiled or not _HAS_TRITON:
         collect_ignore_glob.append("tsloss_fast/_engine/kernels/*")
+    elif _triton_is_before((3, 7)):
+        _let_loops_run_with_numpy_2_4()
     if config.getoption("--gpu"):
         import torch
 
@@ -37,6 +47,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from tests.ptx import plugin
 
         config.pluginmanager.register(plugin)
+    if file := config.getoption("--executed"):
+        from tests.executed.recording import Recorder, watch
+
+        way = "device" if config.getoption("--gpu") else "ptx" if compiled else "interpreter"
+        recorder = Recorder(file, way)
+        config.pluginmanager.register(recorder)
+        watch(recorder.note)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -51,34 +68,46 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = chosen
 
 
-def _numbers(package: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version(package).split(".")[:2])
+_HAS_TRITON = find_spec("triton") is not None
 
 
-def _why_not_interpreted() -> str | None:
-    """Why the kernels cannot run in Triton's interpreter here, or None."""
+def _triton_is_before(wanted: tuple[int, int]) -> bool:
+    """Whether an older Triton is installed; one under another name is a new one."""
     try:
-        triton = _numbers("triton")
+        return tuple(int(part) for part in version("triton").split(".")[:2]) < wanted
     except PackageNotFoundError:
-        return "the kernels need Triton, which is not installed (it exists for Linux only)"
-    if triton < (3, 7) and _numbers("numpy") >= (2, 4):
-        return "before 3.7, Triton's interpreter cannot run loops with NumPy 2.4"
-    return None
+        return False
+
+
+def _let_loops_run_with_numpy_2_4() -> None:
+    """Mend the interpreter of Triton before 3.7, whose loops end at an error with this NumPy.
+
+    It takes `int` of a scalar of the kernel, which it keeps as an array of one axis and one entry.
+    NumPy takes arrays without an axis alone since 2.4.
+    """
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: type, scope: object) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patched
 
 
 # No examples are in these, which cannot be imported without Triton.
 collect_ignore_glob = ["tests/helpers/compile_kernels.py"]
 collect_ignore_glob += [
-    f"tests/ptx/{name}.py" for name in ("driver", "kernel_calls", "mutations", "plugin")
+    f"tests/ptx/{name}.py" for name in ("counts", "driver", "kernel_calls", "mutations", "plugin")
 ]
 
 
 @pytest.fixture(scope="session")
-def kernels_run(pytestconfig: pytest.Config) -> None:
+def kernels_run() -> None:
     """Skip a test where the kernels can run neither on a GPU nor in Triton's interpreter."""
-    compiled = pytestconfig.getoption("--gpu") or pytestconfig.getoption("--ptx")
-    if not compiled and (reason := _why_not_interpreted()):
-        pytest.skip(reason)
+    if not _HAS_TRITON:
+        pytest.skip("the kernels need Triton, which is not installed (it exists for Linux only)")
 
 
 @pytest.fixture(scope="session")

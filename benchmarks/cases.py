@@ -153,9 +153,9 @@ def points(family: str, n: int, d: int, batch: int = 1, turn: int = 0) -> np.nda
 
 
 def of_different_sizes(D: np.ndarray) -> list[np.ndarray]:
-    """The first n / B, 2 n / B, ... n rows and columns of the matrices D [B, n, n]."""
+    """The first n / B, 2 n / B, ... n rows and columns of D [B, n, n], at least one."""
     B, n, _ = D.shape
-    sizes = [n * (b + 1) // B for b in range(B)]
+    sizes = [max(1, n * (b + 1) // B) for b in range(B)]
     return [np.ascontiguousarray(each[:m, :m]) for each, m in zip(D, sizes, strict=True)]
 
 

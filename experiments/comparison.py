@@ -29,6 +29,8 @@ class Comparison:
         Records of the sweep, all that are there.
     rates : dict of str to float, or None
         Each arm's rate, once the sweep is whole.
+    made : int
+        How many runs of the comparison there are, also of seeds that some arm lacks.
     seeds : list of int
         The seeds that are compared.
     runs : dict of str to dict of int to dict
@@ -40,6 +42,7 @@ class Comparison:
         self.sweep = [r for s in block.sweep() if (r := plan.read(s.file(out))) is not None]
         self.rates = block.chosen_rates(out)
         found = [(s, r) for s in block.comparison(out) or () if (r := plan.read(s.file(out)))]
+        self.made = len(found)
         arms: dict[int, set[str]] = {seed: set() for seed in block.seeds}
         for spec, _ in found:
             arms[spec.seed].add(spec.arm)

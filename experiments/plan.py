@@ -53,7 +53,8 @@ FEW = range(5)
 class Block:
     """Arms compared in one cell, each at its own rate of the sweep.
 
-    ``fixed_rate`` gives all arms one rate instead, as the paper's protocol has it.
+    ``fixed_rate`` gives all arms one rate instead, as the paper's protocol has it. ``what`` tells
+    blocks of one cell apart.
     """
 
     cell: Cell
@@ -62,6 +63,7 @@ class Block:
     rates: Sequence[float] = RATES
     sweep_seeds: Sequence[int] = SWEEP_SEEDS
     fixed_rate: float | None = None
+    what: str = ""
 
     def sweep(self) -> list[RunSpec]:
         """The runs that choose the rates."""
@@ -141,8 +143,9 @@ def full(models: Sequence[str] = (SMOLLM2, GEMMA3), tasks: Sequence[str] = ()) -
         # The paper's protocol: 300 epochs of batches of 8 at 5e-5.
         protocol = replace(normal, batch_size=8, steps=600)
         details += [
-            *(Block(first, arms, FEW, rates) for arms in (REST, SENSITIVITY)),
-            Block(protocol, PAPERS, FEW, fixed_rate=5e-5),
+            Block(first, REST, FEW, rates, what="other weights"),
+            Block(first, SENSITIVITY, FEW, rates, what="lambda_ts, tau and alpha"),
+            Block(protocol, PAPERS, FEW, fixed_rate=5e-5, what="the paper's protocol"),
         ]
     return comparisons + details
 

@@ -41,10 +41,10 @@ def parts(found: Sequence[Comparison]) -> dict[str, str]:
     sections: dict[str, list[str]] = {name: [] for name in names}
 
     def add(name: str, comparison: Comparison, *texts: str) -> None:
-        sections[name] += [f"**{tables.cell_words(comparison.block.cell)}**", *texts]
+        sections[name] += [f"**{tables.block_words(comparison.block)}**", *texts]
 
     for comparison in found:
-        if comparison.sweep:
+        if comparison.sweep and comparison.rates is not None:
             add("rates", comparison, tables.sweep_table(comparison))
         if len(comparison.seeds) < LEAST_SEEDS:
             continue

@@ -11,9 +11,9 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.report import table
+from experiments import plan
 from experiments.arms import Arm
 from experiments.comparison import ALONE, Comparison, measured
-from experiments.spec import Cell
 from experiments.statistics import LEVEL, POWER, Paired
 
 FEATURES = (
@@ -33,12 +33,14 @@ MEASURES = (
 STARTS = {"vocab": "vocabulary rows", "normal": "N(0, 0.02²)", "token": "one repeated token"}
 
 
-def cell_words(cell: Cell) -> str:
-    """A cell in words."""
-    return (
+def block_words(block: plan.Block) -> str:
+    """A block in words."""
+    cell = block.cell
+    words = (
         f"{Path(cell.model).stem}, {Path(cell.task).stem}, {cell.samples} training samples, start "
         f"from {STARTS[cell.start]}, {cell.steps} steps of {min(cell.batch_size, cell.samples)}"
     )
+    return f"{words}; {block.what}" if block.what else words
 
 
 def arms_table(comparison: Comparison) -> str:
@@ -182,7 +184,7 @@ def progress_table(comparisons: Sequence[Comparison]) -> str:
         sweep, runs = len(block.sweep()), len(block.arms) * len(block.seeds)
         made = "not run"
         if comparison.rates is not None:
-            made = f"{len(comparison.seeds)} of {len(block.seeds)} seeds, {runs} runs"
+            made = f"{comparison.made} of {runs} runs, {len(comparison.seeds)} seeds whole"
         swept = f"{len(comparison.sweep)} of {sweep} runs" if sweep else "none, the paper's rate"
-        lines.append([cell_words(block.cell), str(len(block.arms)), swept, made])
+        lines.append([block_words(block), str(len(block.arms)), swept, made])
     return table("cell | arms | sweep | comparison", lines)

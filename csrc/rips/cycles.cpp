@@ -15,6 +15,8 @@ void CycleFinder<T>::find(const T* D, std::size_t n, const Barcode& h0, const Sw
   shorten_ = shorten;
   cycles_ = &cycles;
   cycles.clear();
+  // A call that was stopped may have left edges.
+  cycle_.clear();
   if (record.generators.empty()) return;
   forest_.hang(n, h0);
   died_.assign(record.generators.size(), 0);

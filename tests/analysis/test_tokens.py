@@ -115,6 +115,9 @@ def test_the_command_loads_the_model(capsys, tmp_path):
     assert [line["token"] for line in lines if line["rank"] == "1"] == 2 * [
         '"Question:"', '"Answer:"'
     ]  # fmt: skip
+    text = (folder / "analysis" / "analysis.html").read_text(encoding="utf-8")
+    assert '"model":"model"' in text
+    assert str(tmp_path) not in text
     # A second analysis without the model takes the table of the first away, and names the model.
     (folder / "config.json").write_text(json.dumps({"model": str(model)}))
     status, out, _ = run(capsys, folder, "--overwrite")

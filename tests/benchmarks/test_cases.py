@@ -44,7 +44,19 @@ def test_full_holds_all_that_quick_does():
     assert set(quick.cases) <= set(full.cases)
     for suite in (quick, full):
         assert len(set(suite.cases)) == len(suite.cases)
-    asked = {(c.family, c.n, c.batch) for c in full.cases}
+    # Clouds of different sizes are ten of up to 200 points, a case of their own.
+    asked = {(c.family, c.n, c.batch) for c in full.cases if c.phase != "h1_sizes"}
     assert {family for family, _, _ in asked} == set(FAMILIES)
     assert {n for _, n, _ in asked} == set(cases.SIZES)
     assert {batch for _, _, batch in asked} == set(cases.BATCHES)
+
+
+def test_clouds_of_different_sizes_are_corners_of_their_matrices():
+    D = cases.inputs("gaussian", 7, 3, 3)["D"]
+    found = cases.of_different_sizes(D)
+    assert [len(each) for each in found] == [2, 4, 7]
+    for whole, each in zip(D, found, strict=True):
+        assert np.array_equal(each, whole[: len(each), : len(each)])
+    assert [len(each) for each in cases.of_different_sizes(np.zeros((10, 5, 5)))] == [
+        1, 1, 1, 2, 2, 3, 3, 4, 4, 5,
+    ]  # fmt: skip

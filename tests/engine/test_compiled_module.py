@@ -307,8 +307,8 @@ def test_clouds_of_unequal_size_are_the_first_rows_of_their_matrices(isa, max_di
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        (np.array([3, 6]), "lengths: expected from 1 to 5 points, got 6"),
-        (np.array([0, 5]), "lengths: expected from 1 to 5 points, got 0"),
+        (np.array([3, 6]), "lengths: expected from 0 to 5 points, got 6"),
+        (np.array([-1, 5]), "lengths: expected from 0 to 5 points, got -1"),
         (np.array([5]), r"lengths: expected int64 \[...\], one a cloud, got int64 \[1\]"),
         (np.array([5.0, 5.0]), r"lengths: expected int64 \[...\], one a cloud, got float64 \[2\]"),
     ],

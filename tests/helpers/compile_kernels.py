@@ -89,8 +89,14 @@ def gradient_cases():
     for total, name, wide in widened():
         sums = {"x": name, "edges": "i64", "weights": wide, "out": wide}
         ends = sums | {"order": "i64", "starts": "i64"}
-        found[f"scatter-{name}"] = (scatter._scatter_kernel, sums, blocks, {})
-        found[f"scatter_sorted-{name}"] = (scatter._scatter_sorted_kernel, ends, blocks, {})
+        for idea, kernel, pointers in (
+            ("scatter", scatter._scatter_kernel, sums),
+            ("scatter_sorted", scatter._scatter_sorted_kernel, ends),
+        ):
+            factors = {"grad": wide, "scales": "fp64"}
+            without = blocks | dict.fromkeys(factors) | {"grad_b": 0}
+            found[f"{idea}-{name}"] = (kernel, pointers, without, {})
+            found[f"{idea}-factors-{name}"] = (kernel, pointers | factors, blocks, {})
         found[f"scatter_differences-{name}"] = (
             scatter_differences._scatter_differences_kernel,
             {"x": name, "weights": wide, "out": wide},
@@ -99,13 +105,13 @@ def gradient_cases():
         )
         if name == wide:
             terms = dict.fromkeys(("lengths", "loss", "h0_term", "h1_term", "weights"), name)
+            kernel = persistence_terms._persistence_terms_kernel
+            scaled = terms | {"scales": "fp64"}
             for form, power in {"": 2.0, "power-": 1.5}.items():
-                found[f"persistence_terms-{form}{name}"] = (
-                    persistence_terms._persistence_terms_kernel,
-                    terms | {"scales": "fp64"},
-                    persistence_terms.power_options(power),
-                    {},
-                )
+                options = persistence_terms.power_options(power)
+                found[f"persistence_terms-{form}{name}"] = (kernel, scaled, options, {})
+            unscaled = persistence_terms.power_options(2.0) | {"scales": None}
+            found[f"persistence_terms-unscaled-{name}"] = (kernel, terms, unscaled, {})
         found[f"edge_lengths-{name}"] = (
             edge_lengths._edge_lengths_kernel,
             {"x": name, "edges": "i64", "lengths": wide},

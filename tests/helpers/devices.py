@@ -6,6 +6,7 @@ import os
 import torch
 
 DEVICE = os.environ.get("KERNELS_ON", "cpu")
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def moved(x, device=DEVICE):

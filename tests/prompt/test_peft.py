@@ -246,6 +246,7 @@ class TestStart:
     @pytest.mark.parametrize("kind", ["prompt", "p-mlp", "prefix"])
     def test_what_is_computed_on_the_host_changes_nothing(self, kind, monkeypatch):
         """On CUDA start gives the distances away and result takes the edges back."""
+        pytest.importorskip("triton")
         model, inputs = peft_model(kind), batch()
         handle = add_tsloss(model, tsl.TSLoss())
         fused = model(**inputs).loss

@@ -11,10 +11,13 @@ import pkgutil
 import struct
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 import triton
+from triton import knobs
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import CUDABackend
 from triton.compiler.compiler import CompiledKernel
 from triton.runtime import driver as active_driver
 
@@ -91,6 +94,7 @@ class Launcher:
         before = memory.copy() if SESSION.recording else None
         began = time.perf_counter()
         outcome = launch(program, x, parameters, memory, shared)
+        memory.write_back()
         seconds = time.perf_counter() - began
         SESSION.launches.append(
             Launch(program, architecture, x, parameters, shared, outcome, seconds, before)
@@ -178,7 +182,17 @@ def install() -> None:
             self._run.compiled = self
 
     CompiledKernel._init_handles = with_kernel
+    _compile_no_further()
     _take_cpu_tensors()
+
+
+def _compile_no_further() -> None:
+    """Leave out the assembler, for PTX is what is executed.
+
+    What is cached so has no machine code, so a cache of its own keeps it.
+    """
+    CUDABackend.make_cubin = lambda self, source, metadata, *options: b""
+    knobs.cache.dir = str(Path(knobs.cache.dir) / "ptx-alone")
 
 
 def _take_cpu_tensors() -> None:

@@ -45,6 +45,7 @@ class Group:
         self.slot = np.repeat(np.arange(len(which)), program.threads)
         self.program = which[self.slot]
         self.alive = np.ones(self.lanes, bool)
+        self.every_lane = np.arange(self.lanes)
         # How many barriers a lane's program has passed, and how many its warp has, of either kind.
         self.interval = np.zeros(self.lanes, np.int64)
         self.warp_interval = np.zeros(self.lanes, np.int64)

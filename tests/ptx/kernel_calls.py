@@ -30,15 +30,23 @@ def graph(B: int, n: int, K: int) -> torch.Tensor:
     return torch.randint(0, n, (B, K, 2), generator=torch.Generator().manual_seed(K))
 
 
-def _direct(x: torch.Tensor) -> None:
-    """Also far outside of the range of squares, which takes the other way through the kernel."""
-    pairwise_distances(x)
-    pairwise_distances(x * 1e30 if x.dtype == torch.float32 else x * 1e200)
+def _direct(n: int, d: int, dtype: torch.dtype = torch.float32) -> None:
+    """Also out of the range of squares at both ends, where sums are computed again.
+
+    Of d coordinates, and of fewer than the loop has steps under way.
+    """
+    large = 1e200 if dtype == torch.float64 else 1e30
+    for coordinates in (d, 40):
+        x = cloud(2, n, d, dtype=dtype)[..., :coordinates]
+        both = large * x
+        both[:, :2] = x[:, :2] / large
+        for points in (x, both):
+            pairwise_distances(points)
 
 
 def _product() -> None:
     """Also with pairs so tight that every tile is computed anew, and outside of the range."""
-    x = cloud(1, 70, 40)
+    x = cloud(1, 70, 140)
     tight = x[:, ::2].repeat_interleave(2, 1) + 1e-6 * x
     for points in (x, tight, 1e30 * x):
         product.fill_by_product(points, torch.empty(1, 70, 70))
@@ -46,7 +54,7 @@ def _product() -> None:
 
 def _shared_out() -> None:
     most, direct.MIN_SHARE = direct.MIN_SHARE, 16
-    _direct(cloud(1, 17, 40))
+    _direct(17, 140)
     direct.MIN_SHARE = most
 
 
@@ -56,7 +64,11 @@ def _large() -> None:
     x = torch.cat((torch.zeros(1), (1.0 + (k & -k)).cumsum(0)))
     y = torch.arange(64).float() ** 2
     D = torch.stack([(points[:, None] - points).abs() for points in (x, y)])
+    kept = large.COLS, large.BLOCK, elder.BLOCK
+    # Each loop goes round more than once.
+    large.COLS, large.BLOCK, elder.BLOCK = 32, 32, 32
     elder.elder_bars(*large.boruvka_rounds(D))
+    large.COLS, large.BLOCK, elder.BLOCK = kept
 
 
 def _edge_lengths() -> None:
@@ -85,8 +97,8 @@ def _terms() -> None:
 CALLS: dict[str, Callable[[], object]] = {
     **{f"prim-{n}": (lambda n=n: h0_critical_edges(lengths(2, n))) for n in (14, 40, 100, 140)},
     "large": _large,
-    "direct": lambda: _direct(cloud(2, 19, 40)),
-    "direct-float64": lambda: _direct(cloud(2, 19, 40, dtype=torch.float64)),
+    "direct": lambda: _direct(19, 140),
+    "direct-float64": lambda: _direct(19, 140, torch.float64),
     "shared out": _shared_out,
     "product": _product,
     "edge lengths": _edge_lengths,

@@ -51,7 +51,7 @@ def launch(
     lanes : int
         About how many lanes run in step.
     """
-    log = Log(program.instructions) if watch else None
+    log = Log(program.instructions, grid, memory.size) if watch else None
     outcome = Outcome()
     order = np.random.default_rng(seed).permutation(grid)
     together = max(1, lanes // program.threads)
@@ -65,7 +65,6 @@ def launch(
             if log is not None:
                 log.search()
         if log is not None:
-            if grid > 1:
-                log.search_between_programs()
+            log.search_between_programs()
             outcome.races = list(log.races.values())
     return outcome

@@ -27,9 +27,11 @@ class Machine:
         self.waiting = np.zeros(group.lanes, bool)
         # Instructions run, counted once a warp of which a lane takes part.
         self.executed = 0
+        # The lanes that are alive, None while all are.
+        self.alive: Mask = None
 
     def run(self) -> None:
-        while self.group.alive.any():
+        while self.alive is None or self.alive.any():
             position, active = self._next()
             if position >= len(self.code):
                 self._end(active)
@@ -52,7 +54,7 @@ class Machine:
     def _next(self) -> tuple[int, Mask]:
         """The position to run, and the lanes at it (None: all of the group)."""
         if self.position is not None:
-            return self.position, None if self.group.alive.all() else self.group.alive
+            return self.position, self.alive
         ready = self.group.alive & ~self.waiting
         while ready.any():
             position = int(self.positions[ready].min())
@@ -118,13 +120,15 @@ class Machine:
     def _end(self, mask: Mask) -> None:
         self._part()
         self.group.alive &= np.zeros_like(self.group.alive) if mask is None else ~mask
+        self.alive = self.group.alive
         self._release()
 
     def _barrier(self, instruction: Instruction, active: Mask, mask: Mask) -> None:
         if mask is not active and not (mask == active).all():
             raise Fault("a barrier that only some lanes reach")
         if instruction.modifiers[0] == "warp":
-            self.group.warp_interval[slice(None) if mask is None else mask] += 1
+            taken = 1 if mask is None else mask
+            self.group.warp_interval = self.group.warp_interval + taken
             return
         if self.position is not None:
             self._pass(self.group.alive)
@@ -151,8 +155,9 @@ class Machine:
             self._pass(lanes)
 
     def _pass(self, lanes: np.ndarray) -> None:
-        self.group.interval[lanes] += 1
-        self.group.warp_interval[lanes] += 1
+        # New arrays, for the log keeps those of before.
+        self.group.interval = self.group.interval + lanes
+        self.group.warp_interval = self.group.warp_interval + lanes
 
 
 def is_barrier(instruction: Instruction) -> bool:

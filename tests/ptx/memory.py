@@ -1,4 +1,7 @@
-"""Memory with bounds: the global memory that a launch was given, and a program's shared memory."""
+"""Memory with bounds: the global memory that a launch was given, and a program's shared memory.
+
+Both keep their bytes in a row; an access finds out its place there once, with bounds and alignment.
+"""
 
 from __future__ import annotations
 
@@ -15,74 +18,91 @@ from tests.ptx.types import UNSIGNED
 POISON = 0xAB
 
 
-@dataclass
+class Memory:
+    """Bytes in a row, read and written as words at places that are multiples of their size."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data = data
+        self.views = {size: data.view(dtype) for size, dtype in UNSIGNED.items()}
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def offsets(self, addresses: np.ndarray, size: int, slots: np.ndarray) -> np.ndarray:
+        """The places of accesses of `size` bytes by programs of the group at these slots."""
+        raise NotImplementedError
+
+    def load(self, places: np.ndarray, size: int) -> np.ndarray:
+        return self.views[size][places // size]
+
+    def store(self, places: np.ndarray, values: np.ndarray) -> None:
+        size = values.dtype.itemsize
+        self.views[size][places // size] = values
+
+
+@dataclass(frozen=True)
 class Region:
-    """Bytes from the address `base` on; `start` is their place with all regions in a row."""
+    """A stretch of addresses, and its place among the bytes of the memory."""
 
     base: int
-    data: np.ndarray
-    start: int = 0
+    size: int
+    place: int
 
     @property
     def end(self) -> int:
-        return self.base + len(self.data)
+        return self.base + self.size
+
+    @property
+    def part(self) -> slice:
+        return slice(self.place, self.place + self.size)
 
 
-class GlobalMemory:
-    """The extents of the tensors of a launch; overlapping ones are one region.
+class GlobalMemory(Memory):
+    """The extents of the tensors of a launch, copied; overlapping ones are one region.
 
     The gaps between rows of a strided tensor belong to its extent; other addresses are faults.
     """
 
     def __init__(self, extents: list[tuple[int, int]]) -> None:
-        """`extents`: the first address of each tensor and its bytes; the memory itself is used."""
+        """`extents`: the first address of each tensor and its bytes."""
         self.regions: list[Region] = []
-        for base, size in merged(extents):
-            buffer = (ctypes.c_uint8 * size).from_address(base)
-            self._append(Region(base, np.ctypeslib.as_array(buffer)))
+        size = 0
+        for base, length in merged(extents):
+            # What is aligned in memory is aligned here.
+            self.regions.append(Region(base, length, size + base % 16))
+            size = -(-(size + base % 16 + length) // 16) * 16
+        super().__init__(np.zeros(size, np.uint8))
+        for region in self.regions:
+            self.data[region.part] = _bytes_at(region)
 
-    def _append(self, region: Region) -> None:
-        region.start = self.size
-        self.regions.append(region)
-
-    @property
-    def size(self) -> int:
-        """The bytes of all regions in a row, each from a multiple of 16 on."""
-        if not self.regions:
-            return 0
-        last = self.regions[-1]
-        return -(-(last.start + last.base % 16 + len(last.data)) // 16) * 16
+    def write_back(self) -> None:
+        """Give the tensors what was stored."""
+        for region in self.regions:
+            _bytes_at(region)[:] = self.data[region.part]
 
     def copy(self) -> GlobalMemory:
         """The same addresses with bytes of their own."""
         other = GlobalMemory([])
-        for region in self.regions:
-            # Through 8 bytes a number, for NumPy aligns these.
-            data = np.zeros(-(-len(region.data) // 8), np.uint64).view(np.uint8)
-            data = data[: len(region.data)]
-            data[:] = region.data
-            other._append(Region(region.base, data))
+        Memory.__init__(other, self.data.copy())
+        other.regions = self.regions
         return other
 
-    def regions_of(
-        self, addresses: np.ndarray, size: int
-    ) -> list[tuple[Region, np.ndarray | None]]:
-        """The regions that hold accesses of `size` bytes, with the mask of those in each."""
+    def offsets(self, addresses: np.ndarray, size: int, slots: np.ndarray) -> np.ndarray:
+        check_alignment(addresses, size)
         low, high = int(addresses.min()), int(addresses.max()) + size
         first = self._region(low)
         if first is not None and high <= first.end:
-            return [(first, None)]
-        found, left = [], np.ones(len(addresses), bool)
+            return addresses.astype(np.int64) + (first.place - first.base)
+        places = np.full(len(addresses), -1, np.int64)
         for region in self.regions:
             inside = addresses >= np.uint64(region.base)
             inside &= addresses + np.uint64(size) <= np.uint64(region.end)
-            if inside.any():
-                found.append((region, inside))
-                left &= ~inside
-        if left.any():
-            worst = int(addresses[left][0])
+            places[inside] = addresses[inside].astype(np.int64) + (region.place - region.base)
+        if (places < 0).any():
+            worst = int(addresses[places < 0][0])
             raise Fault(f"global access at {worst:#x} ({size} bytes) {self._where(worst)}")
-        return found
+        return places
 
     def _region(self, address: int) -> Region | None:
         at = bisect.bisect_right(self.regions, address, key=lambda region: region.base) - 1
@@ -94,61 +114,21 @@ class GlobalMemory:
             return "before all tensors of the launch"
         return f"outside: {address - below.end} bytes behind the end of the tensor before it"
 
-    def load(self, addresses: np.ndarray, size: int) -> np.ndarray:
-        check_alignment(addresses, size)
-        values = np.zeros(len(addresses), UNSIGNED[size])
-        for region, mask in self.regions_of(addresses, size):
-            mine = slice(None) if mask is None else mask
-            words, at = _words(region, addresses[mine], size)
-            values[mine] = words[at]
-        return values
 
-    def store(self, addresses: np.ndarray, values: np.ndarray) -> None:
-        size = values.dtype.itemsize
-        check_alignment(addresses, size)
-        for region, mask in self.regions_of(addresses, size):
-            mine = slice(None) if mask is None else mask
-            words, at = _words(region, addresses[mine], size)
-            words[at] = values[mine]
-
-    def offsets(self, addresses: np.ndarray, size: int) -> np.ndarray:
-        """The places of addresses when all regions are in a row."""
-        places = np.zeros(len(addresses), np.int64)
-        for region, mask in self.regions_of(addresses, size):
-            mine = slice(None) if mask is None else mask
-            # The remainder keeps what is aligned in memory aligned in the row.
-            shift = region.start + region.base % 16 - region.base
-            places[mine] = addresses[mine].astype(np.int64) + shift
-        return places
-
-
-class SharedMemory:
+class SharedMemory(Memory):
     """The shared memory of each program of a group, from address 0 on."""
 
     def __init__(self, programs: int, size: int) -> None:
         self.pitch = -(-max(size, 16) // 16) * 16
         self.limit = size
-        self.data = np.full(programs * self.pitch, POISON, np.uint8)
-        self.views = {n: self.data.view(dtype) for n, dtype in UNSIGNED.items()}
+        super().__init__(np.full(programs * self.pitch, POISON, np.uint8))
 
-    @property
-    def size(self) -> int:
-        return len(self.data)
-
-    def offsets(self, addresses: np.ndarray, size: int, programs: np.ndarray) -> np.ndarray:
-        """The places of a program's addresses among the bytes of all programs."""
+    def offsets(self, addresses: np.ndarray, size: int, slots: np.ndarray) -> np.ndarray:
         high = int(addresses.max()) + size
         if high > self.limit:
             raise Fault(f"shared access up to byte {high} of the {self.limit} that the program has")
         check_alignment(addresses, size)
-        return addresses.astype(np.int64) + programs * self.pitch
-
-    def load(self, places: np.ndarray, size: int) -> np.ndarray:
-        return self.views[size][places // size]
-
-    def store(self, places: np.ndarray, values: np.ndarray) -> None:
-        size = values.dtype.itemsize
-        self.views[size][places // size] = values
+        return addresses.astype(np.int64) + slots * self.pitch
 
 
 def check_alignment(addresses: np.ndarray, size: int) -> None:
@@ -167,9 +147,6 @@ def merged(extents: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return [(base, end - base) for base, end in joined]
 
 
-def _words(region: Region, addresses: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The region as words of `size` bytes, and the places of aligned addresses among them."""
-    lead = -region.base % size
-    whole = (len(region.data) - lead) // size * size
-    words = region.data[lead : lead + whole].view(UNSIGNED[size])
-    return words, (addresses - np.uint64(region.base + lead)).astype(np.int64) // size
+def _bytes_at(region: Region) -> np.ndarray:
+    """The memory of this process at the addresses of a region."""
+    return np.ctypeslib.as_array((ctypes.c_uint8 * region.size).from_address(region.base))

@@ -8,7 +8,7 @@ nothing at all. Stores of one value by several lanes are no race, for replicated
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,12 +56,46 @@ class Accesses:
     def __len__(self) -> int:
         return len(self.word)
 
-    def where(self, chosen: np.ndarray) -> Accesses:
-        return Accesses(*(column[chosen] for column in vars(self).values()))
-
     @staticmethod
     def joined(parts: list[Accesses]) -> Accesses:
         return Accesses(*map(np.concatenate, zip(*(vars(p).values() for p in parts), strict=True)))
+
+
+@dataclass
+class Row:
+    """The accesses of one instruction as it made them, of `count` words from `first` on, by lane.
+
+    Most are never taken apart into words, for what no store meets is no race.
+    """
+
+    position: int
+    kind: int
+    first: np.ndarray
+    count: int
+    values: np.ndarray | None
+    lanes: np.ndarray
+    # Of all lanes of the group, as they were at the time.
+    program: np.ndarray
+    thread: np.ndarray
+    interval: np.ndarray
+    warp_interval: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> Row:
+        """Loads of some of the lanes."""
+        return replace(self, first=self.first[chosen], lanes=self.lanes[chosen])
+
+    def words(self) -> np.ndarray:
+        """The words of each lane in turn."""
+        return (self.first[:, None] + np.arange(self.count)).reshape(-1)
+
+    def accesses(self) -> Accesses:
+        """Word by word."""
+        word = self.words()
+        value = np.full(len(word), -1, np.int64) if self.values is None else self.values
+        kind, position = np.full(len(word), self.kind, np.int8), np.full(len(word), self.position)
+        lanes = np.repeat(self.lanes, self.count)
+        columns = (self.program, self.thread, self.interval, self.warp_interval)
+        return Accesses(word, kind, value, position, *(column[lanes] for column in columns))
 
 
 def stored_size(instruction: Instruction) -> int:
@@ -74,14 +108,15 @@ def stored_size(instruction: Instruction) -> int:
 class Log:
     """The accesses of a launch, and the races found among them."""
 
-    def __init__(self, code: list[Instruction]) -> None:
+    def __init__(self, code: list[Instruction], grid: int, global_size: int) -> None:
         self.code = code
         # Bytes of a word: smaller ones would tell apart bytes that no store tells apart.
         self.unit = min([4, *map(stored_size, code)])
         self.races: dict[tuple[str, str, int, int], Race] = {}
         self.entries = 0
-        self._rows: dict[str, list[tuple]] = {"global": [], "shared": []}
-        self._global: list[Accesses] = []
+        self._rows: dict[str, list[Row]] = {"global": [], "shared": []}
+        # One program meets no other.
+        self._programs = Programs(global_size // self.unit) if grid > 1 else None
 
     def add(
         self,
@@ -95,51 +130,47 @@ class Log:
         values: np.ndarray | None = None,
     ) -> None:
         """Note accesses of `size` bytes at `places` by `lanes`; `values` are the words stored."""
-        who = (group.program[lanes], group.thread[lanes])
-        when = (group.interval[lanes], group.warp_interval[lanes])
-        self._rows[space].append((instruction.position, kind, places, size, values, *who, *when))
+        if values is not None:
+            values = values.view(f"u{self.unit}").reshape(-1).astype(np.int64)
+        who = (group.program, group.thread, group.interval, group.warp_interval)
+        count = max(size // self.unit, 1)
+        self._rows[space].append(
+            Row(instruction.position, kind, places // self.unit, count, values, lanes, *who)
+        )
         self.entries += len(places)
 
     def search(self) -> None:
         """Look for races inside of programs; all lanes have to be at a barrier or at the end."""
         for space, rows in self._rows.items():
-            if not rows:
-                continue
-            unit = self.unit
-            accesses = Accesses.joined([_words(row, unit) for row in rows])
-            warp = accesses.program * WARP + accesses.thread // WARP
-            self._find("between warps", space, unit, accesses, warp, accesses.program,
-                       accesses.interval)  # fmt: skip
-            self._find("between lanes", space, unit, accesses, accesses.thread, warp,
-                       accesses.warp_interval)  # fmt: skip
-            if space == "global":
-                self._keep(accesses)
+            stores = [row.accesses() for row in rows if row.kind != READ]
+            loads = [row for row in rows if row.kind == READ]
+            if stores:
+                self._search(space, stores, loads)
+            if space == "global" and self._programs is not None:
+                for row in loads:
+                    self._programs.load(row)
+                for accesses in stores:
+                    self._programs.store(accesses)
             rows.clear()
         self.entries = 0
 
-    def _keep(self, accesses: Accesses) -> None:
-        """Of global loads, one of a word by a program is enough; stores differ in values."""
-        programs = int(accesses.program.max()) + 1
-        loads = np.flatnonzero(accesses.kind == READ)
-        key = accesses.word[loads] * programs + accesses.program[loads]
-        _, first = np.unique(key, return_index=True)
-        others = np.flatnonzero(accesses.kind != READ)
-        self._global.append(accesses.where(np.r_[loads[first], others]))
+    def _search(self, space: str, stores: list[Accesses], loads: list[Row]) -> None:
+        met = [row.where(met) for row, met in zip(loads, meeting(stores, loads), strict=True)]
+        accesses = Accesses.joined(stores + [row.accesses() for row in met if len(row.lanes)])
+        warp = accesses.program * WARP + accesses.thread // WARP
+        self._find("between warps", space, accesses, warp, accesses.program, accesses.interval)
+        self._find("between lanes", space, accesses, accesses.thread, warp, accesses.warp_interval)
 
     def search_between_programs(self) -> None:
         """Look for races between the programs, when the last of them is done."""
-        if self._global:
-            accesses = Accesses.joined(self._global)
-            zero = np.zeros(len(accesses), np.int64)
-            self._find(
-                "between programs", "global", self.unit, accesses, accesses.program, zero, zero
-            )
+        if self._programs is not None:
+            for word, *positions in self._programs.races():
+                self._name("between programs", "global", word, *positions)
 
     def _find(
         self,
         scope: str,
         space: str,
-        unit: int,
         accesses: Accesses,
         owner: np.ndarray,
         place: np.ndarray,
@@ -147,24 +178,90 @@ class Log:
     ) -> None:
         """Name words that two owners touch at one place and time, one of them by a store."""
         for first, second in conflicts(accesses, owner, place, time):
-            pair = [self.code[accesses.position[k]] for k in (first, second)]
-            key = (scope, space, pair[0].position, pair[1].position)
-            self.races.setdefault(key, Race(scope, space, *pair, int(accesses.word[first]) * unit))
+            positions = (int(accesses.position[k]) for k in (first, second))
+            self._name(scope, space, int(accesses.word[first]), *positions)
+
+    def _name(self, scope: str, space: str, word: int, first: int, second: int) -> None:
+        race = Race(scope, space, self.code[first], self.code[second], word * self.unit)
+        self.races.setdefault((scope, space, first, second), race)
 
 
-def _words(row: tuple, unit: int) -> Accesses:
-    """The accesses of one instruction, word by word."""
-    position, kind, places, size, values, *rest = row
-    count = max(size // unit, 1)
-    first = places // unit
-    word = (first[:, None] + np.arange(count)).reshape(-1)
-    if values is None:
-        value = np.full(len(word), -1, np.int64)
-    else:
-        value = values.view(f"u{unit}").reshape(-1).astype(np.int64)
-    columns = (np.repeat(column, count) for column in rest)
-    same = np.full(len(word), position), np.full(len(word), kind, np.int8)
-    return Accesses(word, same[1], value, same[0], *columns)
+def meeting(stores: list[Accesses], loads: list[Row]) -> list[np.ndarray]:
+    """Which lanes of each load touch a word that is stored."""
+    beyond = max(int(part.word.max()) for part in stores) + 1
+    widest = max((row.count for row in loads), default=0)
+    stored = np.zeros(beyond + widest, bool)
+    for part in stores:
+        stored[part.word] = True
+    found = []
+    for row in loads:
+        first = np.minimum(row.first, beyond)
+        touched = stored[first]
+        for k in range(1, row.count):
+            touched |= stored[first + k]
+        found.append(touched)
+    return found
+
+
+NOBODY = np.iinfo(np.int32).max
+
+
+class Programs:
+    """By word of global memory, which programs touched it and what they stored, from all groups.
+
+    The least and the greatest program, kind and value say whether two programs race.
+    """
+
+    def __init__(self, words: int) -> None:
+        def column(value: int, dtype: type = np.int32) -> np.ndarray:
+            return np.full(words, value, dtype)
+
+        self.load_low, self.load_high, self.load_at = column(NOBODY), column(-1), column(-1)
+        self.low, self.high = column(NOBODY), column(-1)
+        self.kind_low, self.kind_high = column(9, np.int8), column(-1, np.int8)
+        self.value_low, self.value_high = column(2**63 - 1, np.int64), column(-1, np.int64)
+        self.first_at, self.last_at = column(-1), column(-1)
+
+    def load(self, row: Row) -> None:
+        """Loads of one instruction, from words of which most are not news."""
+        word, program = row.words(), np.repeat(row.program[row.lanes], row.count)
+        news = (program < self.load_low[word]) | (program > self.load_high[word])
+        if news.any():
+            word, program = word[news], program[news]
+            np.minimum.at(self.load_low, word, program)
+            np.maximum.at(self.load_high, word, program)
+            self.load_at[word] = row.position
+
+    def store(self, accesses: Accesses) -> None:
+        """Stores and atomics of one instruction."""
+        word = accesses.word
+        for least, most, values in (
+            (self.low, self.high, accesses.program),
+            (self.kind_low, self.kind_high, accesses.kind),
+            (self.value_low, self.value_high, accesses.value),
+        ):
+            np.minimum.at(least, word, values.astype(least.dtype))
+            np.maximum.at(most, word, values.astype(most.dtype))
+        new = self.first_at[word] < 0
+        self.first_at[word[new]] = accesses.position[new]
+        self.last_at[word] = accesses.position
+
+    def races(self) -> list[tuple[int, int, int]]:
+        """Some words that programs race for: each with the positions of a store and another."""
+        loaded = self.load_high >= 0
+        several = np.minimum(self.low, self.load_low) != np.maximum(self.high, self.load_high)
+        all_atomic = (self.kind_low == ATOMIC) & ~loaded
+        one_value = (self.kind_high == WRITE) & (self.value_low == self.value_high) & ~loaded
+        racing = (self.high >= 0) & several & ~all_atomic & ~one_value
+        found = []
+        for word in np.flatnonzero(racing)[:NAMED].tolist():
+            # Whether a load is of another program than the store.
+            others = loaded[word] and (
+                self.load_low[word] != self.low[word] or self.load_high[word] != self.high[word]
+            )
+            second = self.load_at[word] if others else self.first_at[word]
+            found.append((word, int(self.last_at[word]), int(second)))
+        return found
 
 
 def conflicts(

@@ -62,6 +62,15 @@ def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     return out.reshape(x.shape)
 
 
+def scaled_scatter_edges(
+    x: Tensor, edges: Tensor, weights: Tensor, grad: Tensor, scales: Tensor | None
+) -> Tensor:
+    """`scatter_edges` times the gradient of each cloud's loss [...] and its scale, at once."""
+    factors = grad.reshape(-1), None if scales is None else scales.reshape(-1)
+    out = kernels().scatter.scatter_edges(clouds(x), clouds(edges), clouds(weights, 1), factors)
+    return out.reshape(x.shape)
+
+
 def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     """See `operators.edge_lengths`."""
     return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
@@ -189,17 +198,36 @@ def loss_of_edges(
     points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See `operators.loss_of_edges`."""
+    *terms, scales = eager_loss_of_edges(
+        x, D, edges, h0_weight, h1_weight, h1_power, scale_by_mean, points
+    )
+    return *terms, scales_of(D, by_mean=False) if scales is None else scales
+
+
+def eager_loss_of_edges(
+    x: Tensor,
+    D: Tensor,
+    edges: Tensor,
+    h0_weight: float,
+    h1_weight: float,
+    h1_power: float,
+    scale_by_mean: bool,
+    points: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    """`loss_of_edges`; the scales are None where they are 1."""
     launch = kernels()
     lengths = launch.edge_lengths.edge_lengths(clouds(x), clouds(edges))  # [B, M]
-    scales = scales_of(D, scale_by_mean, points)
+    scales = scales_of(D, True, points) if scale_by_mean else None
     if points is not None:
         # Few numbers, of which the kernel takes as many in every cloud.
         lengths = lengths.reshape(edges.shape[:-1])
         options = (h0_weight, h1_weight, h1_power)
-        return *persistence_terms(lengths, x.shape[-2], *options, scales, points), scales
+        by = scales_of(D, False) if scales is None else scales
+        return *persistence_terms(lengths, x.shape[-2], *options, by, points), scales
     *terms, weights = launch.persistence_terms.persistence_terms(
-        lengths, x.shape[-2], h0_weight, h1_weight, h1_power, scales.reshape(-1)
-    )
+        lengths, x.shape[-2], h0_weight, h1_weight, h1_power,
+        None if scales is None else scales.reshape(-1),
+    )  # fmt: skip
     loss, h0, h1 = (term.reshape(batch_of(x)) for term in terms)
     return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
 

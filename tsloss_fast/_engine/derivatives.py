@@ -5,7 +5,7 @@ mode with no derivative, which reads as zero. So the operators bring an autograd
 own, which works on one level of transforms as the kernels of torch's own operators do, and hands
 on to the next.
 
-That takes private names of torch, which every release from 2.5 to 2.13 has. On one that lacks any,
+That takes private names of torch, which 2.8 and 2.13 have. On a release that lacks any,
 backward passes work as `torch.library` has them, and what forward mode would get is an error.
 """
 
@@ -31,7 +31,7 @@ except ImportError as error:
     _HAS_LEVELS = False
     refuse_forward_mode(
         f"torch {torch.__version__} lacks what tsloss_fast needs for derivatives in forward mode "
-        f"({error}): take backward(), or torch 2.5 to 2.13"
+        f"({error}): take backward(), or torch 2.8 to 2.13"
     )
 
 # Where operators have kernels, and where torch traces them. Elsewhere torch.library's stays.

@@ -11,7 +11,7 @@ points on the critical edges, so gradients are exact for the chosen pairing and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, List, NamedTuple  # noqa: UP035
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -272,7 +272,7 @@ def rips_bars(
     lengths: Tensor | None = None,
     max_edge_length: float | None = None,
     vertex_births: Tensor | None = None,
-) -> List[Tensor]:  # noqa: UP006, for torch 2.5 reads no list[Tensor]
+) -> list[Tensor]:
     """The bars of dimensions 0 to ``max_dim``, four tensors a dimension; see `Bars`.
 
     H0 has n - 1 bars in filtration order, and its oldest class never dies. H1 is ordered by death,
@@ -481,13 +481,13 @@ def _loss_of_edges_backward(
     return gradient * _factors(grad, scales, x), None, None, *([None] * ctx.options)
 
 
-def _factors(grad: Tensor, scales: Tensor, x: Tensor) -> Tensor:
+def _factors(grad: Tensor, scales: Tensor | None, x: Tensor) -> Tensor:
     """By what the gradient on the edges is multiplied, [..., 1, 1].
 
     At the end, for the product of a scale and the factors of the edges may leave the range of
     float32 for clouds that are tiny or huge.
     """
-    return (grad * scales).to(x.dtype)[..., None, None]
+    return (grad if scales is None else grad * scales).to(x.dtype)[..., None, None]
 
 
 def _loss_of_edges_jvp(
@@ -686,18 +686,23 @@ class _EagerLossOfEdges(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, D: Tensor, edges: Tensor, *options: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        loss, h0, h1, weights, scales = cuda.loss_of_edges(x, D, edges, *options)
+        loss, h0, h1, weights, scales = cuda.eager_loss_of_edges(x, D, edges, *options)
         ctx.mark_non_differentiable(h0, h1)
+        # Nor are zeros made for their gradients, each by a launch.
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, edges, weights, scales)
         ctx.options = len(options)
         return loss, h0, h1
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *unused: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, *unused: None) -> tuple[Tensor | None, ...]:
         _require_once()
         x, edges, weights, scales = ctx.saved_tensors
-        scatter = scatter_edges if is_transformed() else cuda.scatter_edges
-        gradient = scatter(x, edges, weights) * _factors(grad, scales, x)
+        if is_plain_gradient(grad, x.device.type):
+            gradient = cuda.scaled_scatter_edges(x, edges, weights, grad, scales)
+        else:
+            scatter = scatter_edges if is_transformed() else cuda.scatter_edges
+            gradient = scatter(x, edges, weights) * _factors(grad, scales, x)
         return gradient, None, None, *([None] * ctx.options)
 
 

@@ -53,9 +53,9 @@ def is_plain(x: Any, device: str = "cpu") -> bool:
     return x.is_cpu if device == "cpu" else x.device.type == device
 
 
-def is_plain_gradient(grad: Tensor) -> bool:
+def is_plain_gradient(grad: Tensor, device: str = "cpu") -> bool:
     """Whether a backward outside of graphs may read the gradient that it is given."""
-    if torch.is_grad_enabled() or not is_plain(grad):
+    if torch.is_grad_enabled() or not is_plain(grad, device):
         return False
     # is_grads_batched=True maps in a way of its own, which is no transform of torch.func.
     is_mapped = getattr(torch._C._functorch, "is_legacy_batchedtensor", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,7 +71,10 @@ class Vocabulary:
             )
             loaded = model, tokenizer
         self.model, self.tokenizer = loaded
-        self.name = printable(name or getattr(self.model, "name_or_path", "") or "the model")
+        name = name or getattr(self.model, "name_or_path", "") or "the model"
+        # The page does not tell where on a disk a model lay.
+        is_path = Path(name).expanduser().exists()
+        self.name = printable(Path(name).name if is_path else name)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -82,7 +82,7 @@ from peft import PeftModel
 {_loading(config.model)}
 model = PeftModel.from_pretrained(model, ".").eval()  # this folder
 
-{PUT[config.template]}
+{PUT[config.template].rstrip()}
 # With a cache PEFT decodes otherwise than the model's forward passes with this prompt.
 new = model.generate(**inputs, max_new_tokens=128, do_sample=False, use_cache=False)
 answer = tokenizer.decode(new[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

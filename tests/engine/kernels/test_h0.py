@@ -3,7 +3,7 @@
 import pytest
 import torch
 from clouds import FAMILIES, cloud, matrix
-from devices import DEVICE, on_device
+from devices import INTERPRETED, on_device
 from oracles import elder_rule
 
 from tsloss_fast import _C
@@ -33,8 +33,8 @@ ZERO = torch.zeros(())
 
 @pytest.fixture
 def few_programs(monkeypatch):
-    """Taller tiles in the interpreter, whose time goes by programs and not by entries."""
-    if DEVICE == "cpu":
+    """Taller tiles in Triton's interpreter, whose time goes by programs and not by entries."""
+    if INTERPRETED:
         monkeypatch.setattr(h0_large, "ROWS", 64)
 
 

@@ -3,11 +3,12 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
 from tsloss_fast._engine.kernels import launching as module
-from tsloss_fast._engine.kernels.launching import kinds, launch
+from tsloss_fast._engine.kernels.launching import form_of, launch
 
 
 class Kernel:
@@ -106,7 +107,86 @@ def test_the_interpreter_is_asked_every_time():
     assert len(kernel.compiled) == 2
 
 
-def test_kinds_tell_apart_what_triton_compiles_for():
-    plain, divisible = (False, False), (True, False)
-    assert kinds(1, 7, 9, 16, 32) == (1, plain, plain, divisible, divisible)
-    assert kinds(2**31) != kinds(2**30)
+def test_a_form_tells_apart_what_triton_compiles_for():
+    x = torch.zeros(64)
+
+    def form(*integers, points=x):
+        return form_of((x, points), *integers)
+
+    assert form(7, 32) == form(9, 48)
+    assert form(7) != form(1)
+    assert form(7) != form(16)
+    assert form(2**31) != form(2**30)
+    assert form(7, points=x[4:]) == form(7) != form(7, points=x[1:])
+    assert form_of((x,), 7) != form_of((x.double(),), 7)
+
+
+def launches():
+    """Every launcher, on shapes, strides and alignments of all kinds."""
+    from tsloss_fast._engine.kernels import edge_lengths, persistence_terms
+    from tsloss_fast._engine.kernels.distances.launch import pairwise_distances
+    from tsloss_fast._engine.kernels.h0.launch import h0_critical_edges
+    from tsloss_fast._engine.kernels.scatter import differences, edges
+    from tsloss_fast._engine.kernels.surrogate.launch import surrogate_terms
+
+    for n in (2, 7, 16, 20, 48, 100, 128, 130, 260):
+        D = torch.zeros(3, n, n)
+        views = (D, D[1:], D[:, : n - 1, : n - 1]) if n > 2 else (D,)
+        for view in views:
+            h0_critical_edges(view)
+            surrogate_terms(view, *[1.0] * 6, *[False] * 3)
+            surrogate_terms(view.double(), *[1.0] * 6, True, False, False)
+        for d in (1, 17, 64, 300, 2048):
+            x = torch.zeros(2, n, d)
+            for points in (x, x[1:], x[..., :1], x.bfloat16(), x.double()):
+                total = torch.float64 if points.dtype == torch.float64 else torch.float32
+                pairwise_distances(points)
+                pairs = torch.zeros(len(points), n, 2, dtype=torch.int64)
+                edge_lengths.edge_lengths(points, pairs)
+                each = torch.zeros(len(points), n, dtype=total)
+                grad, scales = torch.ones(4, dtype=total), torch.ones(2, dtype=torch.float64)
+                for some in (grad[: len(points)], grad[1 : 1 + len(points)], each[:, 0]):
+                    edges.scatter_edges(points, pairs, each, (some, scales[: len(points)]))
+                edges.scatter_edges(points, pairs, each, (some, None))
+                edges.scatter_edges(points, pairs, each)
+                weights = torch.zeros(len(points), n, n, dtype=total)
+                differences.scatter_differences(points, weights)
+        for K in (0, 1, 8, 31):
+            scales = torch.ones(4, dtype=torch.float64)
+            for part in (scales[:3], scales[1:], None):
+                lengths = torch.zeros(3, n - 1 + 2 * K)
+                persistence_terms.persistence_terms(lengths, n, 1.0, 1.0, 2.0, part)
+
+
+@pytest.mark.ptx
+def test_as_many_forms_are_kept_as_triton_compiles(monkeypatch):
+    """A form stands for one thing that Triton compiles, and no two forms for the same.
+
+    Nothing is launched or compiled here: Triton's own search is asked what it would compile.
+    """
+    by_key, by_specialisation = {}, {}
+
+    def noted(kernel, form, programs, arguments, constants, num_warps=4, **compiler):
+        *_, search = kernel.device_caches[0]
+        _, found, _ = search(*arguments, **constants, num_warps=num_warps, debug=False, **compiler)
+        kept, compiled = (kernel.fn, form, *constants.values()), (kernel.fn, str(found))
+        by_key.setdefault(kept, set()).add(compiled)
+        by_specialisation.setdefault(compiled, set()).add(kept)
+
+    from tsloss_fast._engine.kernels import edge_lengths, persistence_terms
+    from tsloss_fast._engine.kernels.distances import direct
+    from tsloss_fast._engine.kernels.h0 import large, small
+    from tsloss_fast._engine.kernels.h0 import launch as h0
+    from tsloss_fast._engine.kernels.scatter import differences, edges
+    from tsloss_fast._engine.kernels.surrogate import launch as surrogate
+    from tsloss_fast._engine.kernels.surrogate import tiled
+
+    monkeypatch.setattr(h0, "elder_bars", lambda *rounds: rounds)
+    for launcher in (
+        edge_lengths, persistence_terms, direct, large, small, differences, edges, surrogate, tiled,
+    ):  # fmt: skip
+        monkeypatch.setattr(launcher, "launch", noted)
+    launches()
+    assert {kernel for kernel, *_ in by_key} == {kernel for kernel, _ in by_specialisation}
+    assert all(len(found) == 1 for found in by_key.values())
+    assert all(len(found) == 1 for found in by_specialisation.values())

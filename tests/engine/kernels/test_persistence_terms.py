@@ -31,6 +31,27 @@ def scales_of(lengths):
     return torch.rand(len(lengths), dtype=torch.float64) + 0.5
 
 
+def test_scales_may_have_gaps():
+    """The kernel reads one a cloud, next to each other."""
+    lengths = sample((3, 20, 7), torch.float32)
+    scales = scales_of(torch.zeros(6))[::2]
+    found = persistence_terms(lengths, 20, 0.3, 2.5, 2.0, scales)
+    for ours, theirs in zip(
+        found, persistence_terms(lengths, 20, 0.3, 2.5, 2.0, scales.clone()), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_without_scales_they_are_one():
+    lengths = sample((2, 20, 7), torch.float32)
+    ones = torch.ones(2, dtype=torch.float64)
+    found = persistence_terms(lengths, 20, 0.3, 2.5, 2.0)
+    for ours, theirs in zip(
+        found, persistence_terms(lengths, 20, 0.3, 2.5, 2.0, ones), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
 def autograd_weights(lengths, n, h0_weight, h1_weight, power, scales):
     """Loss, terms, and weights by autograd of the formulas."""
     lengths = lengths.double().requires_grad_()

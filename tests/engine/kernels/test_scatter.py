@@ -3,7 +3,7 @@
 import pytest
 import torch
 from clouds import cloud
-from devices import on_device
+from devices import moved, on_device
 
 from tsloss_fast import _C
 
@@ -124,6 +124,20 @@ def test_strides_are_followed():
         assert torch.equal(scatter_edges(*view), scatter_edges(*view))
 
 
+@pytest.mark.parametrize("limit", [scatter.MAX_UNSORTED, 0], ids=["unsorted", "sorted"])
+def test_factors_multiply_the_sums(limit, monkeypatch):
+    """The gradient and the scale are multiplied first, in float64, as `operators` does it."""
+    monkeypatch.setattr(scatter, "MAX_UNSORTED", limit)
+    x, edges, weights = sample((3, 9, 20, 14))
+    out = scatter_edges(x, edges, weights)
+    scales = torch.rand(3, dtype=torch.float64) + 0.5
+    for grad in (torch.randn(3), torch.randn(3, 2)[:, 0], torch.randn(1).expand(3)):
+        found = scatter_edges(x, edges, weights, (moved(grad), moved(scales)))
+        assert torch.equal(found, out * (grad * scales).float()[:, None, None])
+        found = scatter_edges(x, edges, weights, (moved(grad), None))
+        assert torch.equal(found, out * grad[:, None, None])
+
+
 @pytest.mark.parametrize("d", [BLOCK_D - 1, BLOCK_D, BLOCK_D + 1])
 def test_blocks_of_coordinates_meet(d):
     check(*sample((1, 3, d, 4)))
@@ -176,6 +190,9 @@ EDGES = torch.zeros(2, 3, 2, dtype=torch.int64)
             "weights: expected a tensor on",
         ),
         ({"x": torch.zeros(2, 4, 5, device="meta")}, ValueError, "x: expected a CUDA tensor"),
+        ({"factors": (torch.zeros(2).double(), None)}, TypeError, r"factors.0.: expected float32"),
+        ({"factors": (torch.zeros(3), None)}, ValueError, r"factors.0.: expected \[2\], got"),
+        ({"factors": (torch.zeros(2), torch.zeros(2))}, TypeError, r"factors.1.: expected float64"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

@@ -287,3 +287,34 @@ def test_an_empty_batch(n):
 def test_bad_arguments_are_named(change, error, message):
     with pytest.raises(error, match=message):
         surrogate_terms(**({"D": torch.zeros(1, 3, 3)} | DEFAULTS | change))
+
+
+def errors(D):
+    """How far loss and weights are off, relative to the loss and to the largest weight."""
+    loss, _, _, weights = surrogate_terms(D, **DEFAULTS)
+    right, _, _, right_weights, _ = expected(D, DEFAULTS)
+    off = (weights.double() - right_weights).abs().amax() / right_weights.abs().amax()
+    return ((loss.double() - right).abs() / right).max().item(), off.item()
+
+
+@pytest.mark.ptx
+@pytest.mark.parametrize("n", [12, 30, 50])
+def test_sums_without_fused_products_are_as_accurate(n, monkeypatch):
+    """Fusing a product into a sum saves a rounding; that copies of a sum are equal costs no more.
+
+    The bound is that of `check` in short: a few roundings of float32, of 6e-8 each.
+    """
+    from tests.ptx.driver import SESSION
+    from tsloss_fast._engine.kernels import launching
+
+    D = distances("gaussian", n, B=2)
+    apart = errors(D)
+    first = len(SESSION.launches)
+    monkeypatch.setattr(launching, "_compiled", {})
+    monkeypatch.setattr(surrogate, "COMPILER", {"enable_fp_fusion": True})
+    fused = errors(D)
+    # Those have the race for which products are no longer fused.
+    del SESSION.launches[first:]
+    assert max(*apart, *fused) <= 2e-6
+    for without, with_fusion in zip(apart, fused, strict=True):
+        assert without <= with_fusion + 2.0**-22

@@ -61,7 +61,7 @@ def copy(one: Instruction, program: Program) -> Execute:
             at = reads.places(group, addresses, lanes[full], count)
             reads.note(group, READ, at, lanes[full], count)
             for k in range(count // 4):
-                words[full, k] = group.memory.load(addresses + np.uint64(4 * k), 4)
+                words[full, k] = group.memory.load(at + 4 * k, 4)
         writes.note(group, WRITE, places, lanes, count, words)
         copies = Copies(one, places, lanes, words, group.committed[lanes])
         group.copying.append(copies)

@@ -42,7 +42,10 @@ def load_matrices(one: Instruction, program: Program) -> Execute:
         whole_warps(group, mask)
         lanes = _rows(group, mask, count)
         places = access.places(group, where(group)[lanes], lanes, 16)
-        access.note(group, READ, places, lanes, 16)
+        # A lane gives the address of a row; four others receive its numbers, and read it so.
+        receivers = lanes // WARP * WARP + lanes % 8 * 4
+        for k in range(4):
+            access.note(group, READ, places + 4 * k, receivers + k, 4)
         words = [group.shared.load(places + 2 * k, 2) for k in range(8)]
         found = np.stack(words, 1).reshape(-1, count, 8, 8)  # [warps, count, row, column]
         found = found.swapaxes(2, 3) if trans else found

@@ -9,7 +9,7 @@ import numpy as np
 from tests.ptx.group import Group, Mask, Reader, reader
 from tests.ptx.instructions.moves import load_parameter
 from tests.ptx.instructions.table import Execute, instruction, not_known, only
-from tests.ptx.memory import check_alignment
+from tests.ptx.memory import Memory
 from tests.ptx.operands import Address, Instruction, Register, Vector
 from tests.ptx.parsing import Program
 from tests.ptx.races import ATOMIC, READ, WRITE
@@ -21,7 +21,7 @@ _SHAPES = {"v2": 2, "v4": 4}
 
 
 def lanes_of(group: Group, mask: Mask) -> np.ndarray:
-    return np.arange(group.lanes) if mask is None else np.flatnonzero(mask)
+    return group.every_lane if mask is None else np.flatnonzero(mask)
 
 
 def address_reader(address: Address, program: Program) -> Reader:
@@ -52,27 +52,16 @@ class Access:
     def __init__(self, one: Instruction, space: str) -> None:
         self.one, self.space = one, space
 
+    def memory(self, group: Group) -> Memory:
+        return group.shared if self.space == "shared" else group.memory
+
     def places(self, group: Group, addresses: np.ndarray, lanes: np.ndarray, size: int):
         """Where the addresses are among the bytes of the space."""
-        if self.space == "shared":
-            return group.shared.offsets(addresses, size, group.slot[lanes])
-        check_alignment(addresses, size)
-        return group.memory.offsets(addresses, size)
+        return self.memory(group).offsets(addresses, size, group.slot[lanes])
 
     def note(self, group, kind, places, lanes, size, values=None) -> None:
         if group.log is not None:
             group.log.add(group, self.one, self.space, kind, places, size, lanes, values)
-
-    def get(self, group: Group, addresses: np.ndarray, places: np.ndarray, size: int):
-        if self.space == "shared":
-            return group.shared.load(places, size)
-        return group.memory.load(addresses, size)
-
-    def put(self, group: Group, addresses, places, values: np.ndarray) -> None:
-        if self.space == "shared":
-            group.shared.store(places, values)
-        else:
-            group.memory.store(addresses, values)
 
 
 def _shape(one: Instruction, data: object) -> list:
@@ -95,14 +84,15 @@ def load(one: Instruction, program: Program) -> Execute:
 
     def execute(group, mask):
         lanes = lanes_of(group, mask)
-        addresses = where(group)[lanes]
-        places = access.places(group, addresses, lanes, size * len(targets))
+        places = access.places(group, where(group)[lanes], lanes, size * len(targets))
         access.note(group, READ, places, lanes, size * len(targets))
+        words = access.memory(group).views[size]
+        at = places // size
         for k, target in enumerate(targets):
-            values = np.zeros(group.lanes, raw)
-            values[lanes] = access.get(
-                group, addresses + np.uint64(k * size), places + k * size, size
-            )
+            values = words[at + k]
+            if mask is not None:
+                values, taken = np.zeros(group.lanes, raw), values
+                values[lanes] = taken
             group.write(target, values.view(dtype), mask)
 
     return execute
@@ -117,12 +107,12 @@ def store(one: Instruction, program: Program) -> Execute:
 
     def execute(group, mask):
         lanes = lanes_of(group, mask)
-        addresses = where(group)[lanes]
-        places = access.places(group, addresses, lanes, size * len(sources))
+        places = access.places(group, where(group)[lanes], lanes, size * len(sources))
         values = [np.broadcast_to(source(group), group.lanes)[lanes] for source in sources]
         access.note(group, WRITE, places, lanes, size * len(sources), np.stack(values, 1))
+        words = access.memory(group).views[size]
         for k, value in enumerate(values):
-            access.put(group, addresses + np.uint64(k * size), places + k * size, value)
+            words[places // size + k] = value
 
     return execute
 
@@ -135,7 +125,7 @@ _ATOMIC: dict[str, Callable] = {
 
 @instruction("atom", "red")
 def atomic(one: Instruction, program: Program) -> Execute:
-    """Lane after lane; relaxed orders alone, which order nothing else."""
+    """As if lane after lane; relaxed orders alone, which order nothing else."""
     only(one, "global", "shared", "shared::cta", "gpu", "cta", "sys", "relaxed", *_ATOMIC)
     function = next((_ATOMIC[name] for name in one.modifiers if name in _ATOMIC), None)
     if function is None or (dtype_of(one.type).kind == "f" and "add" not in one):
@@ -146,20 +136,31 @@ def atomic(one: Instruction, program: Program) -> Execute:
 
     def execute(group, mask):
         lanes = lanes_of(group, mask)
-        addresses, new = where(group)[lanes], np.broadcast_to(value(group), group.lanes)[lanes]
-        places = access.places(group, addresses, lanes, size)
+        new = np.broadcast_to(value(group), group.lanes)[lanes]
+        places = access.places(group, where(group)[lanes], lanes, size)
         access.note(group, ATOMIC, places, lanes, size)
+        words, at = access.memory(group).views[size], places // size
         old = np.zeros(group.lanes, new.dtype)
-        for k, lane in enumerate(lanes):
-            at, place = addresses[k : k + 1], places[k : k + 1]
-            before = access.get(group, at, place, size).view(new.dtype)
-            old[lane] = before[0]
-            after = function(before, new[k : k + 1]).astype(new.dtype)
-            access.put(group, at, place, after.view(unsigned(new.dtype)))
+        turns = turns_of(places)
+        for turn in range(int(turns.max()) + 1):
+            now = turns == turn
+            before = words[at[now]].view(new.dtype)
+            old[lanes[now]] = before
+            words[at[now]] = function(before, new[now]).astype(new.dtype).view(words.dtype)
         if target:
             group.write(target[0], old, mask)
 
     return execute
+
+
+def turns_of(places: np.ndarray) -> np.ndarray:
+    """How many lanes before each one have its place: lanes of one turn do not meet."""
+    order = np.argsort(places, kind="stable")
+    number = np.arange(len(places))
+    first = np.r_[True, np.diff(places[order]) != 0]
+    turns = np.empty_like(number)
+    turns[order] = number - np.maximum.accumulate(np.where(first, number, 0))
+    return turns
 
 
 def plain(one: Instruction, program: Program) -> Execute:
@@ -171,13 +172,14 @@ def plain(one: Instruction, program: Program) -> Execute:
 
     def execute(group, mask):
         lanes = lanes_of(group, mask)
-        addresses, new = where(group)[lanes], np.broadcast_to(value(group), group.lanes)[lanes]
-        places = access.places(group, addresses, lanes, size)
-        before = access.get(group, addresses, places, size).view(new.dtype)
+        new = np.broadcast_to(value(group), group.lanes)[lanes]
+        places = access.places(group, where(group)[lanes], lanes, size)
+        memory = access.memory(group)
+        before = memory.load(places, size).view(new.dtype)
         after = function(before, new).astype(new.dtype).view(unsigned(new.dtype))
         access.note(group, READ, places, lanes, size)
         access.note(group, WRITE, places, lanes, size, after[:, None])
-        access.put(group, addresses, places, after)
+        memory.store(places, after)
         if target:
             old = np.zeros(group.lanes, new.dtype)
             old[lanes] = before

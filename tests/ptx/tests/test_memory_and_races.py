@@ -52,12 +52,13 @@ def test_overlapping_extents_are_one_region():
     x = zeros(8)
     base = x.ctypes.data
     memory = GlobalMemory([(base, 16), (base + 8, 16)])
-    at = np.array([base + 20], np.uint64)
+    at = memory.offsets(np.array([base + 20], np.uint64), 4, np.zeros(1, int))
     memory.store(at, np.array([7], np.uint32))
-    assert x[5] == 7
     copy = memory.copy()
     copy.store(at, np.array([9], np.uint32))
-    assert (x[5], memory.load(at, 4)[0], copy.load(at, 4)[0]) == (7, 7, 9)
+    assert (x[5], memory.load(at, 4)[0], copy.load(at, 4)[0]) == (0, 7, 9)
+    memory.write_back()
+    assert x[5] == 7
 
 
 EXCHANGE = """

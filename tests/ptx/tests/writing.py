@@ -38,7 +38,9 @@ def run(body, *arrays, threads=32, grid=1, shared=0, **options):
     extents = [(array.ctypes.data, array.nbytes) for array in arrays]
     parameters = [array.ctypes.data for array in arrays] + [0] * (4 - len(arrays))
     memory = GlobalMemory(extents)
-    return launch(program(body, threads), grid, parameters, memory, shared, **options)
+    outcome = launch(program(body, threads), grid, parameters, memory, shared, **options)
+    memory.write_back()
+    return outcome
 
 
 WIDTHS = {"b16": ("%h", 2), "b32": ("%r", 4), "b64": ("%rd", 8)}

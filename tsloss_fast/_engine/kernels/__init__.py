@@ -20,7 +20,7 @@ A folder has its launcher in `launch` and its kernels beside it; `scatter` has t
 file each. `launching` starts kernels that are compiled already.
 
 The modules need Triton, which the package itself does not ask for: 3.7.1 and 3.9.0 pass all tests,
-3.6.0 those of the compiler (its interpreter fails with NumPy 2.4). A launcher takes CUDA tensors,
+3.6.0 those on an H200 and a sample of the others. A launcher takes CUDA tensors,
 or CPU tensors where TRITON_INTERPRET=1 was set before Triton was imported. No launcher waits for
 the device, so values are not checked: see each docstring for what NaN gives.
 """

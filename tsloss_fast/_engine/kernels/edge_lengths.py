@@ -14,7 +14,7 @@ from tsloss_fast._engine.kernels.checks import (
     check_same_device,
 )
 from tsloss_fast._engine.kernels.distances.direct import ENLARGE, REDUCE, SMALLEST
-from tsloss_fast._engine.kernels.launching import kinds, launch
+from tsloss_fast._engine.kernels.launching import form_of, launch
 
 # Coordinates that one step of a sum takes.
 BLOCK_D = 512
@@ -131,8 +131,7 @@ def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     lengths = torch.empty(B, K, dtype=dtype, device=x.device)
     if B * K:
         integers = (n, d, K, *x.stride(), *edges.stride())
-        alignment = x.data_ptr() % 16, edges.data_ptr() % 16
-        form = (x.device.index, x.dtype, alignment, kinds(*integers))
+        form = form_of((x, edges), *integers)
         with torch.cuda.device_of(x):
             arguments = (x, edges, lengths, *integers)
             launch(_edge_lengths_kernel, form, B * K, arguments, edge_options(dtype))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
+from torch import Tensor
 from triton import knobs
 from triton.runtime import driver
 
-# The compiled form and its constants in the order of the parameters, by kernel, form and constants.
+# The compiled form and its constants in the order of the parameters, by kernel, form and constants:
+# as many entries as Triton compiles kernels.
 _compiled: dict[Hashable, tuple[Any, tuple[Any, ...]]] = {}
 
 
@@ -17,12 +19,18 @@ def ceiling(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def kinds(*numbers: int) -> tuple[Hashable, ...]:
-    """What Triton compiles for in each integer: whether it is 1, divides by 16, needs 64 bits.
+def form_of(given: Sequence[Tensor], *integers: int) -> tuple[Hashable, ...]:
+    """What Triton compiles for in a launch's arguments, whatever else their values are.
 
-    In a kernel's form in place of integers that change from call to call, as the number of bars.
+    Of the tensors that the caller of a launcher gave: the device and dtype of the first, from which
+    those of all others follow, and whether each begins at a multiple of 16 bytes. What the launcher
+    itself allocated does. Of each integer: whether it is 1, divides by 16, needs 64 bits.
     """
-    return tuple(1 if k == 1 else (k % 16 == 0, k >= 2**31) for k in numbers)
+    first = given[0]
+    # Lists, for a tuple of a generator takes twice as long.
+    aligned = [x.data_ptr() % 16 == 0 for x in given]
+    kinds = [1 if k == 1 else (k % 16 == 0, k >= 2**31) for k in integers]
+    return (first.device.index, first.dtype, *aligned, *kinds)
 
 
 def launch(
@@ -44,8 +52,7 @@ def launch(
     kernel : triton.JITFunction, or what Triton's interpreter makes of it
     form : hashable
         Equal for two launches of a kernel only if they differ in nothing that Triton compiles for:
-        device, dtypes, whether pointers are divisible by 16, integers. The values of floats, the
-        constants, and pointers to what the launcher itself allocated, need not enter.
+        `form_of` their tensors and integers. The values of floats and the constants need not enter.
     programs : int, > 0
     arguments : tuple
         In the order of the kernel's parameters.

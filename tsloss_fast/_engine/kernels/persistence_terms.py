@@ -14,7 +14,7 @@ from tsloss_fast._engine.kernels.checks import (
     check_same_device,
     check_tensor,
 )
-from tsloss_fast._engine.kernels.launching import kinds, launch
+from tsloss_fast._engine.kernels.launching import form_of, launch
 
 # Edges that one step of a sum takes.
 BLOCK = 1024
@@ -43,7 +43,7 @@ def _store_weights(weights, gradient, length, inside):
 @triton.jit
 def _persistence_terms_kernel(
     lengths,  # [B, n - 1 + 2 K]: the deaths of H0, then births and deaths of H1; 0 for padding
-    scales,  # [B]: what lengths are multiplied by
+    scales,  # [B]: what lengths are multiplied by, or None
     loss,  # [B]
     h0_term,  # [B]
     h1_term,  # [B]
@@ -61,7 +61,9 @@ def _persistence_terms_kernel(
     lengths += b * (deaths + 2 * K)
     weights += b * (deaths + 2 * K)
     count, points = deaths.to(tl.float64), n.to(tl.float64)
-    scale = tl.load(scales + b)
+    scale = tl.full([], 1.0, tl.float64)
+    if scales is not None:
+        scale = tl.load(scales + b)
 
     total = tl.zeros([BLOCK], tl.float64)
     for start in range(0, deaths, BLOCK):
@@ -106,7 +108,7 @@ def persistence_terms(
     h0_weight: float,
     h1_weight: float,
     h1_power: float,
-    scales: Tensor,
+    scales: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The exact TSLoss of each cloud from the lengths of its critical edges, in one launch.
 
@@ -122,7 +124,7 @@ def persistence_terms(
         Points of each cloud.
     h0_weight, h1_weight : float, >= 0
     h1_power : float, >= 1
-    scales : Tensor [B], float64
+    scales : Tensor [B], float64, optional
         What lengths are multiplied by first.
 
     Returns
@@ -145,8 +147,7 @@ def persistence_terms(
     >>> import torch
     >>> from tsloss_fast._engine.kernels.persistence_terms import persistence_terms
     >>> lengths = torch.tensor([[1.0, 2.0, 3.0, 5.0]])  # n = 3, one bar of H1
-    >>> one = torch.ones(1, dtype=torch.float64)
-    >>> loss, h0, h1, weights = persistence_terms(lengths, 3, 1, 1, 2, one)
+    >>> loss, h0, h1, weights = persistence_terms(lengths, 3, 1, 1, 2)
     >>> h0, h1
     (tensor([0.2500]), tensor([1.3333]))
     """
@@ -159,8 +160,10 @@ def persistence_terms(
         )
     check_device(lengths, "lengths", _persistence_terms_kernel)
     check_programs(B, lengths, "lengths")
-    check_tensor(scales, "scales", f"[{B}]", 1, (torch.float64,))
-    check_same_device(scales, "scales", lengths, "lengths")
+    if scales is not None:
+        check_tensor(scales, "scales", f"[{B}]", 1, (torch.float64,))
+        check_same_device(scales, "scales", lengths, "lengths")
+        scales = scales.contiguous()
     if n == 1:
         loss, h0, h1 = (lengths.new_zeros(B) for _ in range(3))
         return loss, h0, h1, lengths.clone()
@@ -169,7 +172,8 @@ def persistence_terms(
     weights = torch.empty(B, edges, dtype=lengths.dtype, device=lengths.device)
     if B:
         with torch.cuda.device_of(lengths):
-            form = (lengths.device.index, lengths.dtype, lengths.data_ptr() % 16, kinds(n, K))
+            given = (lengths,) if scales is None else (lengths, scales)
+            form = form_of(given, n, K)
             numbers = (n, K, h0_weight, h1_weight, h1_power)
             arguments = (lengths, scales, loss, h0, h1, weights, *numbers)
             launch(_persistence_terms_kernel, form, B, arguments, power_options(h1_power))

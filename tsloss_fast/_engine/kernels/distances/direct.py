@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast._engine.kernels.checks import check_programs
-from tsloss_fast._engine.kernels.launching import ceiling, launch
+from tsloss_fast._engine.kernels.launching import ceiling, form_of, launch
 
 # A tile is BLOCK_N x BLOCK_N pairs. Each thread keeps HELD x HELD of them in registers, for one of
 # every LANES coordinates, so that a coordinate of a pair costs a subtraction and an fma, and
@@ -52,6 +52,18 @@ def _tile_of(pair, tiles):
     upper = s - even >= q
     row = tl.where(upper, q, tiles - even - q)
     return row, tl.where(upper, s - even, row + s)
+
+
+@triton.jit
+def _place(n, BLOCK_N: tl.constexpr):
+    """Of this program: the cloud, counted over shares too; row and column of its tile; of how many.
+
+    The tiles on or above the diagonal follow each other, then come those of the next cloud.
+    """
+    tiles = tl.cdiv(n, BLOCK_N)
+    pairs = tiles * (tiles + 1) // 2
+    row, column = _tile_of(tl.program_id(0) % pairs, tiles)
+    return tl.program_id(0) // pairs, row, column, tiles
 
 
 @triton.jit
@@ -209,10 +221,8 @@ def _direct_kernel(
     HELD: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    tiles = tl.cdiv(n, BLOCK_N)
-    pairs = tiles * (tiles + 1) // 2
-    b = (tl.program_id(0) // pairs).to(tl.int64)
-    row, column = _tile_of(tl.program_id(0) % pairs, tiles)
+    cloud, row, column, _tiles = _place(n, BLOCK_N)
+    b = cloud.to(tl.int64)
     x += b * stride_b
     squares = _sum_squares(
         x, row, column, 1.0, 0, d, n, stride_n, stride_d, ACCUMULATOR, False, STAGES, BLOCK_N, HELD,
@@ -241,11 +251,7 @@ def _share_kernel(
     HELD: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    tiles = tl.cdiv(n, BLOCK_N)
-    pairs = tiles * (tiles + 1) // 2
-    program = tl.program_id(0)
-    row, column = _tile_of(program % pairs, tiles)
-    share = program // pairs  # counted over the batch
+    share, row, column, _tiles = _place(n, BLOCK_N)
     first = share % shares * width
     squares = _sum_squares(
         x + (share // shares).to(tl.int64) * stride_b, row, column, 1.0, first,
@@ -253,7 +259,7 @@ def _share_kernel(
         HELD, LANES,
     )  # fmt: skip
     at = tl.arange(0, BLOCK_N)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
-    tl.store(partial + program.to(tl.int64) * BLOCK_N * BLOCK_N + at, squares)
+    tl.store(partial + tl.program_id(0).to(tl.int64) * BLOCK_N * BLOCK_N + at, squares)
 
 
 @triton.jit
@@ -276,11 +282,10 @@ def _join_kernel(
     HELD: tl.constexpr,
     LANES: tl.constexpr,
 ):
-    tiles = tl.cdiv(n, BLOCK_N)
+    cloud, row, column, tiles = _place(n, BLOCK_N)
+    b = cloud.to(tl.int64)
     pairs = tiles * (tiles + 1) // 2
-    b = (tl.program_id(0) // pairs).to(tl.int64)
     pair = tl.program_id(0) % pairs
-    row, column = _tile_of(pair, tiles)
     at = tl.arange(0, BLOCK_N)[:, None] * BLOCK_N + tl.arange(0, BLOCK_N)[None, :]
     partial += (b * shares * pairs + pair) * BLOCK_N * BLOCK_N + at
     squares = tl.zeros([BLOCK_N, BLOCK_N], ACCUMULATOR)
@@ -306,7 +311,7 @@ def fill_direct(x: Tensor, D: Tensor) -> None:
     shares, width = shares_of(pairs, d)
     check_programs(B * pairs * shares, x, "x")
     strides = x.stride()
-    form = (x.device.index, x.dtype, x.data_ptr() % 16, n, d, strides)
+    form = form_of((x,), n, d, shares, width, *strides)
     options, warps = direct_options(D.dtype), WARPS[D.dtype]
     if shares == 1:
         launch(_direct_kernel, form, B * pairs, (x, D, n, d, *strides), options, warps)

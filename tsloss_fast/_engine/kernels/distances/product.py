@@ -15,9 +15,9 @@ from torch import Tensor
 
 from tsloss_fast._engine.kernels.checks import check_programs
 from tsloss_fast._engine.kernels.distances.direct import (
+    _place,
     _store_lengths,
     _sum_squares,
-    _tile_of,
     direct_options,
 )
 
@@ -130,10 +130,8 @@ def _product_kernel(
     BLOCK_K: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    tiles = tl.cdiv(n, TILE)
-    pairs = tiles * (tiles + 1) // 2
-    b = (tl.program_id(0) // pairs).to(tl.int64)
-    row, column = _tile_of(tl.program_id(0) % pairs, tiles)
+    cloud, row, column, tiles = _place(n, TILE)
+    b = cloud.to(tl.int64)
     centred += b * n * width
     i = row * TILE + tl.arange(0, TILE)
     j = column * TILE + tl.arange(0, TILE)
@@ -202,10 +200,8 @@ def _anew_kernel(
     LANES: tl.constexpr,
 ):
     PARTS: tl.constexpr = TILE // BLOCK_N
-    tiles = tl.cdiv(n, TILE)
-    pairs = tiles * (tiles + 1) // 2
-    b = (tl.program_id(0) // pairs).to(tl.int64)
-    row, column = _tile_of(tl.program_id(0) % pairs, tiles)
+    cloud, row, column, tiles = _place(n, TILE)
+    b = cloud.to(tl.int64)
     x += b * stride_b
     D += b * n * n
     doubtful += ((b * tiles + row) * PARTS * tiles + column) * PARTS

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast._engine.kernels.h0.keys import NO_EDGE, PAIR
-from tsloss_fast._engine.kernels.launching import ceiling, launch
+from tsloss_fast._engine.kernels.launching import ceiling, form_of, launch
 
 # Rows of D, and entries of each, that a program reads at a time.
 ROWS = 4
@@ -211,8 +211,7 @@ def boruvka_rounds(D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     block, rounds = options["BLOCK"], options["ROUNDS"]
     programs = ceiling(n, rows)
     strides = D.stride()
-    # All other tensors are allocated here, so that their alignment is the same in every call.
-    form = (D.device.index, D.data_ptr() % 16, n, strides)
+    form = form_of((D,), n, programs, *strides)
     seek = {"ROWS": rows, "COLS": cols}
     hook = {"BLOCK": block, "ROUNDS": rounds}
     labels = [torch.arange(n, dtype=torch.int32, device=D.device).expand(B, n).contiguous()]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsloss_fast._engine.kernels.h0.keys import NO_EDGE
 from tsloss_fast._engine.kernels.h0.small_elder import dying_vertices
-from tsloss_fast._engine.kernels.launching import launch
+from tsloss_fast._engine.kernels.launching import form_of, launch
 
 # Larger clouds have too many vertices a thread; the keys below have room for 1024.
 MAX_POINTS = 256
@@ -148,8 +148,7 @@ def small_bars(D: Tensor) -> Tensor:
     bars = torch.empty(B, n - 1, WIDTH.value, dtype=torch.int64, device=D.device)
     with torch.cuda.device_of(D):
         options = prim_options(n)
-        form = (D.device.index, D.data_ptr() % 16, n)
-        launch(_prim_kernel, form, B, (D, bars, n), options, options["WARPS"])
+        launch(_prim_kernel, form_of((D,), n), B, (D, bars, n), options, options["WARPS"])
     return bars
 
 

@@ -14,7 +14,7 @@ from tsloss_fast._engine.kernels.checks import (
     check_same_device,
     check_tensor,
 )
-from tsloss_fast._engine.kernels.launching import ceiling, launch
+from tsloss_fast._engine.kernels.launching import ceiling, form_of, launch
 
 # Rows and coordinates of a program, and rows that one step of its sums takes.
 BLOCK_I = 8
@@ -123,8 +123,7 @@ def unchecked_scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
     out = torch.empty((B, n, d), dtype=weights.dtype, device=x.device)
     if programs:
         strides = (*x.stride(), *weights.stride())
-        aligned = (x.data_ptr() % 16, weights.data_ptr() % 16)
-        form = (x.device.index, x.dtype, aligned, n, d, strides)
+        form = form_of((x, weights), n, d, *strides)
         with torch.cuda.device_of(x):
             launch(
                 _scatter_differences_kernel, form, programs, (x, weights, out, n, d, *strides),

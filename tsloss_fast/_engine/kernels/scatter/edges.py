@@ -15,7 +15,7 @@ from tsloss_fast._engine.kernels.checks import (
     check_same_device,
     check_tensor,
 )
-from tsloss_fast._engine.kernels.launching import ceiling, kinds, launch
+from tsloss_fast._engine.kernels.launching import ceiling, form_of, launch
 
 # Edges that one step takes, and coordinates of a program.
 BLOCK_K = 32
@@ -23,6 +23,27 @@ BLOCK_D = 128
 
 # Up to so many pairs of a row and an edge every row looks at every edge; above, sorting pays.
 MAX_UNSORTED = 2**20
+
+
+@triton.jit
+def _place(
+    x,  # [B, n, d]
+    n,
+    d,
+    x_b,
+    x_n,
+    x_d,
+    total: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    """The cloud and the row of this program, its coordinates, and their values [BLOCK_D]."""
+    blocks = tl.cdiv(d, BLOCK_D)
+    program = tl.program_id(0)
+    b = (program // blocks // n).to(tl.int64)
+    row = (program // blocks % n).to(tl.int64)
+    at = (program % blocks * BLOCK_D + tl.arange(0, BLOCK_D)).to(tl.int64)
+    here = tl.load(x + b * x_b + row * x_n + at * x_d, mask=at < d, other=0)
+    return b, row, at, here.to(total)
 
 
 @triton.jit
@@ -59,10 +80,26 @@ def _sum_edges(
 
 
 @triton.jit
+def _times(sums, grad, scales, b, grad_b):
+    """The sums times the gradient and the scale of their cloud, where these are given.
+
+    At the end, since the product of a scale and a weight may leave the range of float32.
+    """
+    if grad is not None:
+        factor = tl.load(grad + b * grad_b)
+        if scales is not None:
+            factor = (factor.to(tl.float64) * tl.load(scales + b)).to(sums.dtype)
+        sums *= factor
+    return sums
+
+
+@triton.jit
 def _scatter_kernel(
     x,  # [B, n, d]
     edges,  # [B, K, 2]
     weights,  # [B, K]
+    grad,  # [B], or None
+    scales,  # [B], contiguous, or None
     out,  # [B, n, d], contiguous
     n,
     d,
@@ -75,27 +112,23 @@ def _scatter_kernel(
     edges_end,
     weights_b,
     weights_k,
+    grad_b,
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    blocks = tl.cdiv(d, BLOCK_D)
-    program = tl.program_id(0)
-    b = (program // blocks // n).to(tl.int64)
-    row = (program // blocks % n).to(tl.int64)
-    at = (program % blocks * BLOCK_D + tl.arange(0, BLOCK_D)).to(tl.int64)
-    inside = at < d
+    total: tl.constexpr = out.dtype.element_ty
+    b, row, at, here = _place(x, n, d, x_b, x_n, x_d, total, BLOCK_D)
     x += b * x_b
     edges += b * edges_b
     weights += b * weights_b
-    total = out.dtype.element_ty
-    here = tl.load(x + row * x_n + at * x_d, mask=inside, other=0).to(total)
     sums = tl.zeros([BLOCK_D], total)
     for start in range(0, K, BLOCK_K):
         sums += _sum_edges(
             start, here, row, at, x, edges, weights, n, d, K, x_n, x_d, edges_k, edges_end,
             weights_k, BLOCK_K,
         )  # fmt: skip
-    tl.store(out + (b * n + row) * d + at, sums, mask=inside)
+    sums = _times(sums, grad, scales, b, grad_b)
+    tl.store(out + (b * n + row) * d + at, sums, mask=at < d)
 
 
 @triton.jit
@@ -103,6 +136,8 @@ def _scatter_sorted_kernel(
     x,  # [B, n, d]
     edges,  # [B, K, 2]
     weights,  # [B, K]
+    grad,  # [B], or None
+    scales,  # [B], contiguous, or None
     order,  # [B, 2 * K]: the ends of the edges, sorted by vertex: end e of edge k is 2 * k + e
     starts,  # [B, n + 1]: where the ends at each vertex start in it
     out,  # [B, n, d], contiguous
@@ -117,20 +152,15 @@ def _scatter_sorted_kernel(
     edges_end,
     weights_b,
     weights_k,
+    grad_b,
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    blocks = tl.cdiv(d, BLOCK_D)
-    program = tl.program_id(0)
-    b = (program // blocks // n).to(tl.int64)
-    row = (program // blocks % n).to(tl.int64)
-    at = (program % blocks * BLOCK_D + tl.arange(0, BLOCK_D)).to(tl.int64)
-    inside = at < d
+    total: tl.constexpr = out.dtype.element_ty
+    b, row, at, here = _place(x, n, d, x_b, x_n, x_d, total, BLOCK_D)
     x += b * x_b
     edges += b * edges_b
     weights += b * weights_b
-    total = out.dtype.element_ty
-    here = tl.load(x + row * x_n + at * x_d, mask=inside, other=0).to(total)
     sums = tl.zeros([BLOCK_D], total)
     first = tl.load(starts + b * (n + 1) + row)
     last = tl.load(starts + b * (n + 1) + row + 1)
@@ -144,10 +174,16 @@ def _scatter_sorted_kernel(
                 weights_k, BLOCK_K,
             )  # fmt: skip
             done = start
-    tl.store(out + (b * n + row) * d + at, sums, mask=inside)
+    sums = _times(sums, grad, scales, b, grad_b)
+    tl.store(out + (b * n + row) * d + at, sums, mask=at < d)
 
 
-def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
+def scatter_edges(
+    x: Tensor,
+    edges: Tensor,
+    weights: Tensor,
+    factors: tuple[Tensor, Tensor | None] | None = None,
+) -> Tensor:
     """``out_i = sum_k weights_k (x_i - x_j)`` over the edges k = {i, j} at row i.
 
     One program sums one row and one block of coordinates, over the edges in the order given: no
@@ -165,6 +201,9 @@ def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
         nothing.
     weights : Tensor [B, K]
         float64 for float64 `x`, else float32.
+    factors : (Tensor [B], Tensor [B] or None), optional
+        What the sums of each cloud are multiplied by: the gradient of a loss, in the dtype of
+        `weights`, and a scale in float64, contiguous.
 
     Returns
     -------
@@ -200,23 +239,32 @@ def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     K = edges.shape[1]
     if weights.shape != (B, K):
         raise ValueError(f"weights: expected [{B}, {K}], one per edge, got {describe(weights)}")
+    grad, scales = factors or (None, None)
+    for factor, name, its_dtype in ((grad, 0, dtype), (scales, 1, torch.float64)):
+        if factor is not None:
+            check_tensor(factor, f"factors[{name}]", f"[{B}]", 1, (its_dtype,))
+            if len(factor) != B:
+                raise ValueError(f"factors[{name}]: expected [{B}], got {describe(factor)}")
     check_device(x, "x", _scatter_kernel)
-    check_same_device(edges, "edges", x, "x")
-    check_same_device(weights, "weights", x, "x")
+    given = {"edges": edges, "weights": weights, "factors[0]": grad, "factors[1]": scales}
+    given = {name: tensor for name, tensor in given.items() if tensor is not None}
+    for name, tensor in given.items():
+        check_same_device(tensor, name, x, "x")
     programs = B * n * ceiling(d, BLOCK_D)
     check_programs(programs, x, "x")
     out = torch.empty(B, n, d, dtype=dtype, device=x.device)
     if programs:
-        integers = (n, d, K, *x.stride(), *edges.stride(), *weights.stride())
-        alignment = tuple(given.data_ptr() % 16 for given in (x, edges, weights))
-        form = (x.device.index, x.dtype, alignment, kinds(*integers))
+        grad_b = 0 if grad is None else grad.stride(0)
+        integers = (n, d, K, *x.stride(), *edges.stride(), *weights.stride(), grad_b)
+        form = (len(given), *form_of((x, *given.values()), *integers))
         blocks = {"BLOCK_K": BLOCK_K, "BLOCK_D": BLOCK_D}
         with torch.cuda.device_of(x):
             if n * K <= MAX_UNSORTED:
-                arguments = (x, edges, weights, out, *integers)
+                arguments = (x, edges, weights, grad, scales, out, *integers)
                 launch(_scatter_kernel, form, programs, arguments, blocks)
             else:
-                arguments = (x, edges, weights, *_sorted_ends(edges, n), out, *integers)
+                ends = _sorted_ends(edges, n)
+                arguments = (x, edges, weights, grad, scales, *ends, out, *integers)
                 launch(_scatter_sorted_kernel, form, programs, arguments, blocks)
     return out
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_flag, check_number, describe
 from tsloss_fast._engine.kernels.checks import check_device, check_programs, check_tensor
-from tsloss_fast._engine.kernels.launching import launch
+from tsloss_fast._engine.kernels.launching import form_of, launch
 from tsloss_fast._engine.kernels.surrogate import formulas
 from tsloss_fast._engine.kernels.surrogate.tiled import launch_tiled
 
@@ -202,7 +202,7 @@ def unchecked_terms(
         else:
             check_programs(B, D, "D")
             size = max(16, 1 << (n - 1).bit_length())
-            form = (D.device.index, D.dtype, D.data_ptr() % 16, n, *flags.values())
+            form = form_of((D,), n)
             arguments = (D, loss, h0, h1, weights, n, *numbers)
             constants = flags | {"PITCH": formulas.pitch(n), "SIZE": size}
             launch(_surrogate_kernel, form, B, arguments, constants, WARPS[size], **COMPILER)

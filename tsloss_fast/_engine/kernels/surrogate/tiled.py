@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast._engine.kernels.checks import check_programs
-from tsloss_fast._engine.kernels.launching import ceiling, launch
+from tsloss_fast._engine.kernels.launching import ceiling, form_of, launch
 from tsloss_fast._engine.kernels.surrogate import formulas
 
 # A program is one warp, which needs no barrier. Columns of one step of its loop, and rows that one
@@ -56,19 +56,16 @@ TOTALS = tl.constexpr(7)
 
 
 @triton.jit
-def _place(n, ROWS: tl.constexpr):
-    """The cloud of this program and its rows."""
+def _place(D, scratch, n, PITCH: tl.constexpr, ROWS: tl.constexpr):
+    """n as the compiler has to see it, the cloud of this program and its rows, the lengths of the
+    cloud, and where the values of its rows begin, and its own."""
+    n = formulas.pitched(n, PITCH)
     blocks = tl.cdiv(n, ROWS)
     program = tl.program_id(0)
     i = program % blocks * ROWS + tl.arange(0, ROWS)
-    return (program // blocks).to(tl.int64), i.to(tl.int64)
-
-
-@triton.jit
-def _scratch_of(scratch, b, n):
-    """Where the values of a cloud's rows begin, and those of the cloud."""
+    b = (program // blocks).to(tl.int64)
     rows = scratch + b * (n * VALUES + TOTALS)
-    return rows, rows + n * VALUES
+    return n, b, i.to(tl.int64), D + b * n * n, rows, rows + n * VALUES
 
 
 @triton.jit
@@ -108,10 +105,7 @@ def _means_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    n = formulas.pitched(n, PITCH)
-    b, i = _place(n, ROWS)
-    D += b * n * n
-    rows, _ = _scratch_of(scratch, b, n)
+    n, _b, i, D, rows, _totals = _place(D, scratch, n, PITCH, ROWS)
     mean = tl.zeros([ROWS], D.dtype.element_ty)
     for start in range(0, n, COLUMNS):
         j = start + tl.arange(0, COLUMNS)
@@ -134,10 +128,7 @@ def _softmax_kernel(
     COLUMNS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    n = formulas.pitched(n, PITCH)
-    b, i = _place(n, ROWS)
-    D += b * n * n
-    rows, _ = _scratch_of(scratch, b, n)
+    n, _b, i, D, rows, _totals = _place(D, scratch, n, PITCH, ROWS)
     dtype: tl.constexpr = D.dtype.element_ty
     shortest = tl.full([ROWS], float("inf"), dtype)
     longest = tl.zeros([ROWS], dtype)
@@ -223,10 +214,7 @@ def _shortfalls_kernel(
     COLUMNS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    n = formulas.pitched(n, PITCH)
-    b, i = _place(n, ROWS)
-    D += b * n * n
-    rows, totals = _scratch_of(scratch, b, n)
+    n, _b, i, D, rows, totals = _place(D, scratch, n, PITCH, ROWS)
     dtype: tl.constexpr = D.dtype.element_ty
     points = n.to(tl.float64)
     low, high = _extents_of(rows, n, dtype, BLOCK)
@@ -306,10 +294,7 @@ def _weights_kernel(
     COLUMNS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    n = formulas.pitched(n, PITCH)
-    b, i = _place(n, ROWS)
-    D += b * n * n
-    rows, totals = _scratch_of(scratch, b, n)
+    n, b, i, D, rows, totals = _place(D, scratch, n, PITCH, ROWS)
     weights += b * n * n
     dtype: tl.constexpr = D.dtype.element_ty
     points = n.to(tl.float64)
@@ -365,7 +350,7 @@ def launch_tiled(
     scratch = torch.empty(size, dtype=torch.float64, device=D.device)
     h0_weight, _, tau, alpha, _, _ = numbers
     scaled, self_pairs, _ = flags.values()
-    form = (D.device.index, D.dtype, D.data_ptr() % 16, n, *flags.values())
+    form = form_of((D,), n)
     pairs = {"SCALE_BY_MEAN": scaled, "SELF_PAIRS": self_pairs, **tiles}
     if scaled:
         sizes = {key: tiles[key] for key in ("PITCH", "ROWS", "COLUMNS")}
