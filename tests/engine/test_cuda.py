@@ -472,7 +472,7 @@ def test_python_may_end_while_h1_is_computed():
         D = torch.cdist(rows, rows)
         D = (D + D.mT).fill_diagonal_(0)
         copied = types.SimpleNamespace(synchronize=lambda: None)
-        host_h1._copy_to_host = lambda D: (D.on_host, copied)
+        host_h1._copy_to_host = lambda parts: ([x.on_host for x in parts], copied)
         host_h1._wait_for = lambda copied, device: None
         on_device = types.SimpleNamespace(device=torch.device("cuda"), on_host=D)
         pending = host_h1.start_bars(on_device, on_device, "x")

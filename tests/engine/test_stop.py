@@ -156,7 +156,9 @@ def test_what_the_function_of_a_caller_raises_ends_its_call():
 def start(monkeypatch):
     """Begin H1 of a cloud on its thread, as for a CUDA tensor; the result and the thread."""
     copied = types.SimpleNamespace(synchronize=lambda: None)
-    monkeypatch.setattr(host_h1, "_copy_to_host", lambda D: (D.on_host, copied))
+    monkeypatch.setattr(
+        host_h1, "_copy_to_host", lambda parts: ([x.on_host for x in parts], copied)
+    )
     monkeypatch.setattr(host_h1, "_wait_for", lambda copied, device: None)
 
     def begin(x):
@@ -199,7 +201,7 @@ def test_a_result_that_is_waited_for_elsewhere_is_computed():
 
         D = pairwise_distances(torch.randn(2000, 16))
         copied = types.SimpleNamespace(synchronize=lambda: None)
-        host_h1._copy_to_host = lambda D: (D.on_host, copied)
+        host_h1._copy_to_host = lambda parts: ([x.on_host for x in parts], copied)
         host_h1._wait_for = lambda copied, device: None
         host_h1._to_device = lambda part, device: part
         on_device = types.SimpleNamespace(device=torch.device("cuda"), on_host=D)
@@ -228,7 +230,7 @@ def test_python_ends_at_once_though_h1_is_pending():
 
         D = pairwise_distances(torch.randn(8000, 16))
         copied = types.SimpleNamespace(synchronize=lambda: None)
-        host_h1._copy_to_host = lambda D: (D.on_host, copied)
+        host_h1._copy_to_host = lambda parts: ([x.on_host for x in parts], copied)
         host_h1._wait_for = lambda copied, device: None
         on_device = types.SimpleNamespace(device=torch.device("cuda"), on_host=D)
         pending = host_h1.start_bars(on_device, on_device, "x")
