@@ -1,6 +1,7 @@
 """What must be settled before any module of the package or the tests is imported."""
 
 import os
+import signal
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A job in the background of a shell starts with Ctrl-C ignored, which tests send themselves.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     compiled = config.getoption("--gpu") or config.getoption("--ptx")
     # Triton reads this when a kernel is defined, so it comes before any import of one.
     os.environ["TRITON_INTERPRET"] = "0" if compiled else "1"

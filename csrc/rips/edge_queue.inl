@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "platform/intrinsics.hpp"
+#include "platform/stop.hpp"
 #include "rips/edge_queue.hpp"
 #include "rips/filtration.hpp"
 
@@ -236,7 +237,9 @@ class EdgeQueue {
 
   std::size_t collect(T lo, T hi) {
     std::size_t count = 0;
+    Checkpoint checkpoint(64);
     for (std::size_t i = 0; i + 1 < n_; ++i) {
+      checkpoint.pass();
       const std::size_t room = count + n_ - i + 16;
       if (memory_.lengths.size() < room) {
         const std::size_t more = std::max(room, 2 * memory_.lengths.size());
@@ -281,7 +284,9 @@ class EdgeQueue {
                               std::size_t buckets, Act act) {
     constexpr std::size_t kBlock = 64;
     std::int32_t found[kBlock];
+    Checkpoint checkpoint(1024);
     for (std::size_t k = 0; k < count; k += kBlock) {
+      checkpoint.pass();
       const std::size_t size = std::min(kBlock, count - k);
       find_buckets(lengths + k, size, lo, scale, buckets, found);
       for (std::size_t u = 0; u < size; ++u) act(k + u, static_cast<std::size_t>(found[u]));

@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "geometry/lanes.inl"
+#include "platform/stop.hpp"
 #include "rips/filtration.hpp"
 
 namespace tsl::TSL_TARGET::extent {
@@ -56,7 +57,9 @@ T shortest_of(const T* lengths, std::size_t count) {
 
 template <class T>
 void measure_rows(const T* D, std::size_t n, T& shortest, T& radius, T* sums) {
+  Checkpoint checkpoint(64);
   for (std::size_t i = 0; i < n; ++i) {
+    checkpoint.pass();
     const T* row = D + i * n;
     T farthest;
     const T sum = sum_and_farthest(row, n, farthest);

@@ -8,7 +8,7 @@ operators.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +34,11 @@ from tsloss_fast._engine.room import require_room, require_room_for_h1
 # A diagram of one dimension: the arrays of its fields, and those fields that are tensors already,
 # by name. Without arrays all fields are.
 Fields = tuple[Any, dict[str, Tensor]]
+
+
+def reads_directly(values: Iterable[Any]) -> bool:
+    """Whether the compiled module reads these tensors where they are; others are not asked."""
+    return all(ops.is_plain(x) for x in values if isinstance(x, Tensor))
 
 
 def pairwise_distances(x: Tensor) -> Tensor:

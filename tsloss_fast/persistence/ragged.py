@@ -17,6 +17,7 @@ from tsloss_fast._checks import (
     check_square,
     describe,
 )
+from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.padding import pairs_of, rows_of
 
@@ -55,7 +56,7 @@ def plain_clouds(x: Clouds, lengths: Lengths | None, name: str = "x") -> list[Te
     if not is_ragged(x):
         return None
     clouds = _listed(x, lengths, name)
-    if not all(map(ops.is_plain, clouds)):
+    if not eager.reads_directly(clouds):
         return None
     _check_alike(clouds, name, same_width=True)
     return [ops.at_least_float32(cloud) for cloud in clouds]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_choice, check_cloud, check_dense, check_number
 from tsloss_fast._engine import eager
-from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.padding import filled_points
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import (
@@ -203,7 +202,7 @@ class _Births(NamedTuple):
 
     def are_plain(self) -> bool:
         of_each = self.given if isinstance(self.given, (list, tuple)) else [self.given]
-        return all(ops.is_plain(each) for each in of_each if isinstance(each, Tensor))
+        return eager.reads_directly(of_each)
 
     def padded(self, sizes: Tensor, n: int, like: Tensor) -> Tensor | None:
         """Births [..., n] in the dtype of `like`, for clouds of these sizes [...]."""
@@ -266,8 +265,7 @@ def _of_matrices(
     if isinstance(D, Tensor) and D.is_nested:
         D = D.unbind()
     given = [*([D] if isinstance(D, Tensor) else D), lengths]
-    is_plain = births.are_plain() and all(ops.is_plain(x) for x in given if isinstance(x, Tensor))
-    if is_plain and cycles is None:
+    if cycles is None and births.are_plain() and eager.reads_directly(given):
         packed, sizes, n = packed_matrices(D, lengths)
         born = births.padded(sizes, n, packed)
         return _diagrams(eager.rips_of_matrices(packed, sizes, n, max_dim, max_edge_length, born))
