@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tsloss_fast._checks import check_choice
-from tsloss_fast.losses.base import show
 from tsloss_fast.losses.cascades import cascade_skeleton, critical_skeleton
-from tsloss_fast.losses.paired import paired
+from tsloss_fast.losses.paired import PairedLoss, paired
 from tsloss_fast.persistence.distances import Metric
 from tsloss_fast.persistence.rips import rips_persistence
 
@@ -76,7 +74,7 @@ def cascade_distortion(
     return ((in_a - in_b).square() * counts).sum(-1)
 
 
-class CascadeDistortionLoss(nn.Module):
+class CascadeDistortionLoss(PairedLoss):
     """`cascade_distortion` as a module.
 
     Parameters
@@ -93,8 +91,6 @@ class CascadeDistortionLoss(nn.Module):
     >>> tsl.losses.CascadeDistortionLoss()(data, embedded).backward()
     """
 
-    SHOWN = ("metric", "scale", "detach_scale", "reduction")
-
     def __init__(
         self,
         metric: Metric = "euclidean",
@@ -102,16 +98,8 @@ class CascadeDistortionLoss(nn.Module):
         detach_scale: bool = False,
         reduction: str = "mean",
     ) -> None:
-        super().__init__()
-        self.metric, self.scale, self.detach_scale = metric, scale, detach_scale
-        self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
+        super().__init__(metric, scale, detach_scale, reduction)
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """The distortion of one pair of clouds, or of a batch of them as `reduction` says."""
+    def _losses(self, a: Tensor, b: Tensor) -> Tensor:
         options = {"scale": self.scale, "detach_scale": self.detach_scale}
-        found = cascade_distortion(a, b, self.metric, **options)
-        return found.mean() if self.reduction == "mean" else found
-
-    def extra_repr(self) -> str:
-        """Name the options."""
-        return show(self, self.SHOWN)
+        return cascade_distortion(a, b, self.metric, **options)

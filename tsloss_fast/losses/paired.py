@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice, check_cloud, check_flag, check_square, describe
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_distance_matrix, require_finite_points
+from tsloss_fast.losses.base import show
 from tsloss_fast.persistence.distances import Metric, edge_lengths, pairwise_distances
 
 SCALES = (None, "quantile", "max")
@@ -132,6 +133,33 @@ def paired(
     if first.D.device != second.D.device:
         raise ValueError(f"b: expected the device of a, {a.device}, got {b.device}")
     return first, second
+
+
+class PairedLoss(nn.Module):
+    """A loss of pairs of clouds as a module; `_losses` is its function."""
+
+    # The options that repr() names.
+    SHOWN = ("metric", "scale", "detach_scale", "reduction")
+
+    def __init__(
+        self, metric: Metric, scale: str | None, detach_scale: bool, reduction: str
+    ) -> None:
+        super().__init__()
+        self.metric, self.scale, self.detach_scale = metric, scale, detach_scale
+        self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
+
+    def _losses(self, a: Tensor, b: Tensor) -> Tensor:
+        """The loss [...] of each pair."""
+        raise NotImplementedError
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """The loss of one pair of clouds, or of a batch of them as `reduction` says."""
+        found = self._losses(a, b)
+        return found.mean() if self.reduction == "mean" else found
+
+    def extra_repr(self) -> str:
+        """Name the options."""
+        return show(self, self.SHOWN)
 
 
 def _unit_edges(D: Tensor, scale: str) -> tuple[Tensor, Tensor]:

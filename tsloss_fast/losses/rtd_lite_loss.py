@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tsloss_fast._checks import check_choice
-from tsloss_fast.losses.base import show
-from tsloss_fast.losses.paired import paired
+from tsloss_fast.losses.paired import PairedLoss, paired
 from tsloss_fast.persistence.distances import Metric
 from tsloss_fast.persistence.rips import rips_persistence
 
@@ -72,7 +70,7 @@ def rtd_lite(
     return ((in_a + in_b) / 2 - torch.minimum(common_a, common_b)).sum(-1)
 
 
-class RTDLiteLoss(nn.Module):
+class RTDLiteLoss(PairedLoss):
     """`rtd_lite` as a module.
 
     Parameters
@@ -89,8 +87,6 @@ class RTDLiteLoss(nn.Module):
     >>> tsl.losses.RTDLiteLoss()(data, embedded).backward()
     """
 
-    SHOWN = ("metric", "scale", "detach_scale", "reduction")
-
     def __init__(
         self,
         metric: Metric = "euclidean",
@@ -98,16 +94,8 @@ class RTDLiteLoss(nn.Module):
         detach_scale: bool = False,
         reduction: str = "mean",
     ) -> None:
-        super().__init__()
-        self.metric, self.scale, self.detach_scale = metric, scale, detach_scale
-        self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
+        super().__init__(metric, scale, detach_scale, reduction)
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """RTD-lite of one pair of clouds, or of a batch of them as `reduction` says."""
+    def _losses(self, a: Tensor, b: Tensor) -> Tensor:
         options = {"scale": self.scale, "detach_scale": self.detach_scale}
-        found = rtd_lite(a, b, self.metric, **options)
-        return found.mean() if self.reduction == "mean" else found
-
-    def extra_repr(self) -> str:
-        """Name the options."""
-        return show(self, self.SHOWN)
+        return rtd_lite(a, b, self.metric, **options)
