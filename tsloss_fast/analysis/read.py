@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# PEFT's name for the virtual tokens of prompt tuning, P-tuning and prefix tuning alike.
-PEFT_KEY = "prompt_embeddings"
+from tsloss_fast.prompt.saved import CONFIG_FILE, ROW_KINDS
+from tsloss_fast.prompt.saved import KEY as PEFT_KEY
+
 PREFIX = "PREFIX_TUNING"
-# Of an encoder-decoder's two prompts PEFT uses the encoder's alone, and saves both.
-ENCODER_ALONE = ("PROMPT_TUNING", "P_TUNING")
 
 # A wrong file, such as a whole table of embeddings, must not fill the memory.
 MAX_ROWS = 4096
@@ -131,7 +130,7 @@ def _checked(rows: Tensor) -> Tensor:
 def adapter_config(file: Path) -> dict[str, Any]:
     """PEFT's configuration beside an adapter; empty if there is none that can be read."""
     try:
-        config = json.loads((file.parent / "adapter_config.json").read_text())
+        config = json.loads((file.parent / CONFIG_FILE).read_text())
     except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
@@ -151,7 +150,8 @@ def _clouds(rows: Tensor, config: dict[str, Any]) -> list[Tensor]:
     n = config.get("num_virtual_tokens")
     if not isinstance(n, int) or n < 1 or len(rows) % n != 0:
         return [rows]
-    if config.get("peft_type") in ENCODER_ALONE:
+    if config.get("peft_type") in ROW_KINDS:
+        # Of an encoder-decoder's two prompts PEFT uses the encoder's alone, and saves both.
         return [rows[:n]]
     # One under the other, for each task of an encoder and its decoder.
     return list(rows.split(n))

@@ -15,6 +15,7 @@ from tsloss_fast._engine.pending import Pending
 from tsloss_fast.losses.base import LossAndTerms
 from tsloss_fast.losses.started import start_loss
 from tsloss_fast.prompt.backward_check import BackwardCheck
+from tsloss_fast.prompt.saved import ROW_KINDS
 from tsloss_fast.prompt.trainer_link import TrainerLink, check_trainer
 
 try:
@@ -34,8 +35,6 @@ SUPPORTED = tuple(
     )
     if name in PeftType.__members__  # PEFT 0.18 has no CARTRIDGE.
 )  # fmt: skip
-# Of an encoder-decoder's two prompts PEFT puts the encoder's alone in front of an input.
-ENCODER_ALONE = ("PROMPT_TUNING", "P_TUNING")
 # They give the model keys and values for each of its layers, and no rows of the input.
 KEYS_AND_VALUES = ("PREFIX_TUNING", "CARTRIDGE")
 
@@ -404,7 +403,8 @@ def _clouds(rows: Tensor, config: Any) -> Tensor:
     if config.peft_type in KEYS_AND_VALUES:
         # A row holds layer 0's key and value, then layer 1's, and so on.
         return rows.view(n, config.num_layers, -1).transpose(0, 1)  # [L, n, 2 * token_dim]
-    if config.peft_type in ENCODER_ALONE:
+    if config.peft_type in ROW_KINDS:
+        # Of an encoder-decoder's two prompts PEFT puts the encoder's alone in front of an input.
         return rows[:n]
     return rows if len(rows) == n else rows.view(-1, n, rows.shape[-1])
 
