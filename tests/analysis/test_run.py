@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from clouds import cloud
@@ -34,12 +35,7 @@ def write_run(folder, epochs=5):
 
 
 def run(capsys, *args):
-    try:
-        status = cli.main(["analyze", *(str(arg) for arg in args), "--quiet"])
-    except SystemExit as error:
-        status = error.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
+    return commands.run(capsys, "analyze", *args, "--quiet")
 
 
 def test_files_and_numbers(capsys, caplog, tmp_path):

@@ -3,11 +3,11 @@
 import csv
 import json
 
+import commands
 import pytest
 import torch
 from tiny_lm import DIM, HARD, WORDS, hard_vocabulary, save_tiny, tiny_model, tiny_tokenizer
 
-from tsloss_fast import cli
 from tsloss_fast.analysis import page, tokens
 from tsloss_fast.analysis.names import quoted
 from tsloss_fast.analysis.run import analyze, model_hint
@@ -97,11 +97,7 @@ def test_a_large_run_shows_fewer_tokens_on_its_page(monkeypatch, hard):
 
 
 def run(capsys, *args):
-    try:
-        status = cli.main(["analyze", *map(str, args), "--quiet"])
-    except SystemExit as error:
-        status = error.code
-    return status, *capsys.readouterr()
+    return commands.run(capsys, "analyze", *args, "--quiet")
 
 
 def test_the_command_loads_the_model(capsys, tmp_path):

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import run
 from tiny_lm import save_tiny, write_jsonl
 
 import tsloss_fast
-from tsloss_fast import cli
 from tsloss_fast.tuning.data import Example
 
 pytestmark = pytest.mark.model
@@ -32,16 +32,6 @@ def model(tmp_path_factory):
 @pytest.fixture
 def data(tmp_path):
     return write_jsonl(tmp_path / "data.jsonl", EXAMPLES)
-
-
-def run(capsys, *args):
-    """Exit status, standard output and standard error of one command in this process."""
-    try:
-        status = cli.main([str(arg) for arg in args])
-    except SystemExit as error:
-        status = error.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+from commands import run
 from tiny_lm import save_tiny, write_jsonl
 
-from tsloss_fast import cli
 from tsloss_fast.tuning.answering import Answering
 from tsloss_fast.tuning.config import TuneConfig
 from tsloss_fast.tuning.data import Example
@@ -34,15 +34,6 @@ def trained(tmp_path_factory):
     )
     tune(config, folder / "out", progress=False)
     return folder / "out"
-
-
-def run(capsys, *args):
-    try:
-        status = cli.main([str(arg) for arg in args])
-    except SystemExit as error:
-        status = error.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 def test_what_the_run_held_out_gives_the_numbers_of_the_run(capsys, trained):

@@ -5,9 +5,9 @@ import json
 
 import pytest
 import torch
+from commands import run
 from tiny_lm import save_tiny, tiny_model, write_jsonl
 
-from tsloss_fast import cli
 from tsloss_fast.tuning.answering import Answering
 from tsloss_fast.tuning.config import TuneConfig
 from tsloss_fast.tuning.data import Example
@@ -37,15 +37,6 @@ def answers(trained):
     said = dict(zip(questions, answering(questions, max_new_tokens=9), strict=True))
     assert len(set(said.values())) > 1
     return said
-
-
-def run(capsys, *args):
-    try:
-        status = cli.main([str(arg) for arg in args])
-    except SystemExit as error:
-        status = error.code
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 @pytest.fixture
