@@ -107,8 +107,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--layer",
         type=int,
         metavar="N",
-        help="which cloud to look at: a layer of prefix tuning, or of an encoder-decoder the "
-        "encoder's prompt (0) or the decoder's (1)",
+        help="which cloud of an adapter to look at: a layer of prefix tuning",
     )
     add(
         "--model",
