@@ -1,10 +1,13 @@
 """Representative cycles: what makes one, known loops, and cycles of other packages."""
 
+import copy
 import json
 import math
+import pickle
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from clouds import cloud, clouds, matrix
@@ -263,6 +266,33 @@ def test_a_batch_is_its_clouds(tsl):
     assert none == []
 
 
+def test_the_cycles_of_a_cloud_are_a_sequence(tsl, tmp_path):
+    x = torch.stack([cloud("gaussian", 40, 8, seed) for seed in range(2)])
+    _, (cycles, others) = tsl.representative_cycles(x)
+    made = list(cycles)
+    assert len(cycles) == len(made) > 3
+    for chosen in (slice(None), slice(1, -1, 2), slice(None, None, -1), slice(9, 9)):
+        for cycle, expected in zip(cycles[chosen], made[chosen], strict=True):
+            assert torch.equal(cycle, expected)
+    for k in (0, -1, np.int64(1)):
+        assert torch.equal(cycles[k], made[k])
+    for k in (len(cycles), -len(cycles) - 1):
+        with pytest.raises(IndexError):
+            cycles[k]
+    with pytest.raises(TypeError):
+        cycles["first"]
+    for same in (made, tuple(made), cycles):
+        assert cycles == same
+        assert same == cycles
+    for other in (made[:-1], [*made[:-1], made[0]], others, [None] * len(made), None):
+        assert cycles != other
+    assert repr(cycles) == repr(made)
+    torch.save(cycles, tmp_path / "cycles.pt")
+    for copied in (copy.deepcopy(others), pickle.loads(pickle.dumps(others))):
+        assert copied == others
+    assert torch.load(tmp_path / "cycles.pt") == cycles
+
+
 def test_clouds_of_different_sizes_and_vertices_with_births(tsl):
     """Each cloud's edges enter at their lengths, and not before their vertices."""
     x = [cloud("gaussian", n, 3, n) for n in (25, 4, 18)]
@@ -286,8 +316,11 @@ def test_threads_and_instruction_sets_give_the_same_cycles(tsl):
     D = tsl.pairwise_distances(x).numpy()
     for isa in ("plain", "auto"):
         for threads in (1, 4):
-            _, found, sizes = tsl._engine.arrays._C.rips_cycles(D, True, None, threads, isa)
-            assert sizes == [[len(cycle) for cycle in each] for each in expected]
+            _, found, starts, counts = tsl._engine.arrays._C.rips_cycles(
+                D, True, None, threads, isa
+            )
+            assert counts == [len(each) for each in expected]
+            assert np.diff(starts).tolist() == [len(cycle) for each in expected for cycle in each]
             assert found.tolist() == [row for each in expected for c in each for row in c.tolist()]
 
 
@@ -340,7 +373,7 @@ def test_through_the_operators_as_without(tsl, longest):
         finder = eager.CycleFinder(True)
         for (_, fields), dgm in zip(traced(finder), expected, strict=True):
             assert_same(type(dgm)(**fields), dgm)
-        assert finder.sizes == [[len(cycle) for cycle in cloud] for cloud in cycles]
+        assert finder.counts == [len(cloud) for cloud in cycles]
         found = torch.cat([cycle for cloud in cycles for cycle in cloud])
         assert torch.equal(finder.edges, found)
 

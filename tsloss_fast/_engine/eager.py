@@ -55,15 +55,17 @@ class CycleFinder:
     ----------
     edges : Tensor, shape [M, 2], int64
         Those of all cycles, on the device of the distances.
-    sizes : list of lists of int
-        Of each cloud, how many edges each of its cycles has: those of the bars, then those of the
-        classes that never die.
+    starts : array [C + 1], int64
+        Where each cycle begins among them, and where the last ends.
+    counts : list of int
+        How many cycles each cloud has: those of its bars, then those of its classes that never die.
     is_batch : bool
         Whether there may be more clouds than one.
     """
 
     edges: Tensor
-    sizes: list[list[int]]
+    starts: Any
+    counts: list[int]
     is_batch: bool
 
     def __init__(self, shorten: bool) -> None:
@@ -117,7 +119,7 @@ class CycleFinder:
         )
 
     def _keep(self, D: Any, found: Any) -> Any:
-        diagrams, edges, self.sizes = found
+        diagrams, edges, self.starts, self.counts = found
         self.edges, self.is_batch = torch.from_numpy(edges), D.ndim > 2
         return diagrams
 
