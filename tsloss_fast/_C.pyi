@@ -72,6 +72,7 @@ def rips_cycles(
     vertex_births: Array | None = None,
     check: bool = False,
     room: int | None = None,
+    most: int | None = None,
 ) -> (
     tuple[tuple[Diagram, Diagram], Array, Array, list[int]]
     | tuple[str, int, int]

@@ -69,7 +69,7 @@ inline py::list cycle_counts(const std::vector<rips::Cycles>& cycles) {
 template <class T>
 py::tuple cycles_of(const Matrices<T>& matrices, const Batch& batch, const Lengths& lengths,
                     const RipsOptions& options, std::size_t threads, Isa isa, bool shorten,
-                    std::size_t room) {
+                    std::size_t most, std::size_t room) {
   const T limit = static_cast<T>(options.max_edge_length);
   std::array<Barcodes, 2> barcodes{Barcodes(batch.B), Barcodes(batch.B)};
   std::vector<rips::Cycles> cycles(batch.B);
@@ -81,7 +81,8 @@ py::tuple cycles_of(const Matrices<T>& matrices, const Batch& batch, const Lengt
       const T* const matrix = matrices.of(b, corner);
       const std::size_t n = matrices.points(b);
       engine->h1.compute(matrix, n, isa, barcodes[0][b], barcodes[1][b], limit, &engine->record);
-      engine->finder.find(matrix, n, barcodes[0][b], engine->record, shorten, room, cycles[b]);
+      engine->finder.find(matrix, n, barcodes[0][b], engine->record, shorten, most, room,
+                          cycles[b]);
       if (const T* births = matrices.births(b)) elders.apply(births, n, limit, barcodes[0][b]);
     };
   });
@@ -92,6 +93,9 @@ py::tuple cycles_of(const Matrices<T>& matrices, const Batch& batch, const Lengt
 // The diagrams of dimensions 0 and 1, the edges of all cycles, where each cycle begins, and how
 // many each cloud has: of its bars of H1, then of its classes that never die.
 //
+// With `most`, cycles of so many classes of each cloud alone, see CycleFinder::find; the others
+// have no edges.
+//
 // To find the short loops each thread may take `room` bytes; where they are not enough, the word
 // "room", the number of points of that cloud, and how many bytes it needs.
 //
@@ -101,7 +105,7 @@ inline py::object rips_cycles(const py::array& D, bool shorten, const py::object
                               std::size_t threads, const std::string& isa_text,
                               std::optional<double> max_edge_length,
                               const std::optional<py::array>& vertex_births, bool check,
-                              std::optional<std::size_t> room) {
+                              std::optional<std::size_t> room, std::optional<std::size_t> most) {
   const Batch batch = check_batch(D, "D", true);
   const RipsOptions options = check_options(1, max_edge_length);
   const Lengths lengths(given_lengths, batch);
@@ -120,7 +124,7 @@ inline py::object rips_cycles(const py::array& D, bool shorten, const py::object
     const Matrices<T> matrices(entries, batch, lengths, check_births<T>(vertex_births, batch));
     try {
       return cycles_of(matrices, batch, lengths, options, threads, isa, shorten,
-                       room.value_or(SIZE_MAX));
+                       most.value_or(SIZE_MAX), room.value_or(SIZE_MAX));
     } catch (const rips::NoRoom& missing) {
       return py::make_tuple("room", missing.points, missing.bytes);
     }
@@ -131,7 +135,7 @@ inline void define_cycles(py::module_& m) {
   m.def("rips_cycles", &rips_cycles, py::arg("D"), py::arg("shorten"),
         py::arg("lengths") = py::none(), py::arg("threads") = 1, py::arg("isa") = "auto",
         py::arg("max_edge_length") = py::none(), py::arg("vertex_births") = py::none(),
-        py::arg("check") = false, py::arg("room") = py::none());
+        py::arg("check") = false, py::arg("room") = py::none(), py::arg("most") = py::none());
 }
 
 }  // namespace tsl::bindings

@@ -8,7 +8,7 @@ namespace tsl::rips {
 
 template <class T>
 void CycleFinder<T>::find(const T* D, std::size_t n, const Barcode& h0, const SweepRecord& record,
-                          bool shorten, std::size_t room, Cycles& cycles) {
+                          bool shorten, std::size_t most, std::size_t room, Cycles& cycles) {
   D_ = D;
   n_ = n;
   record_ = &record;
@@ -20,6 +20,7 @@ void CycleFinder<T>::find(const T* D, std::size_t n, const Barcode& h0, const Sw
   if (record.generators.empty()) return;
   forest_.hang(n, h0);
   died_.assign(record.generators.size(), 0);
+  choose(most);
   if (shorten) {
     follow_sweep(room);
   } else {
@@ -29,26 +30,59 @@ void CycleFinder<T>::find(const T* D, std::size_t n, const Barcode& h0, const Sw
   represent_essential();
 }
 
+// Chooses the classes whose cycles are wanted: those that never die, then the longest bars, of
+// equally long ones the first.
+template <class T>
+void CycleFinder<T>::choose(std::size_t most) {
+  is_chosen_.assign(record_->generators.size(), 1);
+  bars_.clear();
+  for (const Death& death : record_->deaths) {
+    is_chosen_[death.generator] = 0;
+    if (has_length(death)) bars_.push_back(&death);
+  }
+  for (char& is_chosen : is_chosen_) {
+    if (is_chosen && most == 0) is_chosen = 0;
+    if (is_chosen) --most;
+  }
+  if (most < bars_.size()) {
+    std::nth_element(bars_.begin(), bars_.begin() + static_cast<std::ptrdiff_t>(most), bars_.end(),
+                     [this](const Death* a, const Death* b) { return comes_first(*a, *b); });
+    bars_.resize(most);
+  }
+  for (const Death* bar : bars_) is_chosen_[bar->generator] = 1;
+}
+
+template <class T>
+bool CycleFinder<T>::comes_first(const Death& a, const Death& b) const {
+  const T length_a = lifetime(a);
+  const T length_b = lifetime(b);
+  if (length_a != length_b) return length_a > length_b;
+  return a.edge == b.edge ? a.generator < b.generator : &a < &b;
+}
+
 // Gives the edges their labels as the sweep went, and represents each bar at its death.
 template <class T>
 void CycleFinder<T>::follow_sweep(std::size_t room) {
   const std::vector<Edge>& edges = record_->edges;
   const std::vector<Edge>& generators = record_->generators;
-  std::size_t count = edges.size();
-  while (edges[count - 1] != generators.back()) --count;
+  // Younger ones than the last that is chosen need no labels.
+  std::size_t last = generators.size();
+  while (last > 0 && !is_chosen_[last - 1]) --last;
+  std::size_t count = last > 0 ? edges.size() : 0;
+  while (last > 0 && edges[count - 1] != generators[last - 1]) --count;
   const std::size_t bytes = LabelledGraph::bytes(n_, *record_, count);
   if (bytes > room) throw NoRoom{n_, bytes};
   graph_.reset(n_, *record_, count);
   search_.reset(D_, n_, graph_);
   const Death* death = record_->deaths.data();
   const Death* const end = death + record_->deaths.size();
-  Generator born = 0;
+  born_ = 0;
   Checkpoint checkpoint(256);
   for (std::size_t place = 0; place < count; ++place) {
     checkpoint.pass();
-    if (edges[place] == generators[born]) {
+    if (edges[place] == generators[born_]) {
       graph_.give_birth();
-      ++born;
+      ++born_;
     } else {
       graph_.add_next();
       if (death != end && death->edge == edges[place]) death = kill_together(death);
@@ -64,7 +98,7 @@ const SweepRecord::Death* CycleFinder<T>::kill_together(const Death* death) {
   const Edge edge = death->edge;
   together_.clear();
   for (; death != end && death->edge == edge; ++death) {
-    if (shorten_) graph_.kill(death->generator);
+    if (shorten_ && death->generator < born_) graph_.kill(death->generator);
     died_[death->generator] = 1;
     if (has_length(*death)) together_.push_back(death);
   }
@@ -76,14 +110,20 @@ const SweepRecord::Death* CycleFinder<T>::kill_together(const Death* death) {
 
 template <class T>
 bool CycleFinder<T>::has_length(const Death& death) const {
+  return lifetime(death) > 0;
+}
+
+template <class T>
+T CycleFinder<T>::lifetime(const Death& death) const {
   const Edge birth = record_->generators[death.generator];
-  return D_[first(birth) * n_ + second(birth)] < D_[first(death.edge) * n_ + second(death.edge)];
+  return D_[first(death.edge) * n_ + second(death.edge)] - D_[first(birth) * n_ + second(birth)];
 }
 
 template <class T>
 void CycleFinder<T>::represent_bar(const Death& death) {
   // With the label of the generator a way makes a loop that is zero.
   const Generator g = death.generator;
+  if (!is_chosen_[g]) return write_cycle();
   if (shorten_ && add_short_loop(g, graph_.label(graph_.place(g)))) return write_cycle();
   const bool is_short = shorten_ && death.end - death.begin <= kMostShortened;
   for (std::size_t k = death.begin; k < death.end; ++k)
@@ -97,7 +137,8 @@ template <class T>
 void CycleFinder<T>::represent_essential() {
   for (Generator generator = 0; generator < record_->generators.size(); ++generator) {
     if (died_[generator]) continue;
-    if (!shorten_ || !add_short_loop(generator, nullptr)) add_forest_loop(generator);
+    if (is_chosen_[generator] && !(shorten_ && add_short_loop(generator, nullptr)))
+      add_forest_loop(generator);
     write_cycle();
   }
 }

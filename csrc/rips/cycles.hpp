@@ -38,14 +38,15 @@ template <class T>
 class CycleFinder {
  public:
   // Writes a cycle for each bar of H1 of the matrix D [n, n], in their order, and then for each
-  // class that never dies. `h0` and `record` are what the sweep of D wrote.
+  // class that never dies; one without edges for all but `most`, of which those that never die come
+  // first, and then the longest bars. `h0` and `record` are what the sweep of D wrote.
   //
   // The loop of a generator goes by the minimum spanning forest, and the sum of the loops of those
   // that became zero together represents the bar of the youngest. With `shorten` a single loop is
   // looked for, and where none is found, shorter loops for the parts of a sum of few. That may take
   // `room` bytes, or NoRoom is thrown.
   void find(const T* D, std::size_t n, const Barcode& h0, const SweepRecord& record, bool shorten,
-            std::size_t room, Cycles& cycles);
+            std::size_t most, std::size_t room, Cycles& cycles);
 
  private:
   using Death = SweepRecord::Death;
@@ -54,6 +55,9 @@ class CycleFinder {
   static constexpr std::size_t kMostShortened = 3;
 
   bool has_length(const Death& death) const;
+  T lifetime(const Death& death) const;
+  bool comes_first(const Death& a, const Death& b) const;
+  void choose(std::size_t most);
   void follow_sweep(std::size_t room);
   const Death* kill_together(const Death* death);
   void represent_bar(const Death& death);
@@ -74,6 +78,11 @@ class CycleFinder {
   LoopSearch<T> search_;
   std::vector<const Death*> together_;
   std::vector<char> died_;
+  // Whether the cycle of each generator is wanted.
+  std::vector<char> is_chosen_;
+  std::vector<const Death*> bars_;
+  // How many generators the graph has.
+  std::size_t born_ = 0;
   // The edges of the cycle that is being formed, among them some that cancel.
   std::vector<FiltrationEdge<T>> cycle_;
   // Whether these are generators alone, in order, and whether ways by the forest are to come.

@@ -266,6 +266,50 @@ def test_a_batch_is_its_clouds(tsl):
     assert none == []
 
 
+def require_the_longest(most, found, expected):
+    """Of the classes that never die and the longest bars the cycles among all, of others none."""
+    (_, cycles), ((_, h1), all_cycles) = found, expected
+    for dgm, theirs in zip(found[0], expected[0], strict=True):
+        assert_same(dgm, theirs)
+    order = h1.lifetimes.argsort(descending=True, stable=True).tolist()
+    endless = range(len(order), len(all_cycles))
+    chosen = {*[*endless, *order][:most]}
+    for k, (cycle, theirs) in enumerate(zip(cycles, all_cycles, strict=True)):
+        assert torch.equal(cycle, theirs) if k in chosen else cycle.shape == (0, 2)
+
+
+@pytest.mark.parametrize("shorten", [True, False])
+@given(
+    kind=st.sampled_from(("ranks", "ties", "zeros")),
+    n=st.integers(1, 25),
+    seed=st.integers(0, 2**16),
+    missing=st.sampled_from((0.0, 0.2, 0.6)),
+    most=st.integers(0, 8),
+)
+def test_the_cycles_of_the_longest_classes_alone(tsl, shorten, kind, n, seed, missing, most):
+    D = matrix(kind, n, seed)
+    gone = torch.rand(n, n, generator=torch.Generator().manual_seed(seed)) < missing
+    gone = gone.triu(1)
+    D = D.masked_fill(gone | gone.mT, torch.inf)
+    options = {"metric": "precomputed", "shorten": shorten}
+    found = tsl.representative_cycles(D, most=most, **options)
+    require_the_longest(most, found, tsl.representative_cycles(D, **options))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "correlation", "chebyshev"])
+def test_the_longest_are_those_by_the_metric(tsl, metric):
+    x = torch.stack([cloud("gaussian", 30, 6, seed) for seed in range(3)])
+    D = tsl.pairwise_distances(x, metric)
+    found = tsl.representative_cycles(x, metric=metric, most=2)
+    expected = tsl.representative_cycles(D, metric="precomputed")
+    ragged = tsl.representative_cycles(list(x), metric=metric, most=2)
+    for b in range(len(x)):
+        for dgms, cycles in (found, ragged):
+            of_cloud = [select(dgm, b) for dgm in dgms], cycles[b]
+            theirs = [select(dgm, b) for dgm in expected[0]], expected[1][b]
+            require_the_longest(2, of_cloud, theirs)
+
+
 def test_the_cycles_of_a_cloud_are_a_sequence(tsl, tmp_path):
     x = torch.stack([cloud("gaussian", 40, 8, seed) for seed in range(2)])
     _, (cycles, others) = tsl.representative_cycles(x)
@@ -437,6 +481,10 @@ def test_wrong_arguments(tsl):
         tsl.representative_cycles(SQUARE, 0)
     with pytest.raises(TypeError, match="shorten: expected True or False, got 1"):
         tsl.representative_cycles(SQUARE, shorten=1)
+    with pytest.raises(ValueError, match=r"most: expected .* 0, got -1"):
+        tsl.representative_cycles(SQUARE, most=-1)
+    with pytest.raises(TypeError, match=r"most: expected an int, got 1\.5"):
+        tsl.representative_cycles(SQUARE, most=1.5)
     with pytest.raises(ValueError, match=r"x: expected finite values, got x\[1, 0\] = nan"):
         tsl.representative_cycles(SQUARE.index_fill(0, torch.tensor(1), math.nan))
     with pytest.raises(ValueError, match=r"asymmetric: x\[0, 1\]"):

@@ -73,8 +73,9 @@ class CycleFinder:
     counts: list[int]
     is_batch: bool
 
-    def __init__(self, shorten: bool) -> None:
+    def __init__(self, shorten: bool, most: int | None = None) -> None:
         self.shorten = shorten
+        self.most = most
 
     def diagrams(
         self,
@@ -123,7 +124,7 @@ class CycleFinder:
         room = room_for_loops(D) if self.shorten else None
         found = _C.rips_cycles(
             D, self.shorten, counts, torch.get_num_threads(), "auto", max_edge_length, born, check,
-            room,
+            room, self.most,
         )  # fmt: skip
         if found[0] == "room":
             raise no_room_for_loops(room, *found[1:])

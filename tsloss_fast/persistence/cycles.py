@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_flag, describe
+from tsloss_fast._checks import check_choice, check_flag, check_whole, describe
 from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast.persistence.diagram import PersistenceDiagram
@@ -81,6 +81,7 @@ def representative_cycles(
     *,
     p: float | None = None,
     shorten: bool = True,
+    most: int | None = None,
 ) -> tuple[tuple[PersistenceDiagram, ...], CycleList | list[CycleList]]:
     """The diagrams of `rips_persistence`, and a cycle that represents each class of H1.
 
@@ -93,6 +94,9 @@ def representative_cycles(
     shorten : bool, default True
         Look for one short loop a class. Without, a cycle is the sum of generators that the engine
         has: loops of one edge each and the minimum spanning tree.
+    most : int, optional
+        Find the cycles of so many classes of each cloud alone: of those that never die, then of the
+        longest bars, of equally long ones the first. The others' have no edges.
 
     Returns
     -------
@@ -108,6 +112,9 @@ def representative_cycles(
     ------
     TypeError, ValueError, ImportError
         As `rips_persistence` does.
+    MemoryError
+        Where the engine's work cannot fit: what always is taken before the sweep, and what short
+        loops take after it, which depends on how many classes there are.
     RuntimeError
         Under ``torch.compile``, ``torch.func`` or forward mode: how many edges a cycle has is known
         from values alone.
@@ -140,7 +147,9 @@ def representative_cycles(
     (0, 1)
     """
     check_choice(as_int(max_dim), "max_dim", (1,))
-    finder = eager.CycleFinder(check_flag(shorten, "shorten"))
+    if most is not None:
+        most = check_whole(most, "most", least=0)
+    finder = eager.CycleFinder(check_flag(shorten, "shorten"), most)
     if ops.is_transformed():
         raise RuntimeError(
             "representative_cycles: expected tensors with values, got a call under torch.compile, "
