@@ -35,6 +35,9 @@ def require_room(
     None.
     """
     n = x.shape[-2]
+    # Of at least one coordinate, so a bound of the number of distances.
+    if x.numel() * n < _ASKED_FROM:
+        return
     B = x.numel() // max(1, n * x.shape[-1])
     if B * n * n < _ASKED_FROM:
         return
@@ -62,7 +65,9 @@ def require_room_for_h1(
     D: Tensor, max_dim: int, max_edge_length: float | None, cycles: bool = False
 ) -> None:
     """`require_room` for the work of H1 on matrices that are there, where `max_dim` asks for it."""
-    if max_dim > 0 and D.ndim >= 2 and D.shape[-2] <= MAX_POINTS:
+    if max_dim == 0 or D.numel() < _ASKED_FROM:
+        return
+    if D.ndim >= 2 and D.shape[-2] <= MAX_POINTS:
         missing = None if max_edge_length is None else True
         require_room(D, matrices=0, h1=True, cycles=cycles, missing_edges=missing)
 
