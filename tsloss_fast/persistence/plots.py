@@ -303,7 +303,8 @@ def plot_cycles(
     cycles : sequence of Tensor
         Of each bar, and then of each class that never dies, as `representative_cycles` gives them.
     most : int, default 5
-        So many classes are drawn: those that never die first, then those of the longest bars.
+        So many classes are drawn: those that never die first, then those of the longest bars; not
+        those whose cycles have no edges.
 
     Returns
     -------
@@ -322,7 +323,8 @@ def plot_cycles(
 
     places, titles = _places(x)
     bars = _bars_of_cycles(dgm, cycles, len(places))
-    order = sorted(range(len(bars)), key=lambda k: bars[k][0] - bars[k][1])
+    known = [k for k, cycle in enumerate(cycles) if len(cycle)]
+    order = sorted(known, key=lambda k: bars[k][0] - bars[k][1])
     drawn = order[: check_whole(most, "most", least=1)]
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
     grid = figure.add_gridspec(1, 2, width_ratios=(1.35, 1))
