@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tsloss_fast._checks import check_flag, check_floating, check_whole, describe
+from tsloss_fast._checks import check_choice, check_flag, check_floating, check_whole, describe
 from tsloss_fast._engine import operators as ops
+from tsloss_fast.losses.base import show
 from tsloss_fast.persistence.rips import rips_persistence
 
 
@@ -75,6 +76,41 @@ def mtop_div(
     (h0,) = rips_persistence(D, max_dim=0, metric="precomputed")
     total = h0.deaths.sum(-1)
     return total / (n - n_prompt) if normalise else total
+
+
+class MTopDivLoss(nn.Module):
+    """`mtop_div` as a module: the mean over maps, to be trained down.
+
+    Parameters
+    ----------
+    normalise
+        As `mtop_div` has it.
+    reduction : {"mean", "none"}
+        Over all maps.
+
+    Examples
+    --------
+    >>> import torch, tsloss_fast as tsl
+    >>> scores = torch.zeros(2, 8, 4, 4, requires_grad=True)
+    >>> loss = tsl.losses.MTopDivLoss()(scores.softmax(-1), n_prompt=2)
+    >>> loss.backward()
+    """
+
+    SHOWN = ("normalise", "reduction")
+
+    def __init__(self, normalise: bool = True, reduction: str = "mean") -> None:
+        super().__init__()
+        self.normalise = check_flag(normalise, "normalise")
+        self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
+
+    def forward(self, attention: Tensor | Sequence[Tensor], n_prompt: int) -> Tensor:
+        """MTop-Div of each map, or the mean over them as `reduction` says."""
+        found = mtop_div(attention, n_prompt, normalise=self.normalise)
+        return found.mean() if self.reduction == "mean" else found
+
+    def extra_repr(self) -> str:
+        """Name the options."""
+        return show(self, self.SHOWN)
 
 
 def _stacked(attention: Tensor | Sequence[Tensor]) -> Tensor:

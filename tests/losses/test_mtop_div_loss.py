@@ -107,6 +107,16 @@ def test_a_map_over_heads():
     torch.testing.assert_close(found, mtop_div(attention, 5), rtol=1e-12, atol=0)
 
 
+def test_the_module_is_the_function():
+    layers = tuple(maps(2, 4, 12, 12, seed=seed) for seed in range(3))
+    each, mean = losses.MTopDivLoss(reduction="none"), losses.MTopDivLoss(normalise=False)
+    assert torch.equal(each(layers, 5), mtop_div(layers, 5))
+    assert mean(layers, 5) == mtop_div(layers, 5, normalise=False).mean()
+    assert repr(mean) == "MTopDivLoss(normalise=False, reduction='mean')"
+    with pytest.raises(ValueError, match="reduction: expected one of 'mean', 'none', got 'sum'"):
+        losses.MTopDivLoss(reduction="sum")
+
+
 def test_weights_beyond_1_by_rounding():
     attention = torch.full((4, 4), 1 + 2 * torch.finfo(torch.float32).eps)
     assert mtop_div(attention, 2) == 0
