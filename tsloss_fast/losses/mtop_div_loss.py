@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tsloss_fast._checks import check_choice, check_flag, check_floating, check_whole, describe
+from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast.losses.base import show
 from tsloss_fast.persistence.rips import rips_persistence
@@ -72,9 +73,7 @@ def mtop_div(
     n_prompt = check_whole(n_prompt, "n_prompt", least=0, most=n - 1)
     if maps.device.type == "cpu" and not ops.is_transformed():
         _require_weights(maps)
-    D = _distances(maps, n_prompt)
-    (h0,) = rips_persistence(D, max_dim=0, metric="precomputed")
-    total = h0.deaths.sum(-1)
+    total = _tree_lengths(ops.at_least_float32(maps), n_prompt).sum(-1)
     return total / (n - n_prompt) if normalise else total
 
 
@@ -140,11 +139,19 @@ def _require_weights(maps: Tensor) -> None:
         )
 
 
+def _tree_lengths(maps: Tensor, n_prompt: int) -> Tensor:
+    """Lengths [..., K] of the edges that attach the response to the prompt, shortest first."""
+    if ops.is_plain(maps):
+        places = eager.attention_trees(maps, n_prompt)
+        return 1 - maps.flatten(-2).gather(-1, places).clamp(0, 1)
+    (h0,) = rips_persistence(_distances(maps, n_prompt), max_dim=0, metric="precomputed")
+    return h0.deaths
+
+
 def _distances(maps: Tensor, n_prompt: int) -> Tensor:
     """Distances [..., m + 1, m + 1] of the prompt, as one vertex, and the m tokens behind it."""
     rows, columns = maps[..., n_prompt:, :], maps[..., n_prompt:].mT  # [..., m, n]
-    weights = torch.maximum(ops.at_least_float32(rows), ops.at_least_float32(columns))
-    apart = 1 - weights.clamp(0, 1)
+    apart = 1 - torch.maximum(rows, columns).clamp(0, 1)
     m = apart.shape[-2]
     itself = torch.eye(m, dtype=torch.bool, device=maps.device)
     within = apart[..., n_prompt:].masked_fill(itself, 0)  # [..., m, m]
