@@ -63,7 +63,8 @@ def persistent_homology_dimension(
     Notes
     -----
     Differentiable by the points, or entries, of the chosen subsamples; points that coincide give a
-    gradient of 0. A cloud of coinciding points alone has no dimension: NaN.
+    gradient of 0. A cloud of coinciding points alone has no dimension: NaN. Under `torch.func.vmap`
+    torch wants to be told ``randomness="same"``.
 
     The authors' code returns :math:`1 / (1 - m)`, which is this for their :math:`\alpha = 1`.
 
