@@ -130,12 +130,12 @@ def _stacked(attention: Tensor | Sequence[Tensor]) -> Tensor:
 def _require_weights(maps: Tensor) -> None:
     if maps.numel() == 0:
         return
-    least, most = maps.detach().aminmax()
+    least, most = (end.item() for end in maps.detach().aminmax())
     slack = 8 * torch.finfo(maps.dtype).eps
     if not (least >= -slack and most <= 1 + slack):
         raise ValueError(
-            f"attention: expected weights from 0 to 1, got values from {least.item():g} to "
-            f"{most.item():g}; leave out rows and columns of padding"
+            f"attention: expected weights from 0 to 1, got values from {least:g} to {most:g}; "
+            "leave out rows and columns of padding"
         )
 
 
