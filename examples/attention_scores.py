@@ -94,7 +94,12 @@ def picture(apart, heads, true, made_up, area, file):
     ends = torch.cat((true, made_up)).aminmax()
     for label, scores, color in (("true", true, "C0"), ("made up", made_up, "C3")):
         of_answers.hist(
-            scores.tolist(), 24, [end.item() for end in ends], alpha=0.6, label=label, color=color
+            scores.tolist(),
+            24,
+            range=[end.item() for end in ends],
+            alpha=0.6,
+            label=label,
+            color=color,
         )
     of_answers.set(
         title=f"other stories: area under the ROC curve {area:.2f}",
