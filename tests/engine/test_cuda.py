@@ -10,7 +10,16 @@ from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
 from torch.autograd import forward_ad
 
-from tsloss_fast import _C, TSLoss, losses, pairwise_distances, reference, rips_persistence
+from tsloss_fast import (
+    _C,
+    TSLoss,
+    losses,
+    pairwise_distances,
+    persistent_homology_dimension,
+    reference,
+    rips_persistence,
+    vectorise,
+)
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import bar_tensors, start_bars
@@ -150,6 +159,26 @@ class TestPublicFunctions:
             assert torch.equal(ours.death_edges.cpu(), theirs.death_edges)
             close([ours.pairs.cpu()], [theirs.pairs.detach()], 1e-5)
 
+    def test_the_dimension_is_that_of_the_engine(self, engine):
+        sizes = {"min_points": 4, "max_points": 9, "point_jump": 4}
+        draws = {"n_reruns": 1, "n_points": 2, "n_points_min": 2}
+
+        def call(x):
+            generator = torch.Generator().manual_seed(0)
+            return persistent_homology_dimension(x, **sizes, **draws, generator=generator)
+
+        x = points("circle", 9, 3, B=1).double()
+        close(value_and_gradient(call, x), engine(call, x), 1e-9)
+
+    @pytest.mark.parametrize("n_prompt", [0, 1, 9])
+    def test_mtop_div_is_that_of_the_engine(self, n_prompt, engine):
+        def call(x):
+            layers = ((x @ x.mT).softmax(-1), (x @ x.mT / 2).softmax(-1))
+            return losses.mtop_div(layers, n_prompt)
+
+        x = points("circle", 17).double()
+        close(value_and_gradient(call, x), engine(call, x), 1e-9)
+
     @pytest.mark.parametrize("mode", MODES)
     def test_vmap_over_prompts_is_the_batch(self, mode):
         x = moved(points(B=3))
@@ -176,6 +205,9 @@ DERIVED = {
     "rtd": lambda x: losses.rtd(x, x[..., :2], power=2).sum(),
     "rtd_lite": lambda x: losses.rtd_lite(x, x[..., :2]).square().sum(),
     "signature": lambda x: losses.signature(x, x[..., :2], squared=True, dimensions=(0, 1)).sum(),
+    "mtop_div": lambda x: losses.mtop_div((x @ x.mT).softmax(-1), 4).square().sum(),
+    "image": lambda x: vectorise.persistence_image(rips_persistence(x)[1], 0.5).square().sum(),
+    "sliced": lambda x: vectorise.sliced_wasserstein_distance(*rips_persistence(x)).square().sum(),
 }
 
 

@@ -53,6 +53,15 @@ def pairwise_distances(x: Tensor) -> Tensor:
     return ops.pairwise_distances(x)
 
 
+def attention_trees(maps: Tensor, prompt: int) -> Tensor:
+    """Of plain attention maps [..., n, n] the places i * n + j of the weights of a tree's edges.
+
+    [..., K], in filtration order: the minimum spanning tree of tokens at distance
+    1 - max(a_ij, a_ji), in which the first `prompt` are one vertex. Weights are not checked.
+    """
+    return torch.from_numpy(_C.attention_trees(host_array(maps), prompt, torch.get_num_threads()))
+
+
 class CycleFinder:
     """Finds diagrams by the engine on the host, and keeps the cycles that represent H1's classes.
 
