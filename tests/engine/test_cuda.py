@@ -42,8 +42,9 @@ def through_kernels(monkeypatch):
     """The operators run their CUDA kernels, also where these are interpreted on CPU tensors."""
     if DEVICE == "cuda":
         return
-    for op, kernel in KERNELS.items():
-        monkeypatch.setitem(op._backend_fns, "cpu", kernel)
+    for op in KERNELS:
+        # As registered, which torch.compile does not look into.
+        monkeypatch.setitem(op._backend_fns, "cpu", op._backend_fns["cuda"])
     monkeypatch.setattr(ops, "fuses_persistence_loss", lambda x: False)
     monkeypatch.setattr(ops, "fuses_surrogate_loss", lambda x, lengths: lengths is None)
     # Nor may eager calls go to the engine without its operators, but to the kernels without theirs.
@@ -185,10 +186,14 @@ class TestPublicFunctions:
         losses = torch.func.vmap(TSLoss(mode))(x)
         assert torch.equal(losses, TSLoss(mode, reduction="none")(x))
 
+    @pytest.mark.parametrize("fullgraph", [True, False])
+    @pytest.mark.parametrize("begin", [False, True], ids=["called", "started"])
     @pytest.mark.parametrize("mode", MODES)
-    def test_compiled_loss_is_the_eager_loss(self, mode):
+    def test_compiled_loss_is_the_eager_loss(self, mode, begin, fullgraph):
+        """Also where H1, whose number follows the values, ends a graph and begins another."""
         x, loss = points("circle", 30), TSLoss(mode)
-        compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+        call = (lambda x: loss.start(x).result()) if begin else loss
+        compiled = torch.compile(call, backend="aot_eager", fullgraph=fullgraph)
         found, expected = value_and_gradient(compiled, x), value_and_gradient(loss, x)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
@@ -389,6 +394,29 @@ class TestMissingEdges:
             assert torch.equal(dgm.death_edges.cpu(), other.death_edges)
             assert torch.equal(dgm.mask.cpu(), other.mask)
             assert dgm.essential_mask.sum() == other.essential_mask.sum()
+
+    @pytest.mark.parametrize("fullgraph", [True, False])
+    @pytest.mark.parametrize("max_dim", [0, 1])
+    def test_a_longest_edge_is_compiled(self, max_dim, fullgraph):
+        """H1 looks at points on the host first, but not in a graph: there NaN gives NaN."""
+
+        def deaths(x):
+            found = rips_persistence(x, max_dim, max_edge_length=0.7)
+            return torch.cat([dgm.deaths for dgm in found], dim=-1)
+
+        x = points("circle", 20)
+        compiled = torch.compile(deaths, backend="aot_eager", fullgraph=fullgraph)
+        found, expected = value_and_gradient(compiled, x), value_and_gradient(deaths, x)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        x[1, 3, 2] = torch.nan
+        found = compiled(moved(x))
+        assert torch.equal(found[0].cpu(), expected[0][0, : found.shape[1]])
+        assert found[1].isnan().all()
+        if max_dim == 1:
+            with pytest.raises(
+                ValueError, match=r"^x: expected finite values, got x.1, 3, 2. = nan"
+            ):
+                deaths(moved(x))
 
     def test_infinity_is_an_error_on_a_device_unless_edges_may_be_missing(self):
         if DEVICE == "cpu":

@@ -422,7 +422,7 @@ def _traced_of_points(
     if max_edge_length is None and points_of_each is None:
         of_points = lambda edges: measure(ops.edge_lengths(points, edges))  # noqa: E731
         return _traced(D, max_dim, of_points, None, cycles)
-    if points.device.type == "cuda" and max_dim > 0:
+    if max_dim > 0 and ops.is_plain(points, "cuda"):
         require_finite_points(points)
     # A distance of bad points must not pass for one that is too long, or for padding.
     valid = D.isfinite().all(-1).all(-1)  # [...]
