@@ -127,6 +127,20 @@ def test_the_site_searches_from_disk_without_a_network():
     assert "IFrameWorker" in (ROOT / "docs" / polyfill).read_text()
 
 
+def test_every_page_of_the_site_is_in_its_menu():
+    config = (ROOT / "mkdocs.yml").read_text()
+    listed = re.findall(r"^  - .*: ([\w-]+\.md)$", config, re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_no_words_in_brackets_are_taken_for_a_reference(page):
+    """`make docs` looks for the target of [a][b], which is no name of the API here."""
+    prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\[([^\]]*)\]", prose)
+    assert [target for target in targets if not target.startswith("tsloss_fast.")] == []
+
+
 PATH = re.compile(r"`((?:[\w.]+/)+[\w.]*)`")
 # A path may be given from the root, or from the folder that the sentence is about.
 FOLDERS = [ROOT, ROOT / "tsloss_fast", ROOT / "tsloss_fast" / "_engine", ROOT / "csrc"]
