@@ -89,7 +89,7 @@ def tune(
     Interrupted, TrainingDiverged, OSError
         See `Trainer.run`.
     """
-    train, held_out = examples_of(config)
+    train, held_out = examples_of(config, progress)
     Score(config.extract, config.compare, config.metric)  # Before anything is loaded.
     source = models.find_model(config.model) if loaded is None else None
     if source is not None:
@@ -251,12 +251,15 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def examples_of(config: TuneConfig) -> tuple[Iterable[data.Example], Iterable[data.Example]]:
+def examples_of(
+    config: TuneConfig, progress: bool = True
+) -> tuple[Iterable[data.Example], Iterable[data.Example]]:
     """What to train on and what is held out; each is read anew whenever it is iterated over."""
     columns = data.Columns(config.question_column, config.answer_column, config.messages_column)
-    examples = data.ExampleFile(config.data, columns, config.split)
+    examples = data.ExampleFile(config.data, columns, config.split, progress)
     if config.eval_data is not None:
-        return examples, data.ExampleFile(config.eval_data, columns, config.eval_split)
+        held = data.ExampleFile(config.eval_data, columns, config.eval_split, progress)
+        return examples, held
     if config.holdout is not None:
         held = data.held_out(sum(1 for _ in examples), config.holdout, config.seed)
         return data.Part(examples, ~held), data.Part(examples, held)
