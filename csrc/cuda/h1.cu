@@ -17,14 +17,14 @@ __device__ __forceinline__ Block this_block() {
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(TSL_WARPS * 32)
+extern "C" __global__ void __launch_bounds__(TSL_WARPS * 32, 1)
     order_edges(const u32* __restrict__ D, u32 n, u32* edges, u32* spare, u32* ranks, u32* kept,
                 u32* listed_count) {
   const Block block = this_block();
   EdgeOrder(block, D, n, edges, spare, ranks, kept, listed_count).run();
 }
 
-extern "C" __global__ void __launch_bounds__(kLuneWarps * 32)
+extern "C" __global__ void __launch_bounds__(kLuneWarps * 32, TSL_WORDS > 8 ? 3 : 4)
     examine_lunes(const u32* __restrict__ edges, const u32* __restrict__ ranks,
                   const u32* __restrict__ kept, u32 n, u32 blocks_a_cloud, u32* label, u32* further,
                   u32* listed, u32* listed_count) {
@@ -32,7 +32,7 @@ extern "C" __global__ void __launch_bounds__(kLuneWarps * 32)
   tsl::cuda::examine_lunes<TSL_WORDS>(this_block(), edges, ranks, kept, n, blocks_a_cloud, out);
 }
 
-extern "C" __global__ void __launch_bounds__(TSL_WARPS * 32)
+extern "C" __global__ void __launch_bounds__(TSL_WARPS * 32, 1)
     find_classes(const u32* __restrict__ D, const u32* __restrict__ edges,
                  const u32* __restrict__ ranks, const u32* __restrict__ kept,
                  const i64* __restrict__ h0_bars, const u32* __restrict__ listed,

@@ -59,16 +59,23 @@ class GuardedWorkspace(h1.Workspace):
 class ExecutedKernel:
     """A kernel whose launches the interpreter does."""
 
-    def __init__(self, program: Program, others: list[torch.Tensor], record: bool) -> None:
-        self.program, self.others, self.record = program, others, record
-        self.launches: list[Launch] = []
+    def __init__(
+        self,
+        program: Program,
+        others: list[torch.Tensor],
+        launches: list[Launch],
+        record: bool,
+        watch: bool,
+    ) -> None:
+        self.program, self.others, self.launches = program, others, launches
+        self.record, self.watch = record, watch
 
     def launch(self, grid: int, threads: int, shared: int, arguments: list[int]) -> None:
         assert threads == self.program.threads
         given = [(x.data_ptr(), x.numel() * x.element_size()) for x in self.others]
         memory = GlobalMemory([*given, *GuardedWorkspace.current.extents])
         before = memory.copy() if self.record else None
-        outcome = launch(self.program, grid, arguments, memory, shared)
+        outcome = launch(self.program, grid, arguments, memory, shared, watch=self.watch)
         memory.write_back()
         self.launches.append(
             Launch(self.program, ARCHITECTURE, grid, arguments, shared, outcome, 0.0, before)
@@ -76,17 +83,17 @@ class ExecutedKernel:
 
 
 @contextmanager
-def interpreted(record: bool = False) -> Iterator[list[Launch]]:
-    """`launch.h1_bars` on CPU tensors, and its launches with what was found in them."""
+def interpreted(record: bool = False, watch: bool = True) -> Iterator[list[Launch]]:
+    """`launch.h1_bars` on CPU tensors: its launches, with the races in them if `watch`."""
     launches: list[Launch] = []
     tensors: list[torch.Tensor] = []
     empty = torch.empty
 
     def kernels_on(device: torch.device, form: Form) -> dict[str, ExecutedKernel]:
-        kernels = {k: ExecutedKernel(p, tensors, record) for k, p in programs(form).items()}
-        for kernel in kernels.values():
-            kernel.launches = launches
-        return kernels
+        return {
+            name: ExecutedKernel(program, tensors, launches, record, watch)
+            for name, program in programs(form).items()
+        }
 
     def kept_empty(*shape: int, **options: object) -> torch.Tensor:
         out = empty(*shape, **options)

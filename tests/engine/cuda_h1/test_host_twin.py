@@ -1,9 +1,11 @@
 """The kernels of H1 compiled for the host: the engine's bars, and no race between warps."""
 
 import pytest
+import torch
 
 from tests.engine.cuda_h1 import twin
-from tests.engine.cuda_h1.examples import KINDS, batch
+from tests.engine.cuda_h1.examples import KINDS, batch, distances
+from tsloss_fast._engine.cuda_h1 import sizes
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,28 @@ def test_bars_are_those_of_the_engine(plain, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_bars_of_256_points(plain, kind):
-    D = batch(kind, 256, 1)
-    assert_bars_are_the_engines(plain, D, generators=4096, annotation_words=1 << 24, shared=False)
+@pytest.mark.parametrize("n", [20, 64, 128, 256, 300, 512])
+def test_the_room_that_is_taken_suffices(plain, kind, n):
+    """Also for distances that are in no metric's order, which have the most classes: "ranks"."""
+    room = sizes.room_for(n)
+    assert_bars_are_the_engines(
+        plain,
+        batch(kind, n, 1),
+        generators=room.generators,
+        annotation_words=room.annotation_words,
+        shared=n <= 256,
+    )
+
+
+@pytest.mark.parametrize(
+    ("room", "flag"), [({"generators": 32}, 1), ({"annotation_words": 10}, 4)], ids=str
+)
+def test_what_does_not_fit_is_flagged(plain, room, flag):
+    """And has no bars; the cloud beside it, on a line, has none anyway, and no flag."""
+    D = torch.stack((distances("ranks", 40, 1), distances("collinear", 40, 1)))
+    found = twin.run_twin(plain, D, **room)
+    assert found.flags.tolist() == [flag, 0]
+    assert found.of(0) == found.of(1) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple, Protocol
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from tsloss_fast._checks import describe
 from tsloss_fast._engine.cuda_h1 import driver, sizes
-from tsloss_fast._engine.cuda_h1.compiler import CompileError
 from tsloss_fast._engine.cuda_h1.sizes import Form, Room
 
 
@@ -107,32 +107,36 @@ def why_not(x: Tensor) -> str | None:
     That depends on the device, on n, and on the room for as many clouds, never on values: it is
     known before anything is launched.
     """
-    n = x.shape[-2]
-    if x.device.type != "cuda":
-        return f"the cloud lies on {x.device}"
+    return _why_not(x.device, x.shape[-2], x.shape[:-2].numel())
+
+
+@functools.lru_cache(1024)
+def _why_not(device: torch.device, n: int, clouds: int) -> str | None:
+    if device.type != "cuda":
+        return f"the prompt lies on {device}"
     if n > sizes.MAX_POINTS:
         return f"the kernels take at most {sizes.MAX_POINTS} points, and these are {n}"
-    capability = torch.cuda.get_device_capability(x.device)
+    capability = torch.cuda.get_device_capability(device)
     if capability < sizes.MIN_CAPABILITY:
         return f"the kernels need compute capability 8.0, and this device has {capability}"
-    return _why_no_room(x, n) or _why_not_compiled(x.device, n)
+    return _why_no_room(device, n, clouds) or _why_not_loaded(device, n)
 
 
-def _why_no_room(x: Tensor, n: int) -> str | None:
+def _why_no_room(device: torch.device, n: int, clouds: int) -> str | None:
     """At most an eighth of the device's memory, which the distances of large batches take too."""
-    clouds = x.shape[:-2].numel()
     room = sizes.room_for(n)
-    needed = clouds * (4 * sizes.scratch_words(n, room, form_on(x.device, n, room)))
-    most = torch.cuda.get_device_properties(x.device).total_memory // 8
+    needed = clouds * 4 * sizes.scratch_words(n, room, form_on(device, n, room))
+    most = torch.cuda.get_device_properties(device).total_memory // 8
     if needed <= most:
         return None
     return f"{clouds} clouds of {n} points need {needed:,} bytes, of {most:,} that they may take"
 
 
-def _why_not_compiled(device: torch.device, n: int) -> str | None:
+def _why_not_loaded(device: torch.device, n: int) -> str | None:
+    """Compiles the kernels and loads them, where that is not done."""
     try:
         kernels_on(device, form_on(device, n, sizes.room_for(n)))
-    except CompileError as error:
+    except (RuntimeError, OSError) as error:
         return str(error)
     return None
 
