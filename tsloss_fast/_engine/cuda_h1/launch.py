@@ -143,7 +143,9 @@ def _why_not_loaded(device: torch.device, n: int) -> str | None:
 
 def form_on(device: torch.device, n: int, room: Room) -> Form:
     """The form for n points on a device."""
-    most = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    properties = torch.cuda.get_device_properties(device)
+    # Builds of torch that do not say have what every device has.
+    most = getattr(properties, "shared_memory_per_block_optin", 48 * 1024)
     return sizes.form_for(n, room, most)
 
 
