@@ -6,6 +6,7 @@ from pathlib import Path
 import pybind11
 from pybind11.setup_helpers import ParallelCompile
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 CSRC = Path("csrc")
 
@@ -24,7 +25,21 @@ FLAGS = [
 # Compiles as many files at once as the machine has cores; NPY_NUM_BUILD_JOBS=1 asks for fewer.
 ParallelCompile("NPY_NUM_BUILD_JOBS", default=0).install()
 
+
+class BuildWithKernels(build_py):
+    """Puts the CUDA C++ beside the module that compiles it at run time."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            for path in (CSRC / "cuda").iterdir():
+                to = Path(self.build_lib, "tsloss_fast/_engine/cuda_h1/cuda", path.name)
+                self.mkpath(str(to.parent))
+                self.copy_file(str(path), str(to))
+
+
 setup(
+    cmdclass={"build_py": BuildWithKernels},
     ext_modules=[
         Extension(
             "tsloss_fast._C",
@@ -35,5 +50,5 @@ setup(
             extra_link_args=[] if sys.platform == "darwin" else ["-pthread"],
             language="c++",
         )
-    ]
+    ],
 )

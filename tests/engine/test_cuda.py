@@ -476,12 +476,12 @@ class TestBadValues:
         x = points()
         x[1, 3, 2] = torch.nan
         with pytest.raises(ValueError, match=r"prompt: expected finite values, got prompt.1, 3, 2"):
-            TSLoss()(moved(x))
+            TSLoss(h1="host")(moved(x))
 
     def test_h1_refuses_a_distance_that_overflows(self):
         x = 3e38 * points().sign()
         with pytest.raises(ValueError, match=r"prompt: expected rows whose distances .* overflow"):
-            TSLoss()(moved(x))
+            TSLoss(h1="host")(moved(x))
 
     @pytest.mark.parametrize("max_dim", [0, 1])
     @pytest.mark.parametrize("fault", ["asymmetric", "negative", "nan", "diagonal"])

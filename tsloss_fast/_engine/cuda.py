@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
 from tsloss_fast._engine.births import entering_matrix
-from tsloss_fast._engine.host_h1 import start_bars
+from tsloss_fast._engine.cuda_h1 import launch as cuda_h1
+from tsloss_fast._engine.host_h1 import critical_edges, start_bars
 from tsloss_fast._engine.padding import pairs_of, rows_of
 from tsloss_fast._engine.persistence_terms import persistence_terms
 from tsloss_fast._engine.scaling import scales_of, unit_of
@@ -185,6 +186,22 @@ def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
     """The bars of H0 and of H1, int64 [..., K, 4] each."""
     h0, h1 = rips_bars(D, 1)[::4]
     return h0, h1
+
+
+def critical_edges_on_device(D: Tensor) -> tuple[Tensor, Tensor]:
+    """The `critical_edges` of ``D`` [..., n, n] by kernels alone, -1 behind the bars of H1.
+
+    Also returns which clouds had too many classes, bool [...]: those have no bars of H1. What
+    `cuda_h1.launch.why_not` refuses is not to be asked for.
+    """
+    flat, batch = clouds(D), batch_of(D)
+    # Ranks of float64 lengths, in whose order the bars are.
+    in_order = kernels().h0.launch.length_ranks(flat) if D.dtype == torch.float64 else flat
+    in_order = in_order.contiguous()
+    h0 = kernels().h0.h0_critical_edges(in_order)
+    found = cuda_h1.h1_bars(in_order, h0)
+    edges = critical_edges(h0, found.bars)
+    return edges.reshape(*batch, *edges.shape[1:]), (found.flags != 0).reshape(batch)
 
 
 def loss_of_edges(

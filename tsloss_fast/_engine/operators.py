@@ -47,8 +47,12 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def fuses_persistence_loss(x: Tensor) -> bool:
-    """Whether `persistence_loss` has a kernel for `x`: on CUDA its H1 is the host's."""
+    """Whether `persistence_loss` has a kernel for `x`: on CUDA it has several, or the host's H1."""
     return x.device.type != "cuda"
+
+
+why_no_h1_on_device = cuda.cuda_h1.why_not
+critical_edges_on_device = cuda.critical_edges_on_device
 
 
 def fuses_surrogate_loss(x: Tensor, lengths: Tensor | None) -> bool:

@@ -146,8 +146,8 @@ class TopologicalLoss(nn.Module):
     def start(self, prompt: Clouds, lengths: Lengths | None = None) -> Pending[Any]:
         """Begin to compute the loss, which `Pending.result` then returns.
 
-        Of CUDA prompts in `TSLoss` under ``mode="persistence"``, the distances go to the host on a
-        stream of their own and H1 is computed there, while the caller goes on: what is launched
+        Where `TSLoss` under ``mode="persistence"`` has H1 of CUDA prompts computed on the host, the
+        distances go there on a stream of their own, while the caller goes on: what is launched
         between start and result, such as the forward pass of the model, hides it. In every other
         case the loss is computed here, and nothing is left to wait for. Arguments and errors are
         those of `forward`; that a CUDA prompt holds NaN shows in the result.
@@ -190,9 +190,8 @@ class TopologicalLoss(nn.Module):
         Raises
         ------
         ValueError
-            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if H1, which
-            the host computes, belongs to the loss: with ``mode="persistence"`` only
-            ``beta_h1=0`` has a graph.
+            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if the loss
+            has H1 of ``mode="persistence"`` where the host computes it: see ``h1`` there.
 
         Examples
         --------
