@@ -13,6 +13,7 @@
 # make test-ptx   the same tests without a device, on compiled kernels that tests/ptx interprets
 # make gpu-report  both, each kernel once, and the sanitizers, in 10 minutes: the folder gpu-report/
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
+# make typecheck   mypy --strict over the package; `make lint` runs it, too
 # Settings: JOBS=auto (processes of the tests), PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu: the CPU build, far smaller than the CUDA build that
 # PyPI has for Linux
@@ -35,6 +36,7 @@ PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edg
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
+.PHONY: typecheck
 .PHONY: docs clean experiments experiments-small experiments-report env-experiments
 
 test: env lint
@@ -56,10 +58,13 @@ bench-gpu:
 gpu-report:
 	$(GPU_PYTHON) -m benchmarks.gpu_report
 
-lint: env
+lint: env typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*/*)
+
+typecheck: env
+	$(BIN)/mypy
 
 demo: env
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tsloss_fast.tuning.demo --out $(DEMO_OUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,9 +78,10 @@ def mtop_div(
     return total / (n - n_prompt) if normalise else total
 
 
-def _stacked(attention: Tensor | Sequence[Tensor]) -> Tensor:
+def _stacked(attention: Any) -> Tensor:
     if not isinstance(attention, (list, tuple)):
-        return attention  # type: ignore[return-value]
+        maps: Tensor = attention  # Or what the caller refuses.
+        return maps
     for each in attention:
         if not isinstance(each, Tensor):
             raise TypeError(
