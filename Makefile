@@ -45,7 +45,7 @@ test: env lint
 
 test-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace
-	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest --gpu tests
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest -W default --gpu tests
 
 test-ptx: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ptx -n $(JOBS) $(PTX_TESTS) --durations=20 \
