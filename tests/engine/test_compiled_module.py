@@ -386,6 +386,33 @@ def test_a_used_capsule_is_refused():
         _C.rips_of_tensor(memory, 1)
 
 
+LOSSES = [
+    (_C.persistence_loss, (1.0, 1.0, 2.0, False, True)),
+    (_C.surrogate_loss, (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False, True)),
+]
+
+
+@pytest.mark.parametrize(("loss", "options"), LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(9, 4), (2, 3, 7, 5), (0, 3, 2)], ids=shape_id)
+def test_a_loss_of_a_tensor_is_that_of_its_array(loss, options, shape, dtype):
+    x = cloud(shape, dtype)
+    for got, expected in zip(loss(capsule(x), *options), loss(x, *options), strict=True):
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(("loss", "options"), LOSSES)
+@pytest.mark.parametrize(
+    "x",
+    [torch.zeros(4, 4, dtype=torch.float16), torch.ones(4, 4, dtype=int), torch.ones(4, 8)[:, ::2]],
+    ids=lambda x: f"{x.dtype} {x.stride()}",
+)
+def test_a_loss_refuses_a_tensor_that_the_engine_cannot_read(loss, options, x):
+    with pytest.raises(TypeError, match="x: expected a contiguous CPU tensor of float32 or float"):
+        loss(to_dlpack(x), *options)
+
+
 @pytest.mark.parametrize("n", [7, 65, 150])
 def test_word_counts_agree_on_a_cloud_and_its_padding_by_far_points(n):
     """Far points add no loop and change no edge, but widen the rows of vertex bits."""
@@ -406,10 +433,7 @@ def test_threads_change_nothing(threads):
     np.testing.assert_array_equal(D, _C.distances(x))
     for got, expected in zip(bars(D, threads=threads), bars(D), strict=True):
         np.testing.assert_array_equal(got, expected)
-    for loss, options in (
-        (_C.persistence_loss, (1.0, 1.0, 2.0, False, True)),
-        (_C.surrogate_loss, (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False, True)),
-    ):
+    for loss, options in LOSSES:
         for got, expected in zip(
             loss(x, *options, threads=threads), loss(x, *options), strict=True
         ):
@@ -422,10 +446,7 @@ def test_a_cloud_without_a_loss_has_no_gradient(value, threads):
     """Was whatever the memory held before. The distance of 3e38 from -3e38 overflows."""
     x = cloud((3, 9, 4))
     x[1, 3, 2], x[1, 4, 2] = value, -value
-    for loss, options in (
-        (_C.persistence_loss, (1.0, 1.0, 2.0, False, True)),
-        (_C.surrogate_loss, (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False, True)),
-    ):
+    for loss, options in LOSSES:
         for _ in range(5):
             # NumPy gives freed memory of this size to the next who asks.
             del [np.full(x.shape, 7.0, x.dtype) for _ in range(9)][:]

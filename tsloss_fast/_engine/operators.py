@@ -21,6 +21,7 @@ from tsloss_fast._engine.arrays import (
     _C,
     batch_of,
     host_array,
+    host_memory,
     require_distance_matrix,
     require_finite,
 )
@@ -370,16 +371,18 @@ def persistence_loss(
     ``lengths`` [...], int64, are the clouds' numbers of points, where not all have n.
     """
     options = (h0_weight, h1_weight, h1_power, scale_by_mean)
-    return eager_persistence_loss(prompt, True, *options, lengths=lengths)
+    return eager_persistence_loss(prompt, True, lengths, *options)
 
 
 def eager_persistence_loss(
-    prompt: Tensor, with_gradient: bool, *options: Any, lengths: Tensor | None = None
+    prompt: Tensor, with_gradient: bool, lengths: Tensor | None, *options: Any
 ) -> tuple[Any, ...]:
     """`persistence_loss` of an ordinary CPU tensor, without the operator around it."""
     require_room(prompt, "prompt", each_thread=True, h1=True)
-    given = (*options, with_gradient, torch.get_num_threads(), *_counts(lengths))
-    results = _C.persistence_loss(host_array(prompt), *given)
+    # mypy takes the options for all that follows.
+    results = _C.persistence_loss(  # type: ignore[call-arg]
+        host_memory(prompt), *options, with_gradient, torch.get_num_threads(), *_counts(lengths)
+    )
     return _loss_outputs(prompt, results)
 
 
@@ -520,7 +523,7 @@ def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tenso
     ``lengths`` [...], int64, are the clouds' numbers of points, where not all have n.
     """
     *others, lengths = _with_lengths(options)
-    return eager_surrogate_loss(prompt, True, *others, lengths=lengths)
+    return eager_surrogate_loss(prompt, True, lengths, *others)
 
 
 def _with_lengths(options: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -529,12 +532,14 @@ def _with_lengths(options: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def eager_surrogate_loss(
-    prompt: Tensor, with_gradient: bool, *options: Any, lengths: Tensor | None = None
+    prompt: Tensor, with_gradient: bool, lengths: Tensor | None, *options: Any
 ) -> tuple[Any, ...]:
     """`surrogate_loss` of an ordinary CPU tensor, without the operator around it."""
     require_room(prompt, "prompt", matrices=2, each_thread=True)
-    given = (*options, with_gradient, torch.get_num_threads(), *_counts(lengths))
-    results = _C.surrogate_loss(host_array(prompt), *given)
+    # mypy takes the options for all that follows.
+    results = _C.surrogate_loss(  # type: ignore[call-arg]
+        host_memory(prompt), *options, with_gradient, torch.get_num_threads(), *_counts(lengths)
+    )
     return _loss_outputs(prompt, results)
 
 
@@ -671,16 +676,16 @@ def loss_terms(
     The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
     computed. ``lengths`` [...] are the clouds' numbers of points, where not all have n.
     """
-    counts = {} if lengths is None else {"lengths": lengths}
     if is_plain(prompt):
         compute = _ON_CPU[operator]
     elif is_plain(prompt, "cuda") and operator in _ON_CUDA:
         compute = _ON_CUDA[operator]
     else:
-        loss, h0, h1, _ = operator(prompt, *options, **counts)
+        counts = () if lengths is None else (lengths,)
+        loss, h0, h1, _ = operator(prompt, *options, *counts)
         return loss.sum() if sums else loss, h0, h1
     with_gradient = wants_gradient(prompt)
-    loss, h0, h1, gradient = compute(prompt, with_gradient, *options, **counts)
+    loss, h0, h1, gradient = compute(prompt, with_gradient, lengths, *options)
     if sums and loss.ndim:
         loss = loss.sum()
     if with_gradient:

@@ -28,6 +28,9 @@ def require_room(
     counted. Whether a matrix ``x`` has `missing_edges` is looked up where it is None.
     """
     n = x.shape[-2]
+    # Of at least one coordinate, so a bound of the number of distances.
+    if x.numel() * n < _ASKED_FROM:
+        return
     B = x.numel() // max(1, n * x.shape[-1])
     if B * n * n < _ASKED_FROM:
         return
@@ -52,7 +55,9 @@ def require_room(
 
 def require_room_for_h1(D: Tensor, max_dim: int, max_edge_length: float | None) -> None:
     """`require_room` for the work of H1 on matrices that are there, where `max_dim` asks for it."""
-    if max_dim > 0 and D.ndim >= 2 and D.shape[-2] <= MAX_POINTS:
+    if max_dim == 0 or D.numel() < _ASKED_FROM:
+        return
+    if D.ndim >= 2 and D.shape[-2] <= MAX_POINTS:
         missing = None if max_edge_length is None else True
         require_room(D, matrices=0, h1=True, missing_edges=missing)
 

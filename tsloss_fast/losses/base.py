@@ -8,7 +8,14 @@ from typing import Any, ClassVar, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast._checks import check_choice, check_cloud, check_number, check_square, describe
+from tsloss_fast._checks import (
+    check_choice,
+    check_cloud,
+    check_number,
+    check_square,
+    describe,
+    is_dense,
+)
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_distance_matrix, require_finite_points
 from tsloss_fast._engine.padding import filled_points, without_padding
@@ -228,7 +235,8 @@ class TopologicalLoss(nn.Module):
     def _begin_checked(
         self, prompt: Clouds, lengths: Lengths | None = None
     ) -> Callable[[], LossAndTerms]:
-        if lengths is not None or is_ragged(prompt) or holds_sparse(prompt):
+        of_each = lengths is not None
+        if of_each or (not is_dense(prompt) and (is_ragged(prompt) or holds_sparse(prompt))):
             return self._begin_ragged(prompt, lengths)
         prompt = self._checked(prompt)
         if prompt.numel() == 0 and self.reduction == "mean":
@@ -429,7 +437,10 @@ class H0H1Loss(TopologicalLoss):
                 'reduction: expected "none" for a batch in torch.jit.trace, which would fix the '
                 f"number of clouds that the mean is taken over, got {self.reduction!r}"
             )
-        B = (B or x.shape[:-2].numel()) if takes_mean else 1
+        if not takes_mean:
+            B = 1
+        elif B is None:
+            B = 1 if x.ndim == 2 else x.shape[:-2].numel()
         each = self.lambda_ts / B
         return each * self.beta_h0, each * self.beta_h1
 
