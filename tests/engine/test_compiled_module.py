@@ -1,8 +1,11 @@
 """The compiled module alone: instruction sets, threads, and its own argument checks."""
 
+import platform
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +33,15 @@ def isa(request):
 
 def cloud(shape, dtype=np.float32, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def test_the_best_instruction_set_of_the_processor_is_found():
+    """A wheel whose compiler could not ask the processor ran the plain loops, without a word."""
+    if not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64":
+        pytest.skip("Linux says what an x86 processor has; nothing else is asked here")
+    flags = set(re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1].split())
+    needs = {"avx512": {"avx2", "fma", "avx512f", "avx512dq"}, "avx2": {"avx2", "fma"}}
+    assert _C.best_isa() == next((isa for isa in needs if needs[isa] <= flags), "plain")
 
 
 def tied_matrix(n):

@@ -50,7 +50,8 @@ def pairwise_distances(x: Tensor) -> Tensor:
     """Euclidean distances [..., n, n] of the rows of ``x`` [..., n, d], in its graph."""
     if ops.is_plain(x) and not ops.wants_gradient(x):
         return ops.eager_distances(x)
-    return ops.pairwise_distances(x)
+    D: Tensor = ops.pairwise_distances(x)
+    return D
 
 
 def attention_trees(maps: Tensor, prompt: int) -> Tensor:

@@ -229,8 +229,7 @@ class TopologicalLoss(nn.Module):
         return tuple(v for name, v in values if not name.startswith("_") and name != "training")
 
     def _checked(self, prompt: Any) -> Tensor:
-        check_cloud(prompt, "prompt")
-        return prompt
+        return check_cloud(prompt, "prompt")
 
     def _begin_checked(
         self, prompt: Clouds, lengths: Lengths | None = None
@@ -266,6 +265,7 @@ class TopologicalLoss(nn.Module):
         """`_begin` of clouds of different sizes: the terms of one after the other."""
         clouds, batch = separate_clouds(prompt, lengths, "prompt")
         if not clouds:
+            assert isinstance(prompt, Tensor)  # A list without clouds is none of points.
             if self.reduction == "mean":
                 raise _no_cloud(prompt)
             return self._weighed({}, prompt.new_zeros(batch))
@@ -309,7 +309,7 @@ class TopologicalLoss(nn.Module):
 class H0H1Loss(TopologicalLoss):
     """A loss of two terms, L_H0 and L_H1, that the engine computes with their gradient at once."""
 
-    SHOWN = ("lambda_ts", "beta_h0", "beta_h1", "scale", "reduction")
+    SHOWN: ClassVar[tuple[str, ...]] = ("lambda_ts", "beta_h0", "beta_h1", "scale", "reduction")
 
     # Of losses that were pickled before there were others.
     metric: Metric = "euclidean"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,9 +113,10 @@ class MTopDivLoss(nn.Module):
         return show(self, self.SHOWN)
 
 
-def _stacked(attention: Tensor | Sequence[Tensor]) -> Tensor:
+def _stacked(attention: Any) -> Tensor:
     if not isinstance(attention, (list, tuple)):
-        return attention  # type: ignore[return-value]
+        maps: Tensor = attention  # Or what the caller refuses.
+        return maps
     for each in attention:
         if not isinstance(each, Tensor):
             raise TypeError(

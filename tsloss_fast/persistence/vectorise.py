@@ -112,7 +112,8 @@ def persistence_image(
         else:
             sides.append((-offsets.square() / 2).exp() / (sigma * math.sqrt(2 * math.pi)))
     along_births, along_lifetimes = sides
-    return (along_lifetimes * weights.unsqueeze(-1)).mT @ along_births
+    image: Tensor = (along_lifetimes * weights.unsqueeze(-1)).mT @ along_births
+    return image
 
 
 def landscape(

@@ -81,7 +81,9 @@ def launch(
         _compiled[key] = compiled, tuple(constants[name] for name in names)
 
 
-def _run(compiled: Any, constants: tuple[Any, ...], programs: int, arguments: tuple) -> None:
+def _run(
+    compiled: Any, constants: tuple[Any, ...], programs: int, arguments: tuple[Any, ...]
+) -> None:
     """Launch on the current stream, as ``compiled[programs, 1, 1](*arguments, *constants)``."""
     if _has_hooks():
         compiled[programs, 1, 1](*arguments, *constants)
