@@ -50,7 +50,17 @@ def pairwise_distances(x: Tensor) -> Tensor:
     """Euclidean distances [..., n, n] of the rows of ``x`` [..., n, d], in its graph."""
     if ops.is_plain(x) and not ops.wants_gradient(x):
         return ops.eager_distances(x)
-    return ops.pairwise_distances(x)
+    D: Tensor = ops.pairwise_distances(x)
+    return D
+
+
+def attention_trees(maps: Tensor, prompt: int) -> Tensor:
+    """Of plain attention maps [..., n, n] the places i * n + j of the weights of a tree's edges.
+
+    [..., K], in filtration order: the minimum spanning tree of tokens at distance
+    1 - max(a_ij, a_ji), in which the first `prompt` are one vertex. Weights are not checked.
+    """
+    return torch.from_numpy(_C.attention_trees(host_array(maps), prompt, torch.get_num_threads()))
 
 
 class CycleFinder:
@@ -413,7 +423,7 @@ def _traced_of_points(
     if max_edge_length is None and points_of_each is None:
         of_points = lambda edges: measure(ops.edge_lengths(points, edges))  # noqa: E731
         return _traced(D, max_dim, of_points, None, cycles)
-    if points.device.type == "cuda" and max_dim > 0:
+    if max_dim > 0 and ops.is_plain(points, "cuda"):
         require_finite_points(points)
     # A distance of bad points must not pass for one that is too long, or for padding.
     valid = D.isfinite().all(-1).all(-1)  # [...]

@@ -303,13 +303,13 @@ def _metric_error(error: ValueError) -> ValueError:
 
 
 def _of_named(
-    x: Tensor,
+    x: Any,
     max_dim: int,
     metric: str,
     max_edge_length: float | None,
     cycles: eager.CycleFinder | None,
 ) -> tuple[PersistenceDiagram, ...]:
-    """`rips_diagrams` of checked arguments."""
+    """`rips_diagrams` of checked arguments, but for `x`, which may be no tensor."""
     if metric == "precomputed":
         if isinstance(x, Tensor):
             check_dense(x, "x")

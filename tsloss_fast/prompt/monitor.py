@@ -272,7 +272,7 @@ class TopologyMonitor:
             raise ValueError(f"prompt: expected [n, d] or [B, n, d], got {list(rows.shape)}")
         # None of the Trainer's own, so that a record without an epoch has no such key.
         record = {"step": step} | ({} if epoch is None else {"epoch": epoch})
-        cycles = None
+        cycles: Any = None  # of one cloud, or a list of those of each
         try:
             given = (rows, 1, self.metric, self.max_edge_length)
             if self.loops:
