@@ -1,5 +1,7 @@
 """Builds tsloss_fast._C, which is plain C++17 behind pybind11 and free of torch."""
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -21,6 +23,8 @@ FLAGS = [
     "-g0",
     "-Wno-psabi",
 ]
+# `make coverage` adds to these, behind what would otherwise have the last word.
+MORE = shlex.split(os.environ.get("TSLOSS_FAST_FLAGS", ""))
 
 # Compiles as many files at once as the machine has cores; NPY_NUM_BUILD_JOBS=1 asks for fewer.
 ParallelCompile("NPY_NUM_BUILD_JOBS", default=0).install()
@@ -46,8 +50,8 @@ setup(
             sources=sorted(str(path) for path in CSRC.rglob("*.cpp")),
             depends=sorted(str(path) for path in [*CSRC.rglob("*.hpp"), *CSRC.rglob("*.inl")]),
             include_dirs=[pybind11.get_include(), str(CSRC)],
-            extra_compile_args=FLAGS,
-            extra_link_args=[] if sys.platform == "darwin" else ["-pthread"],
+            extra_compile_args=FLAGS + MORE,
+            extra_link_args=MORE + ([] if sys.platform == "darwin" else ["-pthread"]),
             language="c++",
         )
     ],

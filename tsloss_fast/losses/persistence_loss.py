@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -66,7 +66,10 @@ class PersistenceLoss(H0H1Loss):
     tensor(0.2500)
     """
 
-    SHOWN = ("lambda_ts", "beta_h0", "beta_h1", "h1_power", "scale", "reduction")
+    SHOWN: ClassVar[tuple[str, ...]] = (
+        *("lambda_ts", "beta_h0", "beta_h1"),
+        *("h1_power", "scale", "reduction"),
+    )
 
     # Of losses that were pickled before there was a choice.
     h1: str = "auto"
@@ -201,7 +204,8 @@ def _why_not_on_device(x: Tensor, lengths: Tensor | None = None) -> str | None:
         return "the clouds differ in their numbers of points"
     if ops.is_transformed():
         return "torch.func and torch.compile follow the operators, whose H1 is the host's"
-    return ops.why_no_h1_on_device(x)
+    why: str | None = ops.why_no_h1_on_device(x)
+    return why
 
 
 def _on_edges(
