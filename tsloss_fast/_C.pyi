@@ -73,7 +73,14 @@ def rips_cycles(
     max_edge_length: float | None = None,
     vertex_births: Array | None = None,
     check: bool = False,
-) -> tuple[tuple[Diagram, Diagram], Array, list[list[int]]] | tuple[str, int, int, int]: ...
+    room: int | None = None,
+    most: int | None = None,
+) -> (
+    tuple[tuple[Diagram, Diagram], Array, Array, list[int]]
+    | tuple[str, int, int]
+    | tuple[str, int, int, int]
+): ...
+def attention_trees(maps: Array, prompt: int, threads: int = 1) -> Array: ...  # [..., K] int64
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(
     x: Array, edges: Array, weights: Array, threads: int = 1, isa: str = "auto"

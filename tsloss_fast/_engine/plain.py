@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -47,7 +45,7 @@ def refuse_forward_mode(message: str) -> None:
     _refusals.append(message)
 
 
-def is_plain(x: Any, device: str = "cpu") -> bool:
+def is_plain(x: Tensor, device: str = "cpu") -> bool:
     """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
     if is_transformed() or type(x) not in _ORDINARY:
         return False

@@ -31,7 +31,7 @@ SETTINGS = (
 )
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to `tsloss-fast`, and its arguments."""
     parser = commands.add_parser(
         "evaluate",

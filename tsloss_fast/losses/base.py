@@ -146,8 +146,8 @@ class TopologicalLoss(nn.Module):
     def start(self, prompt: Clouds, lengths: Lengths | None = None) -> Pending[Any]:
         """Begin to compute the loss, which `Pending.result` then returns.
 
-        Of CUDA prompts in `TSLoss` under ``mode="persistence"``, the distances go to the host on a
-        stream of their own and H1 is computed there, while the caller goes on: what is launched
+        Where `TSLoss` under ``mode="persistence"`` has H1 of CUDA prompts computed on the host, the
+        distances go there on a stream of their own, while the caller goes on: what is launched
         between start and result, such as the forward pass of the model, hides it. In every other
         case the loss is computed here, and nothing is left to wait for. Arguments and errors are
         those of `forward`; that a CUDA prompt holds NaN shows in the result.
@@ -190,9 +190,8 @@ class TopologicalLoss(nn.Module):
         Raises
         ------
         ValueError
-            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if H1, which
-            the host computes, belongs to the loss: with ``mode="persistence"`` only
-            ``beta_h1=0`` has a graph.
+            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if the loss
+            has H1 of ``mode="persistence"`` where the host computes it: see ``h1`` there.
 
         Examples
         --------
@@ -206,6 +205,11 @@ class TopologicalLoss(nn.Module):
         ...     return loss.clone()
         """
         self._require_capturable()
+        if isinstance(prompt, (list, tuple)):
+            raise TypeError(
+                "prompt: expected one tensor [n, d] or [B, n, d] for a graph of the loss, got a "
+                f"{type(prompt).__name__}: capture one graph for each cloud, or call the loss"
+            )
         prompt = self._checked(prompt)
         return GraphedTSLoss(self._capturable, self._options, prompt)
 
@@ -230,8 +234,7 @@ class TopologicalLoss(nn.Module):
         return tuple(v for name, v in values if not name.startswith("_") and name != "training")
 
     def _checked(self, prompt: Any) -> Tensor:
-        check_cloud(prompt, "prompt")
-        return prompt
+        return check_cloud(prompt, "prompt")
 
     def _begin_checked(
         self, prompt: Clouds, lengths: Lengths | None = None
@@ -267,6 +270,7 @@ class TopologicalLoss(nn.Module):
         """`_begin` of clouds of different sizes: the terms of one after the other."""
         clouds, batch = separate_clouds(prompt, lengths, "prompt")
         if not clouds:
+            assert isinstance(prompt, Tensor)  # A list without clouds is none of points.
             if self.reduction == "mean":
                 raise _no_cloud(prompt)
             return self._weighed({}, prompt.new_zeros(batch))
@@ -310,7 +314,7 @@ class TopologicalLoss(nn.Module):
 class H0H1Loss(TopologicalLoss):
     """A loss of two terms, L_H0 and L_H1, that the engine computes with their gradient at once."""
 
-    SHOWN = ("lambda_ts", "beta_h0", "beta_h1", "scale", "reduction")
+    SHOWN: ClassVar[tuple[str, ...]] = ("lambda_ts", "beta_h0", "beta_h1", "scale", "reduction")
 
     # Of losses that were pickled before there were others.
     metric: Metric = "euclidean"

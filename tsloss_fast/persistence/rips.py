@@ -14,6 +14,7 @@ from tsloss_fast._engine import eager
 from tsloss_fast._engine.padding import filled_points
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import (
+    BY_EUCLIDEAN,
     METRICS,
     Metric,
     metric_lengths,
@@ -191,9 +192,14 @@ def rips_diagrams(
     if callable(metric):
         return _of_callable(pairwise_distances(x, metric, p=p), max_dim, max_edge_length, cycles)
     name, power = named_metric(metric, p, _METRICS)
-    if power is not None:
+    if power is not None or _compares_lifetimes(cycles, name):
         x, name = pairwise_distances(x, metric, p=p), "precomputed"
     return _of_named(x, max_dim, name, max_edge_length, cycles)
+
+
+def _compares_lifetimes(cycles: eager.CycleFinder | None, metric: str) -> bool:
+    """Whether lifetimes are compared that are not those of the points' Euclidean distances."""
+    return cycles is not None and cycles.most is not None and metric in BY_EUCLIDEAN[1:]
 
 
 class _Births(NamedTuple):
@@ -233,7 +239,7 @@ def _of_ragged(
                 raise
             raise _metric_error(error) from None
     name, power = named_metric(metric, p, _METRICS)
-    if power is not None:
+    if power is not None or _compares_lifetimes(cycles, name):
         D, sizes = ragged_distances(x, metric, p, lengths)
         return _of_matrices(D, max_dim, max_edge_length, sizes, births, cycles)
     if name == "precomputed":
@@ -297,13 +303,13 @@ def _metric_error(error: ValueError) -> ValueError:
 
 
 def _of_named(
-    x: Tensor,
+    x: Any,
     max_dim: int,
     metric: str,
     max_edge_length: float | None,
     cycles: eager.CycleFinder | None,
 ) -> tuple[PersistenceDiagram, ...]:
-    """`rips_diagrams` of checked arguments."""
+    """`rips_diagrams` of checked arguments, but for `x`, which may be no tensor."""
     if metric == "precomputed":
         if isinstance(x, Tensor):
             check_dense(x, "x")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tsloss_fast._checks import check_flag, check_floating, check_number, check_whole, describe
+from tsloss_fast._engine import eager
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 # A power of the lifetime, or a function of births and lifetimes [..., K].
@@ -109,7 +110,8 @@ def persistence_image(
         else:
             sides.append((-offsets.square() / 2).exp() / (sigma * math.sqrt(2 * math.pi)))
     along_births, along_lifetimes = sides
-    return (along_lifetimes * weights.unsqueeze(-1)).mT @ along_births
+    image: Tensor = (along_lifetimes * weights.unsqueeze(-1)).mT @ along_births
+    return image
 
 
 def landscape(
@@ -315,7 +317,7 @@ def sliced_wasserstein_distance(
     extent = torch.cat([each.detach().abs().flatten() for each in projected])
     beyond = 1 + 2 * torch.nn.functional.pad(extent, (0, 1)).amax()
     on_a, on_b = (
-        each.where(real, beyond).sort(-1).values
+        eager.sorted_rows(each.where(real, beyond))
         for each, real in zip(projected, masks, strict=True)
     )
     return (on_a - on_b).abs().sum(-1).mean(-1)

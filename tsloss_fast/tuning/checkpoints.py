@@ -103,7 +103,8 @@ class RunFolder:
         file = self.path / STATE_FILE
         if not file.is_file():
             raise RunError(f"resume: {self.path} has no {STATE_FILE} to resume from")
-        return torch.load(file, weights_only=True, map_location="cpu")
+        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+        return state
 
     def save_config(self, config: dict[str, Any]) -> None:
         """Replace the configuration."""
@@ -118,9 +119,10 @@ class RunFolder:
             If there is none.
         """
         try:
-            return json.loads((self.path / CONFIG_FILE).read_text())
+            config: dict[str, Any] = json.loads((self.path / CONFIG_FILE).read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(f"resume: {self.path} holds no run to resume: {error}") from error
+        return config
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add one line to the metrics."""

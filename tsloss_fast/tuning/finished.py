@@ -81,8 +81,10 @@ class FinishedRun:
 
 def _prompt(folder: RunFolder, epoch: int | str | None) -> Tensor:
     if epoch is None:
-        return folder.load_state()["prompt"]
+        rows: Tensor = folder.load_state()["prompt"]
+        return rows
     file = folder.path / BEST_FILE if epoch == BEST else folder.prompt_file(int(epoch))
     if not file.is_file():
         raise RunError(f"epoch: {folder.path} has no {file.name}")
-    return torch.load(file, weights_only=True, map_location="cpu")
+    rows = torch.load(file, weights_only=True, map_location="cpu")
+    return rows
