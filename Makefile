@@ -1,5 +1,6 @@
 # make test   environment, installs, the whole test suite
 # make fuzz   clouds against gudhi, ripser and a plain reduction: SECONDS=60, SEED=1
+# make fuzz-bindings   arrays of any kind to the compiled module, guided by what they reach (needs clang)
 # make sanitize   the engine's tests under the sanitizers of memory, undefined behaviour and threads
 # make load   10,000 steps without growth, 200 killed processes, all the numbers of docs/hardening.md
 # make tidy   the engine without a warning of GCC or of clang-tidy
@@ -43,7 +44,7 @@ PYBIND11 = $(patsubst -I%,-isystem %,$(shell $(BIN)/python -m pybind11 --include
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
-.PHONY: fuzz sanitize load tidy docs clean experiments experiments-small experiments-report env-experiments
+.PHONY: fuzz fuzz-bindings sanitize load tidy docs clean experiments experiments-small experiments-report env-experiments
 
 test: env lint
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
@@ -66,6 +67,10 @@ gpu-report:
 
 fuzz: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+fuzz-bindings: env
+	$(BIN)/pip install --quiet atheris
+	$(BIN)/python -m tests.sanitize bindings --seconds $(SECONDS)
 
 sanitize: env
 	$(BIN)/python -m tests.sanitize
