@@ -18,6 +18,10 @@
 # make test-ptx   the same tests without a device, on compiled kernels that tests/ptx interprets
 # make gpu-report  both, each kernel once, and the sanitizers, in 10 minutes: the folder gpu-report/
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
+# make typecheck   mypy --strict over the package; `make lint` runs it, too
+# make coverage    lines of Python and C++ that the tests run, at least 95 % of each: twice the time of make test
+# make wheels      an sdist, and a wheel for each Python found, in dist/; needs no compiler and no container
+# make versions    the tests with the oldest dependencies and the newest, on each Python: noxfile.py
 # Settings: JOBS=auto (processes of the tests), PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu: the CPU build, far smaller than the CUDA build that
 # PyPI has for Linux
@@ -29,6 +33,8 @@ TORCH ?= 2.13.0
 TORCH_INDEX ?=
 VENV ?= .venv
 DOCS_VENV ?= .venv-docs
+RELEASE_VENV ?= .venv-release
+COVERAGE := build/coverage
 DEMO_OUT ?= runs/demo
 GPU_PYTHON ?= $(PYTHON)
 JOBS ?= auto
@@ -44,7 +50,9 @@ PYBIND11 = $(patsubst -I%,-isystem %,$(shell $(BIN)/python -m pybind11 --include
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
-.PHONY: fuzz fuzz-bindings sanitize load tidy docs clean experiments experiments-small experiments-report env-experiments
+.PHONY: fuzz fuzz-bindings sanitize load tidy
+.PHONY: typecheck coverage wheels versions
+.PHONY: docs clean experiments experiments-small experiments-report env-experiments
 
 test: env lint
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
@@ -52,7 +60,7 @@ test: env lint
 
 test-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace
-	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest --gpu tests
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest -W default --gpu tests
 
 test-ptx: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ptx -n $(JOBS) $(PTX_TESTS) --durations=20 \
@@ -83,10 +91,39 @@ tidy: env
 	  -Wall -Wextra -Wconversion -Wno-psabi -Werror $$file || exit 1; done
 	$(BIN)/clang-tidy --quiet $(wildcard csrc/*/*.cpp) -- -std=c++17 -Icsrc $(PYBIND11)
 
-lint: env
+lint: env typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*/*)
+
+typecheck: env
+	$(BIN)/mypy
+
+# In a copy of the tree, for there the C++ is compiled to count its lines.
+coverage: env
+	$(BIN)/pip install --quiet 'coverage>=7.10' 'gcovr>=8'
+	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
+	git ls-files | tar -cf - -T - | tar -xf - -C $(COVERAGE)
+	cd $(COVERAGE) && TSLOSS_FAST_FLAGS="-O1 --coverage -fprofile-update=atomic" \
+	  $(abspath $(BIN))/python setup.py -q build_ext --inplace
+	cd $(COVERAGE) && HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=$(abspath $(COVERAGE)) \
+	  $(abspath $(BIN))/python -m coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	cd $(COVERAGE) && $(abspath $(BIN))/coverage combine --quiet
+	cd $(COVERAGE) && $(abspath $(BIN))/coverage report --skip-covered --fail-under=95
+	cd $(COVERAGE) && $(abspath $(BIN))/gcovr --filter csrc/ --fail-under-line=95
+
+# WHEELS="--targets linux-x86_64 linux-aarch64 macos-arm64 --minors 12" builds for other machines, and one Python.
+wheels: $(RELEASE_VENV)/.installed
+	PATH="$(abspath $(RELEASE_VENV))/bin:$$PATH" python release/wheels.py $(WHEELS)
+
+versions: $(RELEASE_VENV)/.installed
+	PATH="$(abspath $(RELEASE_VENV))/bin:$$PATH" nox
+
+$(RELEASE_VENV)/.installed: pyproject.toml
+	test -x $(RELEASE_VENV)/bin/python || $(PYTHON) -m venv $(RELEASE_VENV)
+	$(RELEASE_VENV)/bin/pip install --quiet 'pip>=25.1'
+	$(RELEASE_VENV)/bin/pip install --quiet --group release
+	touch $@
 
 demo: env
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tsloss_fast.tuning.demo --out $(DEMO_OUT)
@@ -159,4 +196,4 @@ $(VENV)/.installed: $(SOURCES)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(DOCS_VENV) site build *.egg-info tsloss_fast/*.so
+	rm -rf $(VENV) $(DOCS_VENV) $(RELEASE_VENV) site build *.egg-info tsloss_fast/*.so

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.providers.base import PAIRED, Diagrams
+from benchmarks.cases import VECTORS
+from benchmarks.providers.base import PAIRED, SCORES, Diagrams
 
 # One rounding of a float32 and one more, for engines that give values and not edges.
 VALUE_TOLERANCE = 2.0**-22
@@ -18,6 +19,10 @@ LOSS_TOLERANCE = 1e-2
 # Relative, of the gradient of a loss on two clouds: an edge as long as another but for rounding may
 # be critical in its place, and one of the n - 1 edges of a tree is sqrt(2 / n) of the gradient.
 PAIR_GRADIENT_TOLERANCE = 0.2
+# Of a MTop-Div, which is at most 1, and relative of a dimension.
+SCORE_TOLERANCES = {"mtopdiv": 1e-6, "dimension": 1e-4}
+# Relative, of the largest entry of a batch of vectors.
+VECTOR_TOLERANCE = 1e-4
 # Relative to the norm of a cloud: a few roundings of a distance summed in float32.
 ROUNDING = 1e-5
 
@@ -30,6 +35,9 @@ WHAT_IS_CHECKED = {
     "distances": f"each distance, within {DISTANCE_TOLERANCE:g} of itself in float64",
     "loss": f"loss, and each cloud's gradient as a vector, within {LOSS_TOLERANCE:g} of those of "
     f"the reference (gudhi) in float64, there or {ROUNDING:g} of the cloud's norm away",
+    "scores": "each MTop-Div, within {mtopdiv:g}, and each dimension, within {dimension:g} of "
+    "itself, of the formula on gudhi's H0 in float64".format(**SCORE_TOLERANCES),
+    "vectors": f"each entry, within {VECTOR_TOLERANCE:g} of the largest, of gudhi's in float64",
     "pairs": f"loss, within {LOSS_TOLERANCE:g}, and each cloud's gradient as a vector, within "
     f"{PAIR_GRADIENT_TOLERANCE:g} of those of the formula on gudhi's edges in float64",
 }
@@ -41,6 +49,10 @@ def what_is_checked(phase: str, edges: bool) -> str:
         return "edges" if edges else "values"
     if phase in PAIRED:
         return "pairs"
+    if phase in SCORES:
+        return "scores"
+    if phase in VECTORS:
+        return "vectors"
     return "distances" if phase == "distances" else "loss"
 
 
@@ -53,6 +65,8 @@ def disagreement(phase: str, got: Any, truth: Any, edges: bool) -> str | None:
         return _diagrams(got, truth, edges, DIMENSIONS[phase])
     if phase == "distances":
         return _distances(got, truth)
+    if phase in (*SCORES, *VECTORS):
+        return _numbers(phase, got, truth)
     if phase in ("loss", "surrogate"):
         return _loss(got, None, *truth)
     tolerance = PAIR_GRADIENT_TOLERANCE if phase in PAIRED else LOSS_TOLERANCE
@@ -104,6 +118,19 @@ def _distances(got: np.ndarray, truth: np.ndarray) -> str | None:
     error = np.abs(got - truth)[:, apart] / truth[:, apart]
     worst = float(error.max()) if error.size else 0.0
     return None if worst <= DISTANCE_TOLERANCE else f"a distance is off by {worst:.1e} of itself"
+
+
+def _numbers(phase: str, got: np.ndarray, truth: np.ndarray) -> str | None:
+    if got.shape != truth.shape:
+        return f"shape {list(got.shape)}, expected {list(truth.shape)}"
+    error = np.abs(got - truth)
+    if phase == "dimension":
+        error = error / np.abs(truth)
+    if phase in VECTORS:
+        error = error / np.abs(truth).max()
+    tolerance = SCORE_TOLERANCES.get(phase, VECTOR_TOLERANCE)
+    # Written so that NaN fails.
+    return None if (error <= tolerance).all() else f"a number is off by {error.max():.1e}"
 
 
 def _loss(

@@ -32,9 +32,19 @@ PHASES = {
     "rtd_backward": "RTD, forward + backward",
     "rtdlite_backward": "RTD-lite, forward + backward",
     "signature_backward": "signature loss, forward + backward",
+    "mtopdiv": "MTop-Div of attention maps, half of the tokens the prompt's",
+    "dimension": "persistent homology dimension, 4 sizes of subsamples",
+    "image": "persistence image of H1",
+    "landscape": "landscapes of H1",
+    "silhouette": "silhouette of H1",
+    "betti": "Betti curve of H1",
+    "sliced": "sliced Wasserstein distance of H1 from that of half of the points",
 }
-# Phases that begin with a distance matrix; the others begin with points.
-FROM_DISTANCES = ("h0", "h1", "h1_sizes")
+# What is made of diagrams of H1, which are given.
+VECTORS = ("image", "landscape", "silhouette", "betti", "sliced")
+# Phases that begin with a distance matrix, or an attention map; the others begin with points.
+FROM_DISTANCES = ("h0", "h1", "h1_sizes", *VECTORS)
+FROM_ATTENTION = ("mtopdiv",)
 
 
 class FamilyUnavailable(RuntimeError):
@@ -150,6 +160,16 @@ def points(family: str, n: int, d: int, batch: int = 1, turn: int = 0) -> np.nda
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     rng = np.random.default_rng(seed)
     return np.stack([FAMILIES[family](n, d, rng) for _ in range(batch)]).astype(np.float32)
+
+
+def attention_maps(x: np.ndarray) -> np.ndarray:
+    """Causal attention [B, n, n] of points [B, n, d] to each other, float32."""
+    x = x.astype(np.float64)
+    scores = x @ x.swapaxes(-1, -2)
+    scores *= 2 / scores.std((-1, -2), keepdims=True)
+    scores = np.where(np.tri(x.shape[1], dtype=bool), scores, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    return (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
 
 
 def of_different_sizes(D: np.ndarray) -> list[np.ndarray]:

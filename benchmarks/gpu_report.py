@@ -93,6 +93,7 @@ def measure(out: Path) -> list[Step]:
             "timings", [*gpu, "--only", "kernels", "--only", "losses", "--only", "large"], 120, 60
         ),
         Step("a step of Gemma-2B's shape", [*gpu, "--only", "step"], 60, 8),
+        Step("a whole step as one graph", python("examples/step_as_graph.py"), 60, 8),
     ]
     for tool in ("memcheck", "racecheck"):
         once = python("-m", "benchmarks.kernels_once", "--only-run")

@@ -353,4 +353,6 @@ def takes_part(round_: int, rounds: int, samples: int) -> bool:
 
 def _input(case: Case, turn: int = 0) -> np.ndarray:
     arrays = cases.inputs(case.family, case.n, case.d, case.batch, turn)
+    if case.phase in cases.FROM_ATTENTION:
+        return cases.attention_maps(arrays["x"])
     return arrays["D" if case.phase in cases.FROM_DISTANCES else "x"]

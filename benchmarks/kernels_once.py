@@ -16,6 +16,7 @@ from torch import Tensor
 import tsloss_fast as tsl
 from tsloss_fast import _C
 from tsloss_fast._engine import cuda
+from tsloss_fast._engine.host_h1 import critical_edges
 from tsloss_fast._engine.kernels.distances import product
 from tsloss_fast._engine.kernels.h0 import elder, large
 from tsloss_fast._engine.kernels.scatter import edges as scatter
@@ -58,6 +59,19 @@ def h0() -> Iterator[Result]:
             yield f"H0 by the kernels of large clouds, n = {n}", found, bars, 0.0
 
 
+def h1() -> Iterator[Result]:
+    for n in (4, 20, 33, 65, 129, 200, 300):
+        D = torch.from_numpy(_C.distances(cloud(3, n, 40).numpy(), 1))
+        diagrams = _C.rips(D.numpy(), 1)
+        expected = critical_edges(*(torch.from_numpy(diagram.bars) for diagram in diagrams))
+        found, overflow = cuda.critical_edges_on_device(D.cuda())
+        births, deaths = found[:, n - 1 :].chunk(2, dim=1)
+        K = diagrams[1].bars.shape[1]
+        found = torch.cat((found[:, : n - 1], births[:, :K], deaths[:, :K]), dim=1)
+        yield f"H1 on the device, n = {n}", found, expected, 0.0
+        yield f"H1 on the device, n = {n}: overflow", overflow, torch.zeros(3), 0.0
+
+
 def gradients() -> Iterator[Result]:
     launch = cuda.kernels()
     x, weights = cloud(2, 40, 70), cloud(2, 90)
@@ -94,7 +108,7 @@ def main() -> int:
     parser.add_argument("--only-run", action="store_true")
     compare = not parser.parse_args().only_run
     wrong = []
-    for group in (distances, h0, gradients, losses):
+    for group in (distances, h0, h1, gradients, losses):
         for name, found, expected, tolerance in group():
             if not compare:
                 continue

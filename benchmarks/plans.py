@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.cases import BATCHES, DIMS, FAMILIES, SIZES, Case, family_dim
+from benchmarks.cases import BATCHES, DIMS, FAMILIES, SIZES, VECTORS, Case, family_dim
 from benchmarks.providers import OURS, REDZED
-from benchmarks.providers.base import LOSSES, PAIRED, SURROGATES
+from benchmarks.providers.base import LOSSES, PAIRED, SCORES, SURROGATES
 
 HARD_FAMILIES = ("gaussian", "unit vectors", "noisy circle", "embedding rows")
 
@@ -71,7 +71,7 @@ def quick() -> Suite:
         *grid(("loss_backward",), ("unit vectors", "embedding rows"), (20, 100), dims=(2048,)),
         *grid(SURROGATES, ("gaussian",), (20, 100), dims=(2048,)),
         *grid(("surrogate_backward",), ("unit vectors",), (20, 100), dims=(2048,)),
-        *grid(PAIRED, ("noisy circle",), (20, 100, 300), dims=(16,), batches=(1, 16)),
+        *losses().cases,
         *grid(("h1",), ("gaussian",), (100,), batches=(16,), threads=(1, 2)),
         *grid(("h1_sizes",), ("gaussian", "noisy circle"), (200,), batches=(10,), threads=(1, 2)),
         *grid(("h0",), ("gaussian",), (100,), batches=(64,)),
@@ -86,6 +86,13 @@ def quick() -> Suite:
     return Suite("quick", tuple(cases), tuple(memory), 5.0, 30.0, 0.25, only)
 
 
+def losses() -> Suite:
+    """Some minutes: the losses and features beside what their users have."""
+    phases = (*PAIRED, *SCORES, *VECTORS)
+    cases = grid(phases, ("noisy circle",), (20, 100, 300), dims=(16,), batches=(1, 16))
+    return Suite("losses", cases, (), 5.0, 30.0, 0.25)
+
+
 def full() -> Suite:
     """Everything that quick holds and more: all families, sizes, batches and dimensions. Hours."""
     families = tuple(FAMILIES)
@@ -96,7 +103,7 @@ def full() -> Suite:
         *grid(("h0",), families, small, batches=BATCHES[1:], threads=(1, 2)),
         *grid(("distances",), families, SIZES, dims=DIMS),
         *grid((*LOSSES, *SURROGATES), families, small, dims=DIMS),
-        *grid(PAIRED, families, (20, 100, 300), dims=(16,), batches=(1, 16)),
+        *grid((*PAIRED, *SCORES), families, (20, 100, 300), dims=(16,), batches=(1, 16)),
         *grid(("loss_backward", "surrogate_backward"), families, (20, 100), DIMS, BATCHES[1:]),
     ]
     memory = [
@@ -116,4 +123,4 @@ def growth() -> Suite:
     return Suite("growth", cases, (), 6.0, 0.0, 0.0, memory_gib=12.0)
 
 
-SUITES = {"quick": quick, "full": full, "growth": growth}
+SUITES = {"quick": quick, "full": full, "growth": growth, "losses": losses}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import pictures, results
-from benchmarks.cases import PHASES, Case
+from benchmarks.cases import PHASES, VECTORS, Case
 from benchmarks.goals import judged, times
 from benchmarks.providers import ENGINE, NAMES, OURS, PUBLIC, REFERENCE, SIMPLEX_TREE
 from benchmarks.rows import Row, case_of, fastest_peer, good, ratio, select, timed
@@ -35,6 +35,15 @@ SUMMARY = (
     Case("loss_backward", "gaussian", 20, 2048),
     Case("loss_backward", "gaussian", 100, 2048),
 )
+# What the users of each loss and feature have: a row of docs/performance.md each.
+PRESENT = {
+    "rtd_backward": "giotto-ph",
+    "rtdlite_backward": "eager PyTorch",
+    "signature_backward": "torch-topological",
+    "mtopdiv": "ripser.py",
+    "dimension": "NumPy",
+    **dict.fromkeys(VECTORS, "gudhi representations"),
+}
 # Below it, what a call costs at all hides how it grows.
 FIT_FROM = 100
 
@@ -98,6 +107,22 @@ def _beside(row: Row | None, ours: Row | None, named: bool = True) -> str:
     """A peer's figure, with its name and how many times as long as ours it takes."""
     text = cell(row) + (f" {row['provider']}" if row and named else "")
     return text + (f" ({times(ratio(row, ours)[0])})" if good(row) and good(ours) else "")
+
+
+def losses(content: dict[str, Any]) -> str:
+    """docs/performance.md's part: each loss and feature beside what its users have."""
+    sizes = [(batch, n) for batch in (1, 16) for n in (20, 100, 300)]
+    lines = []
+    for phase, name in PRESENT.items():
+        cells = []
+        for batch, n in sizes:
+            of_case = timed(content["rows"], Case(phase, "noisy circle", n, 16, batch))
+            ours, theirs = of_case.get(PUBLIC), of_case.get(name)
+            beside = times(ratio(theirs, ours)[0]) if good(ours) and good(theirs) else cell(theirs)
+            cells.append(cell(ours) + (f" ({beside})" if ours else ""))
+        lines.append([PHASES[phase], name, *cells])
+    titles = [f"n = {n}" if batch == 1 else f"{batch} of {n}" for batch, n in sizes]
+    return f"{table(' | '.join(['what', 'beside', *titles]), lines)}\n\n{origin(content)}"
 
 
 def goals(content: dict[str, Any]) -> str:
@@ -251,6 +276,7 @@ def replaced(text: str, name: str, body: str) -> str:
 # The generated parts: their file, their name, the kind of run that they show, and their writer.
 PARTS = (
     ("README.md", "summary", "bench", summary),
+    ("docs/performance.md", "losses", "losses", losses),
     ("benchmarks/README.md", "goals", "bench", goals),
     ("benchmarks/README.md", "everything", "bench", everything),
     ("benchmarks/README.md", "growth", "growth", growth),
@@ -271,9 +297,10 @@ def written(runs: dict[str, dict[str, Any]]) -> dict[Path, str]:
 def latest_runs(folder: Path = results.FOLDER) -> dict[str, dict[str, Any]]:
     """The newest complete run of the bench, and of growth and a GPU where there is one."""
     runs = {"bench": results.read(results.latest("quick", "full", folder=folder))}
-    for kind in ("growth", "gpu"):
+    suites = {"growth": ("growth",), "gpu": ("gpu",), "losses": ("losses", "quick", "full")}
+    for kind, names in suites.items():
         with contextlib.suppress(FileNotFoundError):
-            runs[kind] = results.read(results.latest(kind, folder=folder))
+            runs[kind] = results.read(results.latest(*names, folder=folder))
     return runs
 
 
@@ -305,7 +332,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1 if outdated else 0
     for file, text in outdated.items():
         file.write_text(text, "utf-8")
-    drawn = [file for kind in runs if kind != "gpu" for file in pictures.draw(runs[kind])]
+    shown = [runs[kind] for kind in ("bench", "growth") if kind in runs]
+    drawn = [file for content in shown for file in pictures.draw(content)]
     print(*outdated, *drawn, sep="\n")
     print(f"\n{origin(runs['bench'])}\n\n{goals(runs['bench'])}")
     return 0

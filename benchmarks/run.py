@@ -1,4 +1,4 @@
-"""Measure: python -m benchmarks.run quick | full | growth, or a choice of cases.
+"""Measure: python -m benchmarks.run quick | full | growth | losses, or a choice of cases.
 
 See `benchmarks.harness` for how; the results go to a new file in benchmarks/results.
 """
@@ -65,7 +65,8 @@ def choose(suite: plans.Suite, arguments: argparse.Namespace) -> tuple[list[Case
             and all(not values or getattr(case, key) in values for key, values in asked.items())
         ]
 
-    rounds = arguments.step_rounds if "step" in what and suite.name != "growth" else 0
+    has_step = "step" in what and suite.name not in ("growth", "losses")
+    rounds = arguments.step_rounds if has_step else 0
     return chosen("time", suite.cases), chosen("memory", suite.memory), rounds
 
 

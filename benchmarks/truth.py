@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.cases import exact_distances
+from benchmarks.providers import values
 from benchmarks.providers.base import PAIRED, Call, Diagrams, Provider, each
-from benchmarks.providers.gudhi import generators
+from benchmarks.providers.gudhi import Representations, generators
 from benchmarks.providers.redzed import critical_edges
 
 # Above it the simplex tree takes seconds and gigabytes; gudhi's own choice of engine goes on.
@@ -29,6 +30,24 @@ class Truth(Provider):
     def distances(self, x: np.ndarray) -> Call:
         return Call(lambda: exact_distances(x), lambda D: D)
 
+    def mtopdiv(self, maps: np.ndarray) -> Call:
+        n = maps.shape[-1]
+        prompt = values.n_prompt(n)
+        maps = maps.astype(np.float64)
+        D = (1 - np.maximum(maps, maps.swapaxes(-1, -2))) * (1 - np.eye(n))
+        D[:, :prompt, :prompt] = 0
+        return Call(lambda: np.array([_tree_length(m) / (n - prompt) for m in D]), np.asarray)
+
+    def dimension(self, x: np.ndarray) -> Call:
+        clouds = x.astype(np.float64)
+        return Call(
+            lambda: values.dimensions(lambda p: _tree_length(exact_distances(p[None])[0]), clouds),
+            np.asarray,
+        )
+
+    def vectors(self, D: np.ndarray, kind: str) -> Call:
+        return Representations().vectors(D, kind)
+
     def diagrams(self, D: np.ndarray, max_dim: int) -> Call:
         engine = _simplex_tree if D.shape[-1] <= LARGEST_SIMPLEX_TREE else _rips_persistence
         return Call(each(lambda m: engine(m, max_dim), list(D.astype(np.float64))), lambda r: r)
@@ -41,6 +60,12 @@ class Truth(Provider):
         from tsloss_fast import reference
 
         return reference.TSLoss(mode)
+
+
+def _tree_length(D: np.ndarray) -> float:
+    """The lifetimes of H0 of one matrix, summed."""
+    deaths = _rips_persistence(D, 0)[0][:, 1]
+    return deaths[np.isfinite(deaths)].sum()
 
 
 def _edges(D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

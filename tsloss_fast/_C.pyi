@@ -6,6 +6,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+# The capsule of torch.utils.dlpack.to_dlpack, which has no type of its own.
+DLPack = Any
 
 max_points: int
 
@@ -60,7 +62,7 @@ def rips_of_packed(
     vertex_births: Array | None = None,
 ) -> tuple[Diagram, ...] | tuple[str, int, int, int]: ...
 def rips_of_tensor(
-    memory: object, max_dim: int, threads: int = 1, max_edge_length: float | None = None
+    memory: DLPack, max_dim: int, threads: int = 1, max_edge_length: float | None = None
 ) -> tuple[Diagram, ...] | tuple[str, int, int, int] | None: ...
 def rips_cycles(
     D: Array,
@@ -71,13 +73,20 @@ def rips_cycles(
     max_edge_length: float | None = None,
     vertex_births: Array | None = None,
     check: bool = False,
-) -> tuple[tuple[Diagram, Diagram], Array, list[list[int]]] | tuple[str, int, int, int]: ...
+    room: int | None = None,
+    most: int | None = None,
+) -> (
+    tuple[tuple[Diagram, Diagram], Array, Array, list[int]]
+    | tuple[str, int, int]
+    | tuple[str, int, int, int]
+): ...
+def attention_trees(maps: Array, prompt: int, threads: int = 1) -> Array: ...  # [..., K] int64
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(
     x: Array, edges: Array, weights: Array, threads: int = 1, isa: str = "auto"
 ) -> Array: ...
 def persistence_loss(
-    x: Array | list[Array],
+    x: Array | list[Array] | DLPack,
     h0_weight: float,
     h1_weight: float,
     h1_power: float,
@@ -88,7 +97,7 @@ def persistence_loss(
     lengths: Array | None = None,
 ) -> tuple[Array, Array, Array, Array | list[Array] | None]: ...
 def surrogate_loss(
-    x: Array | list[Array],
+    x: Array | list[Array] | DLPack,
     h0_weight: float,
     h1_weight: float,
     tau: float,

@@ -25,9 +25,14 @@ def describe(x: Tensor) -> str:
     return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
 
 
+def is_dense(x: object) -> bool:
+    """Whether `x` is a tensor that is neither sparse nor nested."""
+    return isinstance(x, Tensor) and x.layout is torch.strided and not x.is_nested
+
+
 def check_dense(x: Tensor, name: str) -> None:
     """Raise for a sparse or nested tensor, whose memory is not that of its entries in order."""
-    if x.layout == torch.strided and not x.is_nested:
+    if is_dense(x):
         return
     if x.is_nested:
         layout, remedy = "nested", f"its clouds one at a time, {name}.unbind()"
@@ -69,24 +74,26 @@ def _is_like_a_tensor(x: object) -> bool:
     return hasattr(x, "__array__") or (isinstance(x, Real) and not isinstance(x, bool))
 
 
-def check_cloud(x: object, name: str = "x") -> None:
-    """Raise unless `x` is a cloud [..., n, d] with at least one point and one coordinate."""
+def check_cloud(x: object, name: str = "x") -> Tensor:
+    """Return `x`; raise unless it is a cloud [..., n, d] of at least one point and coordinate."""
     check_floating(x, name, "points [..., n, d]")
     assert isinstance(x, Tensor)
     n, d = x.shape[-2:]
     if n == 0 or d == 0:
         raise ValueError(f"{name}: expected at least one point and coordinate, got {describe(x)}")
     _check_size(n, name, x)
+    return x
 
 
-def check_square(D: object, name: str = "x") -> None:
-    """Raise unless `D` has the shape of a distance matrix [..., n, n]."""
+def check_square(D: object, name: str = "x") -> Tensor:
+    """Return `D`; raise unless it has the shape of a distance matrix [..., n, n]."""
     check_floating(D, name, "a distance matrix [..., n, n]", _OF_CONDENSED)
     assert isinstance(D, Tensor)
     n, m = D.shape[-2:]
     if n != m or n == 0:
         raise ValueError(f"{name}: expected a distance matrix [..., n, n], got {describe(D)}")
     _check_size(n, name, D)
+    return D
 
 
 def _check_size(n: int, name: str, x: Tensor) -> None:
@@ -135,7 +142,7 @@ def check_number(
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected a number, got {value!r}")
     too_small = value <= least if open_below else value < least
-    too_large = value >= most if open_above else value > most
+    too_large = not value < most if open_above else not value <= most
     if infinite and value == math.inf:
         return math.inf
     if not math.isfinite(value) or too_small or too_large:
@@ -155,7 +162,8 @@ def check_whole(value: object, name: str, *, least: int, most: int | None = None
         number = value  # Or a symbol of torch.compile, which `index` would fix to its value.
     else:
         try:
-            number = operator.index(None if isinstance(value, bool) else value)  # type: ignore
+            given: Any = None if isinstance(value, bool) else value
+            number = operator.index(given)
         except TypeError:
             raise TypeError(f"{name}: expected an int, got {value!r}") from None
     if number < least:

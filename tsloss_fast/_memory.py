@@ -22,10 +22,15 @@ def require_memory(needed: int, name: str, got: str, remedy: str) -> None:
     """
     available = available_memory()
     if available is not None and needed > available:
-        raise MemoryError(
-            f"{name}: expected what fits into the {in_gib(available)} of memory that are "
-            f"available, got {got}. {remedy}"
-        )
+        raise memory_error(available, name, got, remedy)
+
+
+def memory_error(available: int, name: str, got: str, remedy: str) -> MemoryError:
+    """What `require_memory` raises."""
+    return MemoryError(
+        f"{name}: expected what fits into the {in_gib(available)} of memory that are available, "
+        f"got {got}. {remedy}"
+    )
 
 
 def in_gib(size: int) -> str:

@@ -45,7 +45,8 @@ def spread(seconds: Sequence[float]) -> Spread:
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"seconds: expected finite numbers > 0, got {value}")
     ordered = sorted(seconds)
-    return Spread(*(_quantile(ordered, q) for q in (0.5, 0.2, 0.8)), samples=len(ordered))
+    median, p20, p80 = (_quantile(ordered, q) for q in (0.5, 0.2, 0.8))
+    return Spread(median, p20, p80, samples=len(ordered))
 
 
 def _quantile(ordered: Sequence[float], q: float) -> float:

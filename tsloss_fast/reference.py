@@ -135,7 +135,7 @@ def rips_persistence(
     found = [_critical_edges(D.detach(), longest) for D in matrices]
     n = x.shape[-2] if isinstance(x, Tensor) else max([1, *map(len, x)])
     padded = [nn.functional.pad(D, (0, n - len(D)) * 2) for D in matrices]
-    D = torch.stack(padded) if padded else x.new_zeros(0, n, n)  # [B, n, n]
+    D = torch.stack(padded) if padded else torch.as_tensor(x).new_zeros(0, n, n)  # [B, n, n]
     return tuple(
         _diagram(D, [each[dim] for each in found], dim, batch) for dim in range(max_dim + 1)
     )
@@ -420,16 +420,17 @@ def _critical_edges(D: Tensor, longest: float) -> list[tuple[Tensor, Tensor]]:
     h1 = h1[D[h1[:, 2], h1[:, 3]] > D[h1[:, 0], h1[:, 1]]]
 
     alone = set(vertices.tolist())
-    apart = [v for v in by_age.tolist() if v in alone and births[v] <= longest]
-    apart = torch.tensor(apart, dtype=torch.int64).reshape(-1, 1).expand(-1, 2)
+    apart = torch.tensor(
+        [v for v in by_age.tolist() if v in alone and births[v] <= longest], dtype=torch.int64
+    )
     loops = torch.tensor(essential[0].tolist() if essential else [], dtype=torch.int64)
     loops = _in_order(loops.reshape(-1, 2).to(D.device), ranks)
-    return [(h0, apart.to(D.device)), (h1, loops)]
+    return [(h0, apart.to(D.device).reshape(-1, 1).expand(-1, 2)), (h1, loops)]
 
 
 def _in_order(rows: Tensor, ranks: Tensor) -> Tensor:
     """Vertices of each edge ascending, rows by the ranks of their edges, the last edge first."""
-    edges = rows.unflatten(1, (-1, 2)).sort(-1).values  # [K, 1 or 2, 2]
+    edges: Tensor = rows.unflatten(1, (-1, 2)).sort(-1).values  # [K, 1 or 2, 2]
     for k in range(edges.shape[1]):
         edges = edges[torch.argsort(ranks[edges[:, k, 0], edges[:, k, 1]], stable=True)]
     return edges.flatten(1)
@@ -491,4 +492,5 @@ def _gudhi() -> ModuleType:
         raise ImportError(
             "tsloss_fast.reference needs gudhi: pip install 'tsloss-fast[reference]'"
         ) from error
-    return gudhi
+    module: ModuleType = gudhi
+    return module

@@ -25,6 +25,7 @@ NAMES = {
     SIMPLEX_TREE: "gudhi:SimplexTree",
     "gudhi RipsPersistence": "gudhi:RipsPersistence",
     "gudhi Ripser": "gudhi:InternalRipser",
+    "gudhi representations": "gudhi:Representations",
     "ripser.py": "ripser_py:RipserPy",
     "giotto-ph": "giotto_ph:GiottoPh",
     REDZED: "redzed:Redzed",
@@ -35,6 +36,7 @@ NAMES = {
     "oineus": "oineus:Oineus",
     "persist0-tda": "persist0:Persist0",
     "SciPy": "scipy:SciPy",
+    "NumPy": "numpy_prim:NumPy",
     "eager PyTorch": "pytorch:EagerPyTorch",
     "torch.compile": "pytorch:CompiledPyTorch",
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.cases import of_different_sizes
+from benchmarks.cases import VECTORS, of_different_sizes
 
 if TYPE_CHECKING:
     from benchmarks.providers.torch_losses import Loss
@@ -22,6 +22,8 @@ LOSSES = ("loss", "loss_backward")
 SURROGATES = ("surrogate", "surrogate_backward")
 # Of points and their first two coordinates.
 PAIRED = ("rtd_backward", "rtdlite_backward", "signature_backward")
+# Numbers without a gradient.
+SCORES = ("mtopdiv", "dimension")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Provider:
     ``distances(x)`` and ``diagrams(D, max_dim)`` take points [B, n, d] or distances [B, n, n] in
     float32, bring them into the form that the engine takes best (not timed), and return a `Call`;
     ``loss(mode)`` returns a function of points, the mean over their batch.
-    Reading gives distances [B, n, n], or a list of `Diagrams`.
+    Reading gives distances [B, n, n], or a list of `Diagrams`. ``mtopdiv(maps)``, ``dimension(x)``
+    and ``vectors(D, kind)`` take attention maps [B, n, n], points, and distances of whose H1
+    diagrams, made before the clock starts, the vectors are; reading gives an array [B, ...].
     """
 
     package: str  # the distribution whose version is stated
@@ -59,6 +63,10 @@ class Provider:
             return self.diagrams(array, max_dim=int(phase[1]))
         if phase == "h1_sizes":
             return self.diagrams_of_each(of_different_sizes(array))
+        if phase in SCORES:
+            return getattr(self, phase)(array)
+        if phase in VECTORS:
+            return self.vectors(array, phase)
         from benchmarks.providers.torch_losses import loss_call
 
         mode, _, backward = phase.partition("_")

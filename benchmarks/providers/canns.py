@@ -8,3 +8,4 @@ class Canns(RipserPy):
 
     package = "canns-lib"
     modules = ("canns_lib.ripser",)
+    phases = ("h0", "h1")

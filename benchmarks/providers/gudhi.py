@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.cases import VECTORS
+from benchmarks.providers import values
 from benchmarks.providers.base import LOSSES, Call, Provider, diagrams_of_edges, each
 
 
@@ -75,3 +77,42 @@ class InternalRipser(Provider):
 
         matrices = list(D.astype(np.float64))
         return Call(each(one, matrices), lambda result: [dict(enumerate(c)) for c in result])
+
+
+class Representations(Provider):
+    """gudhi.representations of diagrams of H1 that are given, values without gradients."""
+
+    package = "gudhi"
+    modules = ("gudhi.representations", "sklearn")
+    phases = VECTORS
+    note = "no gradients"
+
+    def vectors(self, D: np.ndarray, kind: str) -> Call:
+        import gudhi.representations as of
+
+        pairs = _h1_pairs(D)
+        if kind == "sliced":
+            others = _h1_pairs(values.half_of(D))
+            distance = of.SlicedWassersteinDistance(num_directions=values.DIRECTIONS)
+            both = list(zip(pairs, others, strict=True))
+            return Call(each(lambda pair: distance(*pair), both), np.asarray)
+        options = {"resolution": values.RESOLUTION, "sample_range": list(values.RANGE)}
+        vector = {
+            "image": lambda: of.PersistenceImage(
+                bandwidth=values.BANDWIDTH,
+                weight=lambda at: at[1],
+                resolution=list(values.PIXELS),
+                im_range=[*values.RANGE, *values.RANGE],
+            ),
+            "landscape": lambda: of.Landscape(num_landscapes=values.LANDSCAPES, **options),
+            "silhouette": lambda: of.Silhouette(weight=lambda pair: pair[1] - pair[0], **options),
+            "betti": lambda: of.BettiCurve(**options),
+        }[kind]()
+        vector.fit(pairs)
+        return Call(lambda: vector.transform(pairs), np.asarray)
+
+
+def _h1_pairs(D: np.ndarray) -> list[np.ndarray]:
+    """Births and deaths [k, 2] of H1 of each matrix."""
+    call = RipsPersistence().diagrams(D, 1)
+    return [cloud[1] for cloud in call.read(call.run())]

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.cases import VECTORS
+from benchmarks.providers import values
 from benchmarks.providers.base import (
     LOSSES,
     PAIRED,
+    SCORES,
     SURROGATES,
     Call,
     Diagrams,
@@ -40,7 +43,7 @@ class TslossFast(Provider):
 
     package = "tsloss-fast"
     modules = ("tsloss_fast",)
-    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES, *PAIRED)
+    phases = ("distances", "h0", "h1", *LOSSES, *SURROGATES, *PAIRED, *SCORES, *VECTORS)
     edges = True
 
     def api(self) -> ModuleType:
@@ -81,6 +84,55 @@ class TslossFast(Provider):
             return found
 
         return Call(call, _diagrams)
+
+    def mtopdiv(self, maps: np.ndarray) -> Call:
+        import torch
+
+        score, attention = self.api().losses.mtop_div, torch.from_numpy(maps)
+        prompt = values.n_prompt(maps.shape[-1])
+        return Call(lambda: score(attention, prompt), lambda result: result.numpy())
+
+    def dimension(self, x: np.ndarray) -> Call:
+        import torch
+
+        dimension, points = self.api().persistent_homology_dimension, torch.from_numpy(x)
+        sizes = values.sizes_of(x.shape[1])
+        options = {
+            "n_reruns": values.RERUNS,
+            "n_points": values.DRAWS,
+            "n_points_min": values.FEWER_DRAWS,
+            "min_points": sizes.start,
+            "max_points": sizes.stop,
+            "point_jump": sizes.step,
+        }
+
+        def call() -> torch.Tensor:
+            return dimension(points, **options, generator=torch.Generator().manual_seed(0))
+
+        return Call(call, lambda result: result.numpy())
+
+    def vectors(self, D: np.ndarray, kind: str) -> Call:
+        import torch
+
+        api, of = self.api(), self.api().vectorise
+        h1, other = (
+            api.rips_persistence(torch.from_numpy(each), metric="precomputed")[1]
+            for each in (D, values.half_of(D))
+        )
+        options = {"resolution": values.RESOLUTION, "sample_range": values.RANGE}
+        rotated = options | {"rotated": True}
+        angles = (torch.arange(values.DIRECTIONS - 1) / values.DIRECTIONS - 0.5) * torch.pi
+        ranges = {"birth_range": values.RANGE, "lifetime_range": values.RANGE}
+        run = {
+            "image": lambda: of.persistence_image(
+                h1, values.BANDWIDTH, 1.0, values.PIXELS, **ranges
+            ).flatten(-2),
+            "landscape": lambda: of.landscape(h1, values.LANDSCAPES, **rotated).flatten(-2),
+            "silhouette": lambda: of.silhouette(h1, 1.0, **rotated),
+            "betti": lambda: of.betti_curve(h1, **options),
+            "sliced": lambda: of.sliced_wasserstein_distance(h1, other, angles=angles),
+        }[kind]
+        return Call(run, lambda result: result.numpy())
 
     def loss(self, mode: str):
         if f"{mode}_backward" not in PAIRED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.providers.base import Call, Diagrams, Provider, diagrams_of_edges, each
+from benchmarks.providers.values import dimensions
 
 
 class SciPy(Provider):
@@ -12,7 +13,7 @@ class SciPy(Provider):
 
     package = "scipy"
     modules = ("scipy.sparse.csgraph", "scipy.spatial.distance")
-    phases = ("distances", "h0")
+    phases = ("distances", "h0", "dimension")
     edges = True
     note = "reads a distance of 0 as no edge, so it is no H0 engine for coincident points"
 
@@ -29,3 +30,13 @@ class SciPy(Provider):
             return [diagrams_of_edges(m, e) for m, e in zip(D, edges, strict=True)]
 
         return Call(each(minimum_spanning_tree, list(D.astype(np.float64))), read)
+
+    def dimension(self, x: np.ndarray) -> Call:
+        from scipy.sparse.csgraph import minimum_spanning_tree
+        from scipy.spatial.distance import cdist
+
+        clouds = x.astype(np.float64)
+        return Call(
+            lambda: dimensions(lambda p: minimum_spanning_tree(cdist(p, p)).sum(), clouds),
+            np.asarray,
+        )

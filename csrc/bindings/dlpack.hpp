@@ -1,10 +1,13 @@
 // The memory of a tensor as DLPack describes it: far cheaper to ask for than a NumPy array of it.
 #pragma once
 
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace tsl::bindings {
 
@@ -36,6 +39,12 @@ struct DLTensor {
     return packed;
   }
 
+  // Whether the engine can read the entries where they are.
+  bool readable() const {
+    const bool is_float = code == kFloat && lanes == 1 && (bits == 32 || bits == 64);
+    return device_type == kCpu && is_float && contiguous();
+  }
+
   template <class T>
   const T* entries() const {
     return reinterpret_cast<const T*>(static_cast<const char*>(data) + byte_offset);
@@ -47,6 +56,17 @@ inline const DLTensor& tensor_of(const py::capsule& memory) {
   const void* tensor = PyCapsule_GetPointer(memory.ptr(), "dltensor");
   if (tensor == nullptr) throw py::error_already_set();
   return *static_cast<const DLTensor*>(tensor);  // the first member of DLManagedTensor
+}
+
+// A view of the tensor of a capsule, which it keeps alive.
+inline py::array array_of(const py::capsule& memory, const char* name) {
+  const DLTensor& x = tensor_of(memory);
+  if (!x.readable())
+    throw py::type_error(std::string(name) +
+                         ": expected a contiguous CPU tensor of float32 or float64");
+  const auto type = x.bits == 32 ? py::dtype::of<float>() : py::dtype::of<double>();
+  return py::array(type, std::vector<py::ssize_t>(x.shape, x.shape + x.ndim), x.entries<void>(),
+                   memory);
 }
 
 }  // namespace tsl::bindings

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bindings/arguments.hpp"
+#include "bindings/dlpack.hpp"
 #include "bindings/workers.hpp"
 #include "losses/losses.hpp"
 #include "losses/persistence_loss.hpp"
@@ -93,7 +94,7 @@ py::tuple loss_of_each(const SeparateClouds& clouds, const Options& options, boo
                            clouds.lengths(), 0, options, threads, isa);
 }
 
-// `x` is an array [..., n, d], or a list of arrays [m, d].
+// `x` is an array [..., n, d] or its memory by DLPack, or a list of arrays [m, d].
 template <template <class> class Loss, class Options>
 py::tuple loss_of(const py::object& x, const Options& options, bool with_grad, std::size_t threads,
                   const std::string& isa_text, const py::object& given_lengths) {
@@ -105,7 +106,8 @@ py::tuple loss_of(const py::object& x, const Options& options, bool with_grad, s
       return loss_of_each<Loss<T>, T>(clouds, options, with_grad, threads, isa);
     });
   }
-  const auto array = x.cast<py::array>();
+  const auto array =
+      py::isinstance<py::capsule>(x) ? array_of(x.cast<py::capsule>(), "x") : x.cast<py::array>();
   const Batch batch = check_batch(array, "x", false);
   const Lengths lengths(given_lengths, batch);
   return with_float_type(array, "x", [&](auto zero) {

@@ -2,6 +2,7 @@
 // All of it is one file to the compiler, for pybind11 takes seconds in each.
 #include <pybind11/pybind11.h>
 
+#include "bindings/attention.hpp"
 #include "bindings/checks.hpp"
 #include "bindings/cycles.hpp"
 #include "bindings/geometry.hpp"
@@ -17,4 +18,5 @@ PYBIND11_MODULE(_C, m) {
   tsl::bindings::define_rips(m);
   tsl::bindings::define_cycles(m);
   tsl::bindings::define_losses(m);
+  tsl::bindings::define_attention(m);
 }

@@ -163,10 +163,7 @@ inline py::object rips_of_packed(const py::array& D, const py::array& given_leng
 
 // The tensor's matrices [..., n, n], n > 0, if the engine can read them where they are.
 inline std::optional<Batch> readable_matrices(const DLTensor& D) {
-  const bool is_float =
-      D.code == DLTensor::kFloat && D.lanes == 1 && (D.bits == 32 || D.bits == 64);
-  if (D.device_type != DLTensor::kCpu || !is_float || D.ndim < 2 || !D.contiguous())
-    return std::nullopt;
+  if (!D.readable() || D.ndim < 2) return std::nullopt;
   const std::int64_t n = D.shape[D.ndim - 1];
   if (n != D.shape[D.ndim - 2] || n == 0 || n > static_cast<std::int64_t>(rips::kMaxPoints))
     return std::nullopt;

@@ -11,6 +11,8 @@ namespace {
 template <std::size_t kWords>
 using Words = std::integral_constant<std::size_t, kWords>;
 
+unsigned count_bits(Word word) { return static_cast<unsigned>(__builtin_popcountll(word)); }
+
 template <class Width>
 bool are_equal(const Word* a, const Word* b, Width width) {
   Word differ = 0;
@@ -26,22 +28,37 @@ void LoopSearch<T>::reset(const T* D, std::size_t n, const LabelledGraph& graph)
   n_ = n;
   graph_ = &graph;
   sum_.resize(graph.width());
-  from_first_.newest.assign(n, kNone);
-  from_second_.newest.assign(n, kNone);
+  for (Side* side : {&from_first_, &from_second_}) {
+    side->reached.assign(n, Reached{});
+    side->states.resize(kMostStates + n);
+    side->sums.resize((kMostStates + n) * graph.width());
+  }
+  zero_.assign(graph.width(), 0);
   near_second_.resize(words_for(n));
+  last_.resize(n);
+  last_sums_.resize(n * graph.width());
   passed_.assign(n, 0);
   hops_.resize(n);
 }
 
 template <class T>
-bool LoopSearch<T>::find(std::size_t closing, const Word* target, std::size_t width) {
+bool LoopSearch<T>::find(std::size_t closing, const Word* target) {
   closing_ = closing;
-  width_ = width;
+  alive_ = graph_->alive();
+  width_ = target ? graph_->width() : 0;
+  while (width_ > 0 && !alive_[width_ - 1]) --width_;
+  telling_ = 0;
+  for (std::size_t w = 1; w < width_; ++w)
+    if (count_bits(alive_[w]) > count_bits(alive_[telling_])) telling_ = w;
   way_.clear();
-  if (width == 0) return search(target, Words<0>{});
-  if (width == 1) return search(target, Words<1>{});
-  if (width == 2) return search(target, Words<2>{});
-  return search(target, width);
+  if (width_ == 0) return search(target, Words<0>{});
+  if (width_ == 1) return search(target, Words<1>{});
+  if (width_ == 2) return search(target, Words<2>{});
+  if (width_ == 3) return search(target, Words<3>{});
+  if (width_ == 4) return search(target, Words<4>{});
+  if (width_ == 5) return search(target, Words<5>{});
+  if (width_ == 6) return search(target, Words<6>{});
+  return search(target, width_);
 }
 
 template <class T>
@@ -63,130 +80,149 @@ template <class Width>
 bool LoopSearch<T>::find_square(const Word* target, Width width) {
   const Vertex i = first(graph_->edge(closing_));
   const Vertex j = second(graph_->edge(closing_));
-  const std::size_t words = near_second_.size();
   std::fill(near_second_.begin(), near_second_.end(), Word{0});
-  for (const Neighbour* at = graph_->neighbours(j); at->place < closing_; ++at)
-    near_second_[at->vertex / 64] |= Word{1} << (at->vertex % 64);
-  T least = std::numeric_limits<T>::infinity();
-  for (const Neighbour* to = graph_->neighbours(i); to->place < closing_; ++to) {
-    const Word* const near = graph_->row(to->vertex);
-    for (std::size_t v = 0; v < words; ++v)
+  for_each_before(j, [&](Neighbour last) {
+    const Vertex b = last.vertex;
+    near_second_[b / 64] |= Word{1} << (b % 64);
+    last_[b] = last.place;
+    const Word* const label = graph_->label(last.place);
+    for (std::size_t w = 0; w < width; ++w) last_sums_[b * width + w] = label[w] ^ target[w];
+  });
+  std::uint32_t way[3] = {};
+  bool found = false;
+  T least = 0;
+  for_each_before(i, [&](Neighbour to) {
+    const Vertex a = to.vertex;
+    const Word* const near = graph_->row(a);
+    const Word* const label_to = graph_->label(to.place);
+    const T length_to = D_[i * n_ + a];
+    for (std::size_t v = 0; v < near_second_.size(); ++v)
       for (Word left = near[v] & near_second_[v]; left; left &= left - 1) {
         const auto b = static_cast<Vertex>(v * 64 + lowest_bit(left));
-        const std::uint32_t by = graph_->place_of(to->vertex, b);
+        const std::uint32_t by = graph_->place_of(a, b);
         if (by >= closing_) continue;
-        const std::uint32_t last = graph_->place_of(b, j);
-        const Word* const labels[] = {graph_->label(to->place), graph_->label(by),
-                                      graph_->label(last)};
+        const Word* const label_by = graph_->label(by);
+        const Word* const last_sum = last_sums_.data() + b * width;
         Word missing = 0;
         for (std::size_t w = 0; w < width; ++w)
-          missing |= labels[0][w] ^ labels[1][w] ^ labels[2][w] ^ target[w];
+          missing |= (label_to[w] ^ label_by[w] ^ last_sum[w]) & alive_[w];
         if (missing) continue;
-        const T length = length_of(to->place) + length_of(by) + length_of(last);
-        if (!(length < least)) continue;
+        const T length = length_to + D_[a * n_ + b] + D_[j * n_ + b];
+        if (found && !(length < least)) continue;
         least = length;
-        way_.assign({to->place, by, last});
+        found = true;
+        way[0] = to.place;
+        way[1] = by;
+        way[2] = last_[b];
       }
-  }
-  return !way_.empty();
+  });
+  if (found) way_.assign(way, way + 3);
+  return found;
 }
 
+// Ways of at least four edges.
 template <class T>
 template <class Width>
 bool LoopSearch<T>::find_shortest(const Word* target, Width width) {
-  start(from_first_, first(graph_->edge(closing_)));
-  start(from_second_, second(graph_->edge(closing_)));
-  while (from_first_.states.size() + from_second_.states.size() < kMostStates) {
+  start(from_first_, first(graph_->edge(closing_)), zero_.data());
+  start(from_second_, second(graph_->edge(closing_)), target);
+  grow(from_first_, from_second_, width);
+  grow(from_second_, from_first_, width);
+  do {
     const bool is_first = from_first_.level_size() <= from_second_.level_size();
     Side& side = is_first ? from_first_ : from_second_;
-    if (meet(side, is_first ? from_second_ : from_first_, target, width)) return true;
-    grow(side, width);
+    const Side& other = is_first ? from_second_ : from_first_;
+    const Meeting meeting = grow(side, other, width);
+    if (meeting.theirs != kNone) {
+      join(side, other, meeting);
+      return true;
+    }
     if (side.level_size() == 0) return false;
-  }
+  } while (from_first_.size + from_second_.size < kMostStates);
   return false;
 }
 
 template <class T>
-void LoopSearch<T>::start(Side& side, Vertex v) {
-  side.states.clear();
-  side.states.push_back({v, kNone, 0, kNone, T{0}});
-  side.sums.assign(width_, 0);
-  side.newest[v] = 0;
+void LoopSearch<T>::start(Side& side, Vertex v, const Word* sum) {
+  for (std::size_t w = 0; w < width_; ++w) side.sums[w] = sum[w] & alive_[w];
   side.level = 0;
+  side.size = 0;
+  add_state(side, {v, kNone, 0, kNone, T{0}});
 }
 
-// Adds the states that one edge more leads to.
+// Adds a state, whose sum stands behind those of the others.
+template <class T>
+void LoopSearch<T>::add_state(Side& side, const State& state) {
+  Reached& reached = side.reached[state.vertex];
+  const Word word = width_ ? side.sums[side.size * width_ + telling_] : 0;
+  reached.any |= word;
+  reached.all &= word;
+  side.states[side.size] = state;
+  side.states[side.size].next = reached.newest;
+  reached.newest = static_cast<std::uint32_t>(side.size++);
+}
+
+// Adds the states that one edge more leads to, and looks for the least way by such an edge to what
+// the other side has reached. Once there is one, no states are added.
 template <class T>
 template <class Width>
-void LoopSearch<T>::grow(Side& side, Width width) {
+typename LoopSearch<T>::Meeting LoopSearch<T>::grow(Side& side, const Side& other, Width width) {
   const std::size_t begin = side.level;
-  const std::size_t end = side.states.size();
+  const std::size_t end = side.size;
   side.level = end;
-  for (std::size_t from = begin; from < end && side.states.size() < kMostStates; ++from) {
+  Meeting meeting;
+  Word* sum = side.sums.data() + side.size * width;
+  for (std::size_t from = begin; from < end; ++from) {
     const State before = side.states[from];
-    for (const Neighbour* by = graph_->neighbours(before.vertex); by->place < closing_; ++by) {
-      const Word* const label = graph_->label(by->place);
-      const Word* const sum = side.sums.data() + from * width;
-      for (std::size_t w = 0; w < width; ++w) sum_[w] = sum[w] ^ label[w];
-      const T length = before.length + length_of(by->place);
-      const std::uint32_t known = find_state(side, by->vertex, sum_.data(), width);
+    const T* const lengths = D_ + before.vertex * n_;
+    const Word* const sum_before = side.sums.data() + from * width;
+    const auto from32 = static_cast<std::uint32_t>(from);
+    bool is_full = side.size >= kMostStates;
+    for_each_before(before.vertex, [&](Neighbour by) {
+      const Word* const label = graph_->label(by.place);
+      const Word word = width ? (sum_before[telling_] ^ label[telling_]) & alive_[telling_] : 0;
+      const bool may_meet = other.reached[by.vertex].may_have(word);
+      if (is_full && !may_meet) return;
+      for (std::size_t w = 0; w < width; ++w) sum[w] = (sum_before[w] ^ label[w]) & alive_[w];
+      const T length = before.length + lengths[by.vertex];
+      const std::uint32_t met = may_meet ? find_state(other, by.vertex, sum, width) : kNone;
+      if (met != kNone) {
+        const T whole = length + other.states[met].length;
+        if (meeting.theirs != kNone && !(whole < meeting.length)) return;
+        meeting = {from32, met, by.place, whole};
+      }
+      if (is_full || meeting.theirs != kNone) return;
+      const bool may_be_known = side.reached[by.vertex].may_have(word);
+      const std::uint32_t known = may_be_known ? find_state(side, by.vertex, sum, width) : kNone;
       if (known == kNone) {
-        const auto state = static_cast<std::uint32_t>(side.states.size());
-        const std::uint32_t next = side.newest[by->vertex];
-        side.newest[by->vertex] = state;
-        side.states.push_back(
-            {by->vertex, static_cast<std::uint32_t>(from), by->place, next, length});
-        for (std::size_t w = 0; w < width; ++w) side.sums.push_back(sum_[w]);
+        add_state(side, {by.vertex, from32, by.place, kNone, length});
+        sum += width;
       } else if (known >= end && length < side.states[known].length) {
-        side.states[known].from = static_cast<std::uint32_t>(from);
-        side.states[known].place = by->place;
+        side.states[known].from = from32;
+        side.states[known].place = by.place;
         side.states[known].length = length;
       }
-    }
+    });
   }
+  return meeting;
 }
 
-// Joins the ways from both ends where one edge more from the last level of a side leads to what the
-// other has reached, if one does.
+// The way through a meeting, which begins at the first vertex of the edge.
 template <class T>
-template <class Width>
-bool LoopSearch<T>::meet(const Side& side, const Side& other, const Word* target, Width width) {
-  std::uint32_t ours = kNone;
-  std::uint32_t theirs = kNone;
-  std::uint32_t between = 0;
-  T least = std::numeric_limits<T>::infinity();
-  for (std::size_t from = side.level; from < side.states.size(); ++from) {
-    const Word* const sum = side.sums.data() + from * width;
-    for (const Neighbour* by = graph_->neighbours(side.states[from].vertex); by->place < closing_;
-         ++by) {
-      if (other.newest[by->vertex] == kNone) continue;
-      const Word* const label = graph_->label(by->place);
-      for (std::size_t w = 0; w < width; ++w) sum_[w] = sum[w] ^ label[w] ^ target[w];
-      const std::uint32_t met = find_state(other, by->vertex, sum_.data(), width);
-      if (met == kNone) continue;
-      const T length = side.states[from].length + length_of(by->place) + other.states[met].length;
-      if (ours != kNone && !(length < least)) continue;
-      least = length;
-      ours = static_cast<std::uint32_t>(from);
-      between = by->place;
-      theirs = met;
-    }
-  }
-  if (ours == kNone) return false;
-  follow(side, ours);
+void LoopSearch<T>::join(const Side& side, const Side& other, const Meeting& meeting) {
+  follow(side, meeting.ours);
   std::reverse(way_.begin(), way_.end());
-  way_.push_back(between);
-  follow(other, theirs);
-  // The way begins at the first vertex of the edge.
+  way_.push_back(meeting.between);
+  follow(other, meeting.theirs);
   if (&side != &from_first_) std::reverse(way_.begin(), way_.end());
-  return true;
 }
 
 // The state of a vertex with this sum, or kNone.
 template <class T>
 template <class Width>
-std::uint32_t LoopSearch<T>::find_state(const Side& side, Vertex v, const Word* sum, Width width) {
-  std::uint32_t state = side.newest[v];
+std::uint32_t LoopSearch<T>::find_state(const Side& side, Vertex v, const Word* sum,
+                                        Width width) const {
+  std::uint32_t state = side.reached[v].newest;
   while (state != kNone && !are_equal(side.sums.data() + state * width, sum, width))
     state = side.states[state].next;
   return state;
@@ -201,7 +237,7 @@ void LoopSearch<T>::follow(const Side& side, std::uint32_t state) {
 
 template <class T>
 void LoopSearch<T>::forget(Side& side) {
-  for (const State& state : side.states) side.newest[state.vertex] = kNone;
+  for (std::size_t k = 0; k < side.size; ++k) side.reached[side.states[k].vertex] = Reached{};
 }
 
 template <class T>
@@ -246,19 +282,20 @@ void LoopSearch<T>::measure_hops(Vertex end) {
   hops_[end] = 0;
   reached_.assign(1, end);
   for (std::size_t k = 0; k < reached_.size(); ++k)
-    for (const Neighbour* by = graph_->neighbours(reached_[k]); by->place < closing_; ++by) {
-      if (hops_[by->vertex] != kNone) continue;
-      hops_[by->vertex] = hops_[reached_[k]] + 1;
-      reached_.push_back(by->vertex);
-    }
+    for_each_before(reached_[k], [&](Neighbour by) {
+      if (hops_[by.vertex] != kNone) return;
+      hops_[by.vertex] = hops_[reached_[k]] + 1;
+      reached_.push_back(by.vertex);
+    });
 }
 
 template <class T>
 void LoopSearch<T>::extend(Vertex v, std::size_t edges_left, T length) {
-  for (const Neighbour* by = graph_->neighbours(v); by->place < closing_; ++by) {
+  const Neighbour* const end = graph_->neighbours_end(v);
+  for (const Neighbour* by = graph_->neighbours_begin(v); by != end && by->place < closing_; ++by) {
     if (passed_[by->vertex] || hops_[by->vertex] >= edges_left) continue;
     if (++steps_ >= kMostSteps) return;
-    const T longer = length + length_of(by->place);
+    const T longer = length + D_[v * n_ + by->vertex];
     if (!(longer < least_)) continue;
     trail_.push_back(by->place);
     add_to_sum(by->place);
@@ -266,8 +303,7 @@ void LoopSearch<T>::extend(Vertex v, std::size_t edges_left, T length) {
       passed_[by->vertex] = 1;
       extend(by->vertex, edges_left - 1, longer);
       passed_[by->vertex] = 0;
-    } else if (std::all_of(sum_.begin(), sum_.begin() + static_cast<std::ptrdiff_t>(width_),
-                           [](Word word) { return word == 0; })) {
+    } else if (sum_is_zero()) {
       way_ = trail_;
       least_ = longer;
       is_simple_ = true;
@@ -281,6 +317,13 @@ template <class T>
 void LoopSearch<T>::add_to_sum(std::size_t place) {
   const Word* const label = graph_->label(place);
   for (std::size_t w = 0; w < width_; ++w) sum_[w] ^= label[w];
+}
+
+template <class T>
+bool LoopSearch<T>::sum_is_zero() const {
+  Word counts = 0;
+  for (std::size_t w = 0; w < width_; ++w) counts |= sum_[w] & alive_[w];
+  return counts == 0;
 }
 
 template class LoopSearch<float>;

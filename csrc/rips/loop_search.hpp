@@ -16,7 +16,7 @@ namespace tsl::rips {
 // breadth-first search over pairs (vertex, sum of the labels so far), from both ends at once.
 //
 // Ways of three edges, which most loops are closed by, need no search: of fewer there are none, for
-// the edge has an empty lune.
+// the edge has an empty lune. So the search begins with four.
 //
 // The shortest way may pass a vertex twice, with different sums. Then a depth-first search tries
 // ways that do not. Both searches give up after so many steps.
@@ -27,9 +27,9 @@ class LoopSearch {
   void reset(const T* D, std::size_t n, const LabelledGraph& graph);
 
   // Whether a way was found between the ends of the edge `closing` by edges before it, with labels
-  // that sum to the `width` words of `target`; with no words any way will do. It has the fewest
-  // edges of those that pass no vertex twice, else of all, and of those the least length.
-  bool find(std::size_t closing, const Word* target, std::size_t width);
+  // that sum to `target` in the bits that count; without a target any way will do. It has the
+  // fewest edges of those that pass no vertex twice, else of all, and of those the least length.
+  bool find(std::size_t closing, const Word* target);
 
   // Whether the way that was found passes no vertex twice, and its edges, as places.
   bool is_simple() const { return is_simple_; }
@@ -54,38 +54,59 @@ class LoopSearch {
     T length;
   };
 
-  // What is reached from one end.
-  struct Side {
-    std::vector<State> states;
-    // `width` words a state.
-    std::vector<Word> sums;
-    // For each vertex, its state that was found last.
-    std::vector<std::uint32_t> newest;
-    // Where the states of the last level begin.
-    std::size_t level;
+  // Of one vertex the state that was found last; and of the sums of all of them, in the words that
+  // tell most, the bits that any and that all have, so that few sums are compared in vain.
+  struct Reached {
+    Word any = 0;
+    Word all = ~Word{0};
+    std::uint32_t newest = kNone;
 
-    std::size_t level_size() const { return states.size() - level; }
+    bool may_have(Word word) const { return ((word & ~any) | (all & ~word)) == 0; }
   };
 
-  T length_of(std::size_t place) const {
-    const Edge e = graph_->edge(place);
-    return D_[first(e) * n_ + second(e)];
+  // What is reached from one end. There is room for a level that goes beyond kMostStates by one
+  // vertex's neighbours.
+  struct Side {
+    std::vector<State> states;
+    // `width` words a state, the labels on the way to it; from the second end, with the target.
+    std::vector<Word> sums;
+    std::vector<Reached> reached;
+    std::size_t size = 0;
+    // Where the states of the last level begin.
+    std::size_t level = 0;
+
+    std::size_t level_size() const { return size - level; }
+  };
+
+  // Where both sides meet: a state of each, and the edge between these.
+  struct Meeting {
+    std::uint32_t ours;
+    std::uint32_t theirs = kNone;
+    std::uint32_t between;
+    T length;
+  };
+
+  // Visits the neighbours of a vertex by edges before the closing one.
+  template <class Visit>
+  void for_each_before(Vertex v, Visit visit) const {
+    const Neighbour* const end = graph_->neighbours_end(v);
+    for (const Neighbour* by = graph_->neighbours_begin(v); by != end && by->place < closing_; ++by)
+      visit(*by);
   }
 
-  // Width is a number of words, known to the compiler where it is small.
   template <class Width>
   bool search(const Word* target, Width width);
   template <class Width>
   bool find_square(const Word* target, Width width);
   template <class Width>
   bool find_shortest(const Word* target, Width width);
-  void start(Side& side, Vertex v);
+  void start(Side& side, Vertex v, const Word* sum);
   template <class Width>
-  void grow(Side& side, Width width);
+  Meeting grow(Side& side, const Side& other, Width width);
   template <class Width>
-  bool meet(const Side& side, const Side& other, const Word* target, Width width);
-  template <class Width>
-  static std::uint32_t find_state(const Side& side, Vertex v, const Word* sum, Width width);
+  std::uint32_t find_state(const Side& side, Vertex v, const Word* sum, Width width) const;
+  void add_state(Side& side, const State& state);
+  void join(const Side& side, const Side& other, const Meeting& meeting);
   void follow(const Side& side, std::uint32_t state);
   void forget(Side& side);
   bool passes_no_vertex_twice();
@@ -94,16 +115,24 @@ class LoopSearch {
   void measure_hops(Vertex end);
   void extend(Vertex v, std::size_t edges_left, T length);
   void add_to_sum(std::size_t place);
+  bool sum_is_zero() const;
 
   const T* D_ = nullptr;
   std::size_t n_ = 0;
   const LabelledGraph* graph_ = nullptr;
   std::size_t closing_ = 0;
   std::size_t width_ = 0;
-  // The vertices next to the second end of the closing edge, a row of bits.
+  const Word* alive_ = nullptr;
+  // The word with the most bits that count.
+  std::size_t telling_ = 0;
+  // The vertices next to the second end of the closing edge, a row of bits, by which edges, and the
+  // sums of the labels of these and the target.
   std::vector<Word> near_second_;
+  std::vector<std::uint32_t> last_;
+  std::vector<Word> last_sums_;
   Side from_first_;
   Side from_second_;
+  std::vector<Word> zero_;
   std::vector<Word> sum_;
   std::vector<std::uint32_t> way_;
   bool is_simple_ = false;

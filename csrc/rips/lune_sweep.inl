@@ -127,16 +127,29 @@ class LuneSweep {
     if (!next) return false;
     const T length = next->length;
     if (length > queue_.end()[-1].length) {
-      const auto add = [this](Edge e) {
-        graph_.connect_zero(rank(first(e)), rank(second(e)));
-        if (record_) record_->edges.push_back(e);
+      const auto connect = [this, ranks = memory_.rank.data()](Edge e) {
+        graph_.connect_zero(ranks[first(e)], ranks[second(e)]);
       };
-      for (const auto* e = queue_.begin(); e != queue_.end(); ++e) add(e->edge);
-      queue_.skip_shorter(length, add);
+      if (record_) {
+        add_shorter(length, [&](Edge e) {
+          connect(e);
+          record_->edges.push_back(e);
+        });
+      } else {
+        // Most edges of a dense cloud pass here, so nothing else is asked of them.
+        add_shorter(length, connect);
+      }
       // The edge itself is still to come.
       queue_.next();
     }
     return true;
+  }
+
+  // Calls add(edge) for what the queue holds and all that is shorter than `length` behind it.
+  template <class Add>
+  void add_shorter(T length, Add add) {
+    for (const auto* e = queue_.begin(); e != queue_.end(); ++e) add(e->edge);
+    queue_.skip_shorter(length, add);
   }
 
   // Vertices of the lune whose two sides are both annotated zero need no relation between them, so

@@ -11,10 +11,14 @@ from benchmarks.agreement import (
     gradient_disagreement,
     within_rounding,
 )
-from benchmarks.providers.base import PAIRED
-from benchmarks.providers.gudhi import SimplexTree
+from benchmarks.harness import _input
+from benchmarks.providers.base import PAIRED, SCORES
+from benchmarks.providers.gudhi import Representations, SimplexTree
+from benchmarks.providers.numpy_prim import NumPy
 from benchmarks.providers.ours import Engine, TslossFast
 from benchmarks.providers.pytorch import EagerPyTorch
+from benchmarks.providers.ripser_py import RipserPy
+from benchmarks.providers.scipy import SciPy
 from benchmarks.truth import Truth
 
 FAMILIES = [f for f in cases.FAMILIES if f != "embedding rows"]
@@ -107,6 +111,33 @@ def test_losses_of_pairs(phase):
     assert "gradient" in disagreement(phase, (value, 1.3 * gradient), truth, edges=True)
     if phase == "rtdlite_backward":
         assert disagreement(phase, result(EagerPyTorch, phase, x), truth, edges=False) is None
+
+
+@pytest.mark.parametrize("phase", [*SCORES, *cases.VECTORS])
+@pytest.mark.parametrize("n", [5, 40])
+def test_scores_and_vectors(phase, n):
+    """Of five points, with which each provider warms up, there may be no bar of H1."""
+    array = _input(cases.Case(phase, "noisy circle", n, 16, 2))
+    truth = result(Truth, phase, array)
+    found = result(TslossFast, phase, array)
+    assert found.shape[0] == 2
+    if n == 5:
+        return
+    assert disagreement(phase, found, truth, edges=True) is None
+    assert "number" in disagreement(phase, found * (1 + 1e-3), truth, edges=True)
+    assert "number" in disagreement(phase, found * np.nan, truth, edges=True)
+    assert "shape" in disagreement(phase, found[:1], truth, edges=True)
+    for peer in (NumPy, SciPy, RipserPy, Representations):
+        if phase in peer.phases and peer().available() is None:
+            assert disagreement(phase, result(peer, phase, array), truth, edges=False) is None
+
+
+def test_attention_maps_are_causal_and_sum_to_1():
+    maps = cases.attention_maps(cases.points("noisy circle", 30, 16, 2))
+    assert maps.dtype == np.float32
+    assert (np.triu(maps, 1) == 0).all()
+    assert maps.sum(-1) == pytest.approx(1, abs=1e-6)
+    assert 0.1 < np.median(maps.max(-1)) < 0.9
 
 
 def test_either_gradient_at_a_kink_passes_and_no_other():

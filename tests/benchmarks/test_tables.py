@@ -176,6 +176,19 @@ def test_the_summary_has_the_public_call_first_and_six_rows():
     assert "tsloss_fast 0.10% (persistence), reference 2.00% (persistence)" in text
 
 
+def test_losses_stand_beside_what_their_users_have():
+    def loss_row(provider, median_s, **changes):
+        case = {"d": 16, "batch": 16, **changes}
+        return time_row("mtopdiv", "noisy circle", 100, provider, median_s, **case)
+
+    rows = [loss_row("tsloss_fast", 1e-3), loss_row("ripser.py", 0.25)]
+    text = report.losses(content(rows=rows))
+    line = "| ripser.py | - | - | - | - | 1.00 ms (250x) | - |"
+    assert line in text
+    late = loss_row("ripser.py", 1.0, status="exceeded its time")
+    assert "| 1.00 ms (exceeded its time) |" in report.losses(content(rows=[rows[0], late]))
+
+
 def test_a_lost_row_of_ours_has_no_ratio_beside_it():
     rows = select(content()["rows"], n=100)
     for lost in select(rows, provider="tsloss_fast"):

@@ -1,11 +1,14 @@
-"""The examples that need no language model run as they stand, in fewer steps."""
+"""The examples run in fewer steps, those that need a language model with a tiny one."""
 
+import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_lm import WORDS, tiny_model, tiny_tokenizer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -37,3 +40,72 @@ def test_the_rips_layer_writes_its_picture(tmp_path):
     first, last = map(float, re.search(r"longest H1 bar: ([\d.]+) -> ([\d.]+)", told).groups())
     assert last > first
     assert (tmp_path / "layer.gif").read_bytes().startswith(b"GIF89a")
+
+
+@pytest.fixture
+def with_tiny_model(monkeypatch, tmp_path):
+    """The module of an example, and its `main` with arguments in an empty folder."""
+    for package in ("transformers", "matplotlib", "tqdm"):
+        pytest.importorskip(package)
+    from tsloss_fast.tuning import models
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "load_model", lambda _: tiny_model(max_position_embeddings=512))
+    monkeypatch.setattr(models, "load_tokenizer", lambda _: tiny_tokenizer())
+    monkeypatch.setattr(models, "find_model", lambda _: None)
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+        def main(*arguments):
+            monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+            module.main()
+
+        return module, main
+
+    return load
+
+
+def test_the_attention_scores_write_their_picture(with_tiny_model, tmp_path, capsys):
+    _, main = with_tiny_model("attention_scores")
+    main("--stories", "6", "--heads", "2")
+    told = capsys.readouterr().out
+    assert len(re.search(r"heads \(layer\.head\): (.*)", told)[1].split(", ")) == 2
+    assert 0 <= float(re.search(r"area under the ROC curve: ([\d.]+)", told)[1]) <= 1
+    assert (tmp_path / "attention_scores.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit):
+        main("--stories", "6")
+    assert "attention_scores.png exists" in capsys.readouterr().err
+
+
+def test_the_heads_that_tell_are_chosen(with_tiny_model):
+    example, _ = with_tiny_model("attention_scores")
+    true = torch.randn(8, 2, 3)
+    made_up = true + torch.randn(8, 2, 3)
+    made_up[:, 1, 2] = true[:, 1, 2] + 5 + torch.rand(8)
+    made_up[:, 0, 1] = true[:, 0, 1] - 5
+    assert example.chosen_heads(made_up, true, 1).tolist() == [5]
+    assert example.area_under_roc(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 2.0])) == 0.625
+
+
+def test_the_stories_say_the_true_answer_alone(with_tiny_model):
+    example, _ = with_tiny_model("attention_scores")
+    for prompt, true, made_up in example.stories(40, seed=1):
+        story, _ = prompt.split("\n\n")
+        assert true.strip() in story
+        assert made_up.strip() not in story
+
+
+def test_the_dimension_of_texts_writes_its_picture(with_tiny_model, tmp_path, monkeypatch, capsys):
+    example, main = with_tiny_model("text_dimension")
+    tokens = torch.randint(2, len(WORDS), (1, example.TOKENS))
+    monkeypatch.setattr(example, "chapter", lambda tokenizer, name: tokens)
+    main("--texts", "2")
+    means = r"mean +([-\d.]+) in layer 1, each: +([-\d.]+) +([-\d.]+)"
+    kinds = re.findall(means, capsys.readouterr().out)
+    assert len(kinds) == 3
+    for mean, *each in kinds:
+        assert float(mean) == pytest.approx(sum(map(float, each)) / 2, abs=0.011)
+    assert (tmp_path / "text_dimension.png").read_bytes().startswith(b"\x89PNG")

@@ -13,9 +13,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
+from tiny_lm import DIM, save_tiny
 
 from tsloss_fast import cli
 from tsloss_fast.cli.output import EXIT_USAGE
+from tsloss_fast.tuning.config import TuneConfig
 from tsloss_fast.tuning.tasks import larger_number
 
 ROOT = Path(__file__).parents[2]
@@ -78,9 +81,10 @@ def test_marked_blocks_are_left_out(tmp_path):
     assert left_out == [(2, "a model"), (6, "no_such_package not installed")]
 
 
-def commands(name):
-    """The arguments of each `tsloss-fast NAME` that stands in a shell block of a page."""
-    blocks = [block for page in PAGES for block in SHELL_BLOCK.findall(page.read_text())]
+def commands(name, texts=None):
+    """The arguments of each `tsloss-fast NAME` in a shell block of a text, or of any page."""
+    texts = texts or [page.read_text() for page in PAGES]
+    blocks = [block for text in texts for block in SHELL_BLOCK.findall(text)]
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     words = [shlex.split(line, comments=True) for line in lines if "tsloss-fast" in line]
     return [argv[2:] for argv in words if argv[:2] == ["tsloss-fast", name]]
@@ -107,6 +111,29 @@ def test_an_analyze_command_is_right_up_to_its_run(argv, tmp_path, monkeypatch, 
     assert "runs/first" in capsys.readouterr().err
 
 
+@pytest.mark.model
+def test_the_analyze_commands_of_their_page_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    """On a folder as the `tune` command of the pages leaves it, and a tiny model."""
+    for package in ("matplotlib", "safetensors", "scipy", "tqdm", "transformers"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    folder, epochs = tmp_path / "runs" / "first", range(TuneConfig(data="x").epochs + 1)
+    folder.mkdir(parents=True)
+    for epoch in epochs:
+        torch.save(torch.randn(4, DIM), folder / f"soft_prompt_epoch_{epoch:03}.pt")
+    lines = [json.dumps({"kind": "eval", "epoch": e, "accuracy": e / 10}) for e in epochs]
+    (folder / "metrics.jsonl").write_text("\n".join(lines))
+    model = str(save_tiny(tmp_path / "model"))
+    page = (ROOT / "docs" / "analysis.md").read_text()
+    here = commands("analyze", [page])
+    assert len(here) == 4
+    for argv in here:
+        argv = [model if word == "smollm2-135m-instruct" else word for word in argv]
+        assert cli.main(["analyze", *argv, "--quiet"]) == 0, capsys.readouterr().err
+    assert (folder / "analysis" / "tokens.csv").is_file()
+    assert (tmp_path / "pictures").is_dir()
+
+
 def test_the_commands_are_found():
     assert len(commands("tune")) >= 3
     assert len(commands("analyze")) >= 3
@@ -125,6 +152,20 @@ def test_the_site_searches_from_disk_without_a_network():
     (polyfill,) = re.findall(r"polyfills: \[(.*)\]", config)
     assert "iframe-worker" in polyfill
     assert "IFrameWorker" in (ROOT / "docs" / polyfill).read_text()
+
+
+def test_every_page_of_the_site_is_in_its_menu():
+    config = (ROOT / "mkdocs.yml").read_text()
+    listed = re.findall(r"^  - .*: ([\w-]+\.md)$", config, re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_no_words_in_brackets_are_taken_for_a_reference(page):
+    """`make docs` looks for the target of [a][b], which is no name of the API here."""
+    prose = re.sub(r"```.*?```|`[^`]*`", "", page.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\[([^\]]*)\]", prose)
+    assert [target for target in targets if not target.startswith("tsloss_fast.")] == []
 
 
 PATH = re.compile(r"`((?:[\w.]+/)+[\w.]*)`")

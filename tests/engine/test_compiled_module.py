@@ -1,8 +1,11 @@
 """The compiled module alone: instruction sets, threads, and its own argument checks."""
 
+import platform
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +33,15 @@ def isa(request):
 
 def cloud(shape, dtype=np.float32, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def test_the_best_instruction_set_of_the_processor_is_found():
+    """A wheel whose compiler could not ask the processor ran the plain loops, without a word."""
+    if not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64":
+        pytest.skip("Linux says what an x86 processor has; nothing else is asked here")
+    flags = set(re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)[1].split())
+    needs = {"avx512": {"avx2", "fma", "avx512f", "avx512dq"}, "avx2": {"avx2", "fma"}}
+    assert _C.best_isa() == next((isa for isa in needs if needs[isa] <= flags), "plain")
 
 
 def tied_matrix(n):
@@ -374,6 +386,33 @@ def test_a_used_capsule_is_refused():
         _C.rips_of_tensor(memory, 1)
 
 
+LOSSES = [
+    (_C.persistence_loss, (1.0, 1.0, 2.0, False, True)),
+    (_C.surrogate_loss, (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False, True)),
+]
+
+
+@pytest.mark.parametrize(("loss", "options"), LOSSES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(9, 4), (2, 3, 7, 5), (0, 3, 2)], ids=shape_id)
+def test_a_loss_of_a_tensor_is_that_of_its_array(loss, options, shape, dtype):
+    x = cloud(shape, dtype)
+    for got, expected in zip(loss(capsule(x), *options), loss(x, *options), strict=True):
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(("loss", "options"), LOSSES)
+@pytest.mark.parametrize(
+    "x",
+    [torch.zeros(4, 4, dtype=torch.float16), torch.ones(4, 4, dtype=int), torch.ones(4, 8)[:, ::2]],
+    ids=lambda x: f"{x.dtype} {x.stride()}",
+)
+def test_a_loss_refuses_a_tensor_that_the_engine_cannot_read(loss, options, x):
+    with pytest.raises(TypeError, match="x: expected a contiguous CPU tensor of float32 or float"):
+        loss(to_dlpack(x), *options)
+
+
 @pytest.mark.parametrize("n", [7, 65, 150])
 def test_word_counts_agree_on_a_cloud_and_its_padding_by_far_points(n):
     """Far points add no loop and change no edge, but widen the rows of vertex bits."""
@@ -394,10 +433,7 @@ def test_threads_change_nothing(threads):
     np.testing.assert_array_equal(D, _C.distances(x))
     for got, expected in zip(bars(D, threads=threads), bars(D), strict=True):
         np.testing.assert_array_equal(got, expected)
-    for loss, options in (
-        (_C.persistence_loss, (1.0, 1.0, 2.0, False, True)),
-        (_C.surrogate_loss, (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False, True)),
-    ):
+    for loss, options in LOSSES:
         for got, expected in zip(
             loss(x, *options, threads=threads), loss(x, *options), strict=True
         ):
@@ -410,10 +446,7 @@ def test_a_cloud_without_a_loss_has_no_gradient(value, threads):
     """Was whatever the memory held before. The distance of 3e38 from -3e38 overflows."""
     x = cloud((3, 9, 4))
     x[1, 3, 2], x[1, 4, 2] = value, -value
-    for loss, options in (
-        (_C.persistence_loss, (1.0, 1.0, 2.0, False, True)),
-        (_C.surrogate_loss, (1.0, 1.0, 1.0, 10.0, 1.0, 1.0, False, False, False, True)),
-    ):
+    for loss, options in LOSSES:
         for _ in range(5):
             # NumPy gives freed memory of this size to the next who asks.
             del [np.full(x.shape, 7.0, x.dtype) for _ in range(9)][:]
@@ -544,3 +577,33 @@ def test_negative_entries_are_a_fault():
     D = np.zeros((2, 2, 2))
     D[1, 0, 1] = D[1, 1, 0] = -1.0
     assert _C.first_matrix_fault(D) == ("negative", 1, 0, 1)
+
+
+def attention_maps(B, n, dtype=np.float32):
+    weights = np.random.default_rng(n).random((B, n, n)).astype(dtype)
+    return weights / weights.sum(-1, keepdims=True, dtype=dtype)
+
+
+@pytest.mark.parametrize("prompt", [0, 1, 9, 39])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_attention_trees_are_those_of_the_distances(dtype, prompt):
+    """The whole graph with the prompt at distance 0 has these edges and others of no length."""
+    maps = attention_maps(5, 40, dtype)
+    weights = np.maximum(maps, maps.swapaxes(-1, -2))
+    D = 1 - weights
+    D[:, range(40), range(40)] = 0
+    D[:, :prompt, :prompt] = 0
+    deaths = _C.rips(D, 0)[0].deaths[:, max(prompt - 1, 0) :]
+    places = _C.attention_trees(maps, prompt)
+    assert np.array_equal(1 - np.take_along_axis(maps.reshape(5, -1), places, -1), deaths)
+    assert np.array_equal(_C.attention_trees(maps, prompt, 2), places)
+
+
+def test_attention_trees_refuse_what_they_cannot_read():
+    maps = attention_maps(2, 4)
+    with pytest.raises(ValueError, match="prompt: expected less than 4 tokens, got 4"):
+        _C.attention_trees(maps, 4)
+    with pytest.raises(ValueError, match="maps: expected square matrices"):
+        _C.attention_trees(maps[:, :3].copy(), 1)
+    with pytest.raises(TypeError, match="maps: expected float32 or float64"):
+        _C.attention_trees(maps.astype(np.float16), 1)

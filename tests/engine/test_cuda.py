@@ -10,7 +10,16 @@ from clouds import FAMILIES, cloud, matrix
 from devices import DEVICE, moved
 from torch.autograd import forward_ad
 
-from tsloss_fast import _C, TSLoss, losses, pairwise_distances, reference, rips_persistence
+from tsloss_fast import (
+    _C,
+    TSLoss,
+    losses,
+    pairwise_distances,
+    persistent_homology_dimension,
+    reference,
+    rips_persistence,
+    vectorise,
+)
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.host_h1 import bar_tensors, start_bars
@@ -33,8 +42,9 @@ def through_kernels(monkeypatch):
     """The operators run their CUDA kernels, also where these are interpreted on CPU tensors."""
     if DEVICE == "cuda":
         return
-    for op, kernel in KERNELS.items():
-        monkeypatch.setitem(op._backend_fns, "cpu", kernel)
+    for op in KERNELS:
+        # As registered, which torch.compile does not look into.
+        monkeypatch.setitem(op._backend_fns, "cpu", op._backend_fns["cuda"])
     monkeypatch.setattr(ops, "fuses_persistence_loss", lambda x: False)
     monkeypatch.setattr(ops, "fuses_surrogate_loss", lambda x, lengths: lengths is None)
     # Nor may eager calls go to the engine without its operators, but to the kernels without theirs.
@@ -150,16 +160,40 @@ class TestPublicFunctions:
             assert torch.equal(ours.death_edges.cpu(), theirs.death_edges)
             close([ours.pairs.cpu()], [theirs.pairs.detach()], 1e-5)
 
+    def test_the_dimension_is_that_of_the_engine(self, engine):
+        sizes = {"min_points": 4, "max_points": 9, "point_jump": 4}
+        draws = {"n_reruns": 1, "n_points": 2, "n_points_min": 2}
+
+        def call(x):
+            generator = torch.Generator().manual_seed(0)
+            return persistent_homology_dimension(x, **sizes, **draws, generator=generator)
+
+        x = points("circle", 9, 3, B=1).double()
+        close(value_and_gradient(call, x), engine(call, x), 1e-9)
+
+    @pytest.mark.parametrize("n_prompt", [0, 1, 9])
+    def test_mtop_div_is_that_of_the_engine(self, n_prompt, engine):
+        def call(x):
+            layers = ((x @ x.mT).softmax(-1), (x @ x.mT / 2).softmax(-1))
+            return losses.mtop_div(layers, n_prompt)
+
+        x = points("circle", 17).double()
+        close(value_and_gradient(call, x), engine(call, x), 1e-9)
+
     @pytest.mark.parametrize("mode", MODES)
     def test_vmap_over_prompts_is_the_batch(self, mode):
         x = moved(points(B=3))
         losses = torch.func.vmap(TSLoss(mode))(x)
         assert torch.equal(losses, TSLoss(mode, reduction="none")(x))
 
+    @pytest.mark.parametrize("fullgraph", [True, False])
+    @pytest.mark.parametrize("begin", [False, True], ids=["called", "started"])
     @pytest.mark.parametrize("mode", MODES)
-    def test_compiled_loss_is_the_eager_loss(self, mode):
+    def test_compiled_loss_is_the_eager_loss(self, mode, begin, fullgraph):
+        """Also where H1, whose number follows the values, ends a graph and begins another."""
         x, loss = points("circle", 30), TSLoss(mode)
-        compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+        call = (lambda x: loss.start(x).result()) if begin else loss
+        compiled = torch.compile(call, backend="aot_eager", fullgraph=fullgraph)
         found, expected = value_and_gradient(compiled, x), value_and_gradient(loss, x)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
@@ -176,6 +210,9 @@ DERIVED = {
     "rtd": lambda x: losses.rtd(x, x[..., :2], power=2).sum(),
     "rtd_lite": lambda x: losses.rtd_lite(x, x[..., :2]).square().sum(),
     "signature": lambda x: losses.signature(x, x[..., :2], squared=True, dimensions=(0, 1)).sum(),
+    "mtop_div": lambda x: losses.mtop_div((x @ x.mT).softmax(-1), 4).square().sum(),
+    "image": lambda x: vectorise.persistence_image(rips_persistence(x)[1], 0.5).square().sum(),
+    "sliced": lambda x: vectorise.sliced_wasserstein_distance(*rips_persistence(x)).square().sum(),
 }
 
 
@@ -358,6 +395,29 @@ class TestMissingEdges:
             assert torch.equal(dgm.mask.cpu(), other.mask)
             assert dgm.essential_mask.sum() == other.essential_mask.sum()
 
+    @pytest.mark.parametrize("fullgraph", [True, False])
+    @pytest.mark.parametrize("max_dim", [0, 1])
+    def test_a_longest_edge_is_compiled(self, max_dim, fullgraph):
+        """H1 looks at points on the host first, but not in a graph: there NaN gives NaN."""
+
+        def deaths(x):
+            found = rips_persistence(x, max_dim, max_edge_length=0.7)
+            return torch.cat([dgm.deaths for dgm in found], dim=-1)
+
+        x = points("circle", 20)
+        compiled = torch.compile(deaths, backend="aot_eager", fullgraph=fullgraph)
+        found, expected = value_and_gradient(compiled, x), value_and_gradient(deaths, x)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        x[1, 3, 2] = torch.nan
+        found = compiled(moved(x))
+        assert torch.equal(found[0].cpu(), expected[0][0, : found.shape[1]])
+        assert found[1].isnan().all()
+        if max_dim == 1:
+            with pytest.raises(
+                ValueError, match=r"^x: expected finite values, got x.1, 3, 2. = nan"
+            ):
+                deaths(moved(x))
+
     def test_infinity_is_an_error_on_a_device_unless_edges_may_be_missing(self):
         if DEVICE == "cpu":
             pytest.skip("needs values that nothing looks at")
@@ -416,12 +476,12 @@ class TestBadValues:
         x = points()
         x[1, 3, 2] = torch.nan
         with pytest.raises(ValueError, match=r"prompt: expected finite values, got prompt.1, 3, 2"):
-            TSLoss()(moved(x))
+            TSLoss(h1="host")(moved(x))
 
     def test_h1_refuses_a_distance_that_overflows(self):
         x = 3e38 * points().sign()
         with pytest.raises(ValueError, match=r"prompt: expected rows whose distances .* overflow"):
-            TSLoss()(moved(x))
+            TSLoss(h1="host")(moved(x))
 
     @pytest.mark.parametrize("max_dim", [0, 1])
     @pytest.mark.parametrize("fault", ["asymmetric", "negative", "nan", "diagonal"])

@@ -56,6 +56,12 @@ def matrix(dtype=torch.float32, n=MANY):
             "distances take 13.4 GiB and H1's work takes 1.3 GiB",
             "max_dim=0",
         ),
+        (
+            lambda: tsl.representative_cycles(points()),
+            "x",
+            "distances take 26.8 GiB and H1's work takes 14.7 GiB",
+            "(a subsample), or float32, or a threshold (max_edge_length)",
+        ),
         (lambda: tsl.TSLoss()(points()), "prompt", "distances take 26.8 GiB and H1", "subsample"),
         (lambda: tsl.TSLoss("surrogate")(points()), "prompt", "distances take 53.6 G", "float32"),
         (
@@ -94,6 +100,40 @@ def test_h1_of_a_matrix_that_is_there_counts_its_own_work(monkeypatch):
     h0, _ = tsl.rips_persistence(D, metric="precomputed")
     assert h0.mask.sum() == 598
     tsl.rips_persistence(D, max_dim=0, metric="precomputed")
+
+
+def test_cycles_of_a_matrix_that_is_there_count_their_own_work(monkeypatch):
+    """H1 of 600 points with a record of the edges takes 1.58 MB, and a twelfth without edges."""
+    monkeypatch.setattr(room, "_ASKED_FROM", 0)
+    D = torch.ones(600, 600).fill_diagonal_(0)
+    for available in (1_570_000, 1_580_000):
+        monkeypatch.setattr("tsloss_fast._memory.available_memory", lambda size=available: size)
+        if available > 1_575_000:
+            tsl.representative_cycles(D, metric="precomputed")
+        else:
+            with pytest.raises(
+                MemoryError, match=r"^x: .*\[600, 600\], whose H1's work .*max_edge"
+            ):
+                tsl.representative_cycles(D, metric="precomputed")
+
+
+def test_short_loops_that_cannot_fit_are_refused(monkeypatch):
+    """How much they take shows in the sweep, before it is taken; each thread takes as much."""
+    monkeypatch.setattr(room, "_ASKED_FOR_LOOPS_FROM", 0)
+    x = torch.randn(3, 80, 16, generator=torch.Generator().manual_seed(0))
+    sums = tsl.representative_cycles(x, shorten=False)[1]
+    expected = tsl.representative_cycles(x)[1]
+    monkeypatch.setattr("tsloss_fast._memory.available_memory", lambda: 30_000)
+    for cloud in (x, x[0], list(x), x.double()):
+        with pytest.raises(MemoryError) as error:
+            tsl.representative_cycles(cloud)
+        message = str(error.value)
+        assert message.startswith("x: expected what fits into the 0.0 GiB of memory that are avail")
+        assert "got a cloud of 80 points, whose short loops take 0.0 GiB to find." in message
+        assert message.endswith("a threshold (max_edge_length), or shorten=False")
+    assert tsl.representative_cycles(x, shorten=False)[1] == sums
+    monkeypatch.setattr("tsloss_fast._memory.available_memory", lambda: 3_000_000)
+    assert tsl.representative_cycles(x)[1] == expected
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tsloss_fast._engine.kernels.distances import direct, product
 from tsloss_fast._engine.kernels.h0 import elder as h0_elder
 from tsloss_fast._engine.kernels.h0 import large as h0_large
 from tsloss_fast._engine.kernels.h0 import small as h0_small
+from tsloss_fast._engine.kernels.launching import FUSING
 from tsloss_fast._engine.kernels.scatter import differences as scatter_differences
 from tsloss_fast._engine.kernels.scatter import edges as scatter
 from tsloss_fast._engine.kernels.surrogate import launch as surrogate
@@ -239,7 +240,7 @@ def compiled(name, variant, architecture):
         binary = triton.compile(
             source(kernel, pointers, constants, variant),
             target=GPUTarget("cuda", architecture, 32),
-            options=launch,
+            options=FUSING | launch,
         )
     ptx = binary.asm["ptx"]
     return {

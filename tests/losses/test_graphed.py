@@ -98,7 +98,7 @@ def test_an_option_without_a_graph_is_refused_later_too(captures):
     ("options", "prompt", "error", "message"),
     [
         (
-            {},
+            {"h1": "host"},
             parameter(),
             ValueError,
             "beta_h1: expected 0 for a graph of the exact loss.*got 1",

@@ -1,10 +1,13 @@
 """Representative cycles: what makes one, known loops, and cycles of other packages."""
 
+import copy
 import json
 import math
+import pickle
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from clouds import cloud, clouds, matrix
@@ -263,6 +266,77 @@ def test_a_batch_is_its_clouds(tsl):
     assert none == []
 
 
+def require_the_longest(most, found, expected):
+    """Of the classes that never die and the longest bars the cycles among all, of others none."""
+    (_, cycles), ((_, h1), all_cycles) = found, expected
+    for dgm, theirs in zip(found[0], expected[0], strict=True):
+        assert_same(dgm, theirs)
+    order = h1.lifetimes.argsort(descending=True, stable=True).tolist()
+    endless = range(len(order), len(all_cycles))
+    chosen = {*[*endless, *order][:most]}
+    for k, (cycle, theirs) in enumerate(zip(cycles, all_cycles, strict=True)):
+        assert torch.equal(cycle, theirs) if k in chosen else cycle.shape == (0, 2)
+
+
+@pytest.mark.parametrize("shorten", [True, False])
+@given(
+    kind=st.sampled_from(("ranks", "ties", "zeros")),
+    n=st.integers(1, 25),
+    seed=st.integers(0, 2**16),
+    missing=st.sampled_from((0.0, 0.2, 0.6)),
+    most=st.integers(0, 8),
+)
+def test_the_cycles_of_the_longest_classes_alone(tsl, shorten, kind, n, seed, missing, most):
+    D = matrix(kind, n, seed)
+    gone = torch.rand(n, n, generator=torch.Generator().manual_seed(seed)) < missing
+    gone = gone.triu(1)
+    D = D.masked_fill(gone | gone.mT, torch.inf)
+    options = {"metric": "precomputed", "shorten": shorten}
+    found = tsl.representative_cycles(D, most=most, **options)
+    require_the_longest(most, found, tsl.representative_cycles(D, **options))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "correlation", "chebyshev"])
+def test_the_longest_are_those_by_the_metric(tsl, metric):
+    x = torch.stack([cloud("gaussian", 30, 6, seed) for seed in range(3)])
+    D = tsl.pairwise_distances(x, metric)
+    found = tsl.representative_cycles(x, metric=metric, most=2)
+    expected = tsl.representative_cycles(D, metric="precomputed")
+    ragged = tsl.representative_cycles(list(x), metric=metric, most=2)
+    for b in range(len(x)):
+        for dgms, cycles in (found, ragged):
+            of_cloud = [select(dgm, b) for dgm in dgms], cycles[b]
+            theirs = [select(dgm, b) for dgm in expected[0]], expected[1][b]
+            require_the_longest(2, of_cloud, theirs)
+
+
+def test_the_cycles_of_a_cloud_are_a_sequence(tsl, tmp_path):
+    x = torch.stack([cloud("gaussian", 40, 8, seed) for seed in range(2)])
+    _, (cycles, others) = tsl.representative_cycles(x)
+    made = list(cycles)
+    assert len(cycles) == len(made) > 3
+    for chosen in (slice(None), slice(1, -1, 2), slice(None, None, -1), slice(9, 9)):
+        for cycle, expected in zip(cycles[chosen], made[chosen], strict=True):
+            assert torch.equal(cycle, expected)
+    for k in (0, -1, np.int64(1)):
+        assert torch.equal(cycles[k], made[k])
+    for k in (len(cycles), -len(cycles) - 1):
+        with pytest.raises(IndexError):
+            cycles[k]
+    with pytest.raises(TypeError):
+        cycles["first"]
+    for same in (made, tuple(made), cycles):
+        assert cycles == same
+        assert same == cycles
+    for other in (made[:-1], [*made[:-1], made[0]], others, [None] * len(made), None):
+        assert cycles != other
+    assert repr(cycles) == repr(made)
+    torch.save(cycles, tmp_path / "cycles.pt")
+    for copied in (copy.deepcopy(others), pickle.loads(pickle.dumps(others))):
+        assert copied == others
+    assert torch.load(tmp_path / "cycles.pt") == cycles
+
+
 def test_clouds_of_different_sizes_and_vertices_with_births(tsl):
     """Each cloud's edges enter at their lengths, and not before their vertices."""
     x = [cloud("gaussian", n, 3, n) for n in (25, 4, 18)]
@@ -286,8 +360,11 @@ def test_threads_and_instruction_sets_give_the_same_cycles(tsl):
     D = tsl.pairwise_distances(x).numpy()
     for isa in ("plain", "auto"):
         for threads in (1, 4):
-            _, found, sizes = tsl._engine.arrays._C.rips_cycles(D, True, None, threads, isa)
-            assert sizes == [[len(cycle) for cycle in each] for each in expected]
+            _, found, starts, counts = tsl._engine.arrays._C.rips_cycles(
+                D, True, None, threads, isa
+            )
+            assert counts == [len(each) for each in expected]
+            assert np.diff(starts).tolist() == [len(cycle) for each in expected for cycle in each]
             assert found.tolist() == [row for each in expected for c in each for row in c.tolist()]
 
 
@@ -340,7 +417,7 @@ def test_through_the_operators_as_without(tsl, longest):
         finder = eager.CycleFinder(True)
         for (_, fields), dgm in zip(traced(finder), expected, strict=True):
             assert_same(type(dgm)(**fields), dgm)
-        assert finder.sizes == [[len(cycle) for cycle in cloud] for cloud in cycles]
+        assert finder.counts == [len(cloud) for cloud in cycles]
         found = torch.cat([cycle for cloud in cycles for cycle in cloud])
         assert torch.equal(finder.edges, found)
 
@@ -404,6 +481,10 @@ def test_wrong_arguments(tsl):
         tsl.representative_cycles(SQUARE, 0)
     with pytest.raises(TypeError, match="shorten: expected True or False, got 1"):
         tsl.representative_cycles(SQUARE, shorten=1)
+    with pytest.raises(ValueError, match=r"most: expected .* 0, got -1"):
+        tsl.representative_cycles(SQUARE, most=-1)
+    with pytest.raises(TypeError, match=r"most: expected an int, got 1\.5"):
+        tsl.representative_cycles(SQUARE, most=1.5)
     with pytest.raises(ValueError, match=r"x: expected finite values, got x\[1, 0\] = nan"):
         tsl.representative_cycles(SQUARE.index_fill(0, torch.tensor(1), math.nan))
     with pytest.raises(ValueError, match=r"asymmetric: x\[0, 1\]"):

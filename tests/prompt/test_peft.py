@@ -573,6 +573,7 @@ class TestVirtualTokens:
         assert gradient[:N].abs().max() > 1e-3
         assert gradient[N:].abs().max() == 0
 
+    @pytest.mark.filterwarnings("ignore:You are trying to modify a model with PEFT for a second")
     def test_of_a_prompt_over_lora(self):
         lora = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["q_proj"])
         model = peft_model(base=peft.get_peft_model(tiny_model(), lora))

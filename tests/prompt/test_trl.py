@@ -3,6 +3,7 @@
 import peft
 import pytest
 import torch
+import transformers
 from tiny_lm import WORDS, tiny_model, tiny_tokenizer
 
 import tsloss_fast as tsl
@@ -24,6 +25,20 @@ SFT = [{"input_ids": row, "labels": [-100, *row[1:]]} for row in ROWS]
 TEXTS = [" ".join(WORDS[index] for index in row) for row in ROWS]
 # The space keeps the first word of an answer apart from the prompt's last.
 DPO = [{"prompt": text, "chosen": " True and x", "rejected": " x or not False"} for text in TEXTS]
+# One step of SGD at rate 1 over all rows, of any trainer.
+SETTINGS = {
+    "per_device_train_batch_size": 4,
+    "max_steps": 1,
+    "learning_rate": 1.0,
+    "optim": "sgd",
+    "lr_scheduler_type": "constant",
+    "max_grad_norm": 0.0,
+    "use_cpu": True,
+    "report_to": "none",
+    "save_strategy": "no",
+    "logging_steps": 1,
+    "disable_tqdm": True,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -39,23 +54,14 @@ def peft_model():
 
 
 def trainer(kind, model, path, micro=1, **changes):
-    settings = {
+    settings = SETTINGS | {
         "per_device_train_batch_size": 4 // micro,
         "gradient_accumulation_steps": micro,
-        "max_steps": 1,
-        "learning_rate": 1.0,
-        "optim": "sgd",
-        "lr_scheduler_type": "constant",
-        "max_grad_norm": 0.0,
-        "use_cpu": True,
         "bf16": False,
         "gradient_checkpointing": False,
-        "report_to": "none",
-        "save_strategy": "no",
-        "logging_steps": 1,
-        "disable_tqdm": True,
         "max_length": None,
-    } | changes
+    }
+    settings |= changes
     if kind == "sft":
         arguments = trl.SFTConfig(
             str(path), dataset_kwargs={"skip_prepare_dataset": True}, **settings
@@ -114,6 +120,23 @@ def test_sft_takes_the_step_of_outputs_loss(tmp_path):
     for ts_loss in (None, tsl.TSLoss(lambda_ts=LAMBDA)):
         got, _ = step("sft", tmp_path, ts_loss)
         torch.testing.assert_close(got, of_outputs_loss(ts_loss), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("attach", [False, True])
+def test_trainer_takes_the_step_of_sft(attach, tmp_path):
+    """And so that of a plain loop, which the test above holds SFTTrainer to."""
+    ts_loss, model = tsl.TSLoss(lambda_ts=LAMBDA), peft_model()
+    before = virtual_tokens(model).detach().clone()
+    arguments = transformers.TrainingArguments(str(tmp_path), **SETTINGS)
+    data = [{name: torch.tensor(row) for name, row in each.items()} for each in SFT]
+    running = transformers.Trainer(model, arguments, train_dataset=data)
+    handle = add_tsloss(model, ts_loss)
+    if attach:
+        handle.attach(running)
+    running.train()
+    expected, _ = step("sft", tmp_path, ts_loss)
+    got = before - virtual_tokens(model).detach()
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_gradient_clipping_sees_tsloss(tmp_path):

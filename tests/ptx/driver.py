@@ -106,8 +106,8 @@ def _prepared(compiled: CompiledKernel) -> tuple[Program, int, int]:
     architecture = ARCHITECTURE
     if "wgmma" in compiled.asm["ptx"]:
         architecture = WITHOUT_WGMMA
-        options = {"num_warps": compiled.metadata.num_warps}
-        options["num_stages"] = compiled.metadata.num_stages
+        names = ("num_warps", "num_stages", "enable_fp_fusion")
+        options = {name: getattr(compiled.metadata, name) for name in names}
         target = GPUTarget("cuda", architecture, 32)
         compiled = triton.compile(compiled.src, target=target, options=options)
     ptx = compiled.asm["ptx"]

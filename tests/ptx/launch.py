@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +36,7 @@ def launch(
     watch: bool = True,
     seed: int = 0,
     lanes: int = LANES,
+    most: float = math.inf,
 ) -> Outcome:
     """Run every program of a launch.
 
@@ -50,6 +52,8 @@ def launch(
         Whether accesses are kept and races sought.
     lanes : int
         About how many lanes run in step.
+    most : float
+        Instructions of such a group of lanes, beyond which the program is at fault.
     """
     log = Log(program.instructions, grid, memory.size) if watch else None
     outcome = Outcome()
@@ -59,7 +63,7 @@ def launch(
         for start in range(0, grid, together):
             which = order[start : start + together]
             group = Group(program, which, memory, shared, parameters, grid, log)
-            machine = Machine(group, dropped)
+            machine = Machine(group, dropped, most)
             machine.run()
             outcome.instructions += machine.executed
             if log is not None:

@@ -7,6 +7,8 @@ lanes wait until all that are alive have come.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tests.ptx.faults import Fault
@@ -16,10 +18,15 @@ from tests.ptx.races import FULL
 
 
 class Machine:
-    """Runs a group to its end; `dropped` are the positions of barriers that it passes over."""
+    """Runs a group to its end; `dropped` are the positions of barriers that it passes over.
 
-    def __init__(self, group: Group, dropped: frozenset[int] = frozenset()) -> None:
-        self.group, self.dropped = group, dropped
+    A program that runs more than `most` instructions is at fault: it may not end.
+    """
+
+    def __init__(
+        self, group: Group, dropped: frozenset[int] = frozenset(), most: float = math.inf
+    ) -> None:
+        self.group, self.dropped, self.most = group, dropped, most
         self.code, self.labels = group.code.instructions, group.code.labels
         # The position of all lanes while they have one, else None and those of each lane.
         self.position: int | None = 0
@@ -38,6 +45,8 @@ class Machine:
                 continue
             instruction = self.code[position]
             self.executed += self._warps(active)
+            if self.executed > self.most:
+                raise Fault(f"{self.group.code.name}: more than {self.most} instructions")
             self._advance(position, active)
             mask = self._guarded(instruction, active)
             try:

@@ -73,7 +73,10 @@ def replay(one: Launch, instruction: Instruction) -> tuple[bool, list[str]]:
 
     instruction.execute = execute
     try:
-        outcome = launch(one.program, one.grid, one.parameters, memory, one.shared, dropped=dropped)
+        outcome = launch(
+            one.program, one.grid, one.parameters, memory, one.shared, dropped=dropped,
+            most=10 * one.outcome.instructions,
+        )  # fmt: skip
     except Fault as fault:
         return True, [f"fault: {fault}"]
     finally:

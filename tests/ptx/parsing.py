@@ -37,11 +37,15 @@ class Program:
     registers: list[str] = field(default_factory=list)
 
 
-def parse(ptx: str) -> Program:
-    """The one kernel of a PTX module."""
+def parse(ptx: str, name: str | None = None) -> Program:
+    """The kernel of a PTX module that is so named, or else its first."""
     text = re.sub(r"//[^\n]*", "", ptx)
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.S)
-    head = re.search(r"\.entry\s+([\w$]+)\s*\((.*?)\)\s*([^{]*)\{", text, re.S)
+    # Where dynamic shared memory begins, which is all that a program here has.
+    for dynamic in re.findall(r"\.extern\s+\.shared[^;]*?([\w$]+)\s*\[\]\s*;", text):
+        text = re.sub(rf"(?<![\w$]){re.escape(dynamic)}(?![\w$])", "0", text)
+    entry = re.escape(name) if name else r"[\w$]+"
+    head = re.search(rf"\.entry\s+({entry})\s*\((.*?)\)\s*([^{{]*)\{{", text, re.S)
     if head is None:
         raise Fault("no kernel in the PTX")
     threads = re.search(r"\.(?:reqntid|maxntid)\s+(\d+)", head[3])

@@ -42,6 +42,8 @@ class TestLayouts:
             ({"instruction": "q", "input": "", "output": "a"}, "q"),
             ({"instruction": "q", "input": None, "output": "a"}, "q"),
             ({"instruction": "q", "input": "i", "output": "a"}, "q\n\ni"),
+            ({"instruction": "q", "input": 0, "output": "a"}, "q\n\n0"),
+            ({"question": 7, "answer": "a"}, "7"),
         ],
     )
     def test_pairs(self, tmp_path, record, question):

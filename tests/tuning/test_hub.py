@@ -2,7 +2,7 @@
 
 import sys
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -30,6 +30,11 @@ def asked(monkeypatch):
 
     module = ModuleType("datasets")
     module.load_dataset = load_dataset
+    module.utils = SimpleNamespace(
+        are_progress_bars_disabled=lambda: False,
+        disable_progress_bars=lambda: calls.append("no bars"),
+        enable_progress_bars=lambda: calls.append("bars"),
+    )
     module.__spec__ = ModuleSpec("datasets", None)
     monkeypatch.setitem(sys.modules, "datasets", module)
     _rows.cache_clear()
@@ -50,6 +55,11 @@ def test_it_is_loaded_once_however_often_it_is_read(asked):
     file = ExampleFile("openai/gsm8k:main", Columns("question", "answer"))
     assert list(file) == list(file)
     assert len(asked) == 1
+
+
+def test_bars_are_off_while_it_is_loaded_quietly(asked):
+    assert list(ExampleFile("openai/gsm8k:main", progress=False))
+    assert asked == ["no bars", ("openai/gsm8k", "main", "train"), "bars"]
 
 
 @pytest.mark.parametrize(

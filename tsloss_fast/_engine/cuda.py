@@ -17,7 +17,8 @@ from torch import Tensor
 
 from tsloss_fast._engine.arrays import batch_of, clouds
 from tsloss_fast._engine.births import entering_matrix
-from tsloss_fast._engine.host_h1 import start_bars
+from tsloss_fast._engine.cuda_h1 import launch as cuda_h1
+from tsloss_fast._engine.host_h1 import critical_edges, start_bars
 from tsloss_fast._engine.padding import pairs_of, rows_of
 from tsloss_fast._engine.persistence_terms import persistence_terms
 from tsloss_fast._engine.scaling import scales_of, unit_of
@@ -46,19 +47,19 @@ def kernels() -> ModuleType:
 
 def pairwise_distances(x: Tensor) -> Tensor:
     """See `operators.pairwise_distances`."""
-    D = kernels().distances.pairwise_distances(clouds(x))
+    D: Tensor = kernels().distances.pairwise_distances(clouds(x))
     return D.reshape(*batch_of(x), *D.shape[1:])
 
 
 def scatter_differences(x: Tensor, weights: Tensor) -> Tensor:
     """See `operators.scatter_differences`."""
-    out = kernels().scatter.scatter_differences(clouds(x), clouds(weights))
+    out: Tensor = kernels().scatter.scatter_differences(clouds(x), clouds(weights))
     return out.reshape(x.shape)
 
 
 def scatter_edges(x: Tensor, edges: Tensor, weights: Tensor) -> Tensor:
     """See `operators.scatter_edges`."""
-    out = kernels().scatter.scatter_edges(clouds(x), clouds(edges), clouds(weights, 1))
+    out: Tensor = kernels().scatter.scatter_edges(clouds(x), clouds(edges), clouds(weights, 1))
     return out.reshape(x.shape)
 
 
@@ -67,13 +68,16 @@ def scaled_scatter_edges(
 ) -> Tensor:
     """`scatter_edges` times the gradient of each cloud's loss [...] and its scale, at once."""
     factors = grad.reshape(-1), None if scales is None else scales.reshape(-1)
-    out = kernels().scatter.scatter_edges(clouds(x), clouds(edges), clouds(weights, 1), factors)
+    out: Tensor = kernels().scatter.scatter_edges(
+        clouds(x), clouds(edges), clouds(weights, 1), factors
+    )
     return out.reshape(x.shape)
 
 
 def edge_lengths(x: Tensor, edges: Tensor) -> Tensor:
     """See `operators.edge_lengths`."""
-    return kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges)).reshape(edges.shape[:-1])
+    out: Tensor = kernels().edge_lengths.edge_lengths(clouds(x), clouds(edges))
+    return out.reshape(edges.shape[:-1])
 
 
 def rips_bars(
@@ -177,7 +181,7 @@ def _forest_of(
 
 def h0_critical_edges(D: Tensor) -> Tensor:
     """The bars of H0, int64 [..., n - 1, 4]."""
-    bars = kernels().h0.h0_critical_edges(clouds(D))
+    bars: Tensor = kernels().h0.h0_critical_edges(clouds(D))
     return bars.reshape(*batch_of(D), *bars.shape[1:])
 
 
@@ -185,6 +189,22 @@ def h1_critical_edges(D: Tensor) -> tuple[Tensor, Tensor]:
     """The bars of H0 and of H1, int64 [..., K, 4] each."""
     h0, h1 = rips_bars(D, 1)[::4]
     return h0, h1
+
+
+def critical_edges_on_device(D: Tensor) -> tuple[Tensor, Tensor]:
+    """The `critical_edges` of ``D`` [..., n, n] by kernels alone, -1 behind the bars of H1.
+
+    Also returns which clouds had too many classes, bool [...]: those have no bars of H1. What
+    `cuda_h1.launch.why_not` refuses is not to be asked for.
+    """
+    flat, batch = clouds(D), batch_of(D)
+    # Ranks of float64 lengths, in whose order the bars are.
+    in_order = kernels().h0.launch.length_ranks(flat) if D.dtype == torch.float64 else flat
+    in_order = in_order.contiguous()
+    h0 = kernels().h0.h0_critical_edges(in_order)
+    found = cuda_h1.h1_bars(in_order, h0)
+    edges = critical_edges(h0, found.bars)
+    return edges.reshape(*batch, *edges.shape[1:]), (found.flags != 0).reshape(batch)
 
 
 def loss_of_edges(
@@ -198,10 +218,10 @@ def loss_of_edges(
     points: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """See `operators.loss_of_edges`."""
-    *terms, scales = eager_loss_of_edges(
+    loss, h0, h1, weights, scales = eager_loss_of_edges(
         x, D, edges, h0_weight, h1_weight, h1_power, scale_by_mean, points
     )
-    return *terms, scales_of(D, by_mean=False) if scales is None else scales
+    return loss, h0, h1, weights, scales_of(D, by_mean=False) if scales is None else scales
 
 
 def eager_loss_of_edges(
@@ -232,17 +252,18 @@ def eager_loss_of_edges(
     return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
 
 
-def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, ...]:
+def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor | None, ...]:
     """See `operators.surrogate_loss`, and `operators.fuses_surrogate_loss`."""
-    if options[9:] not in ((), (None,)):
-        raise NotImplementedError("lengths: CUDA's kernel takes clouds of n points each")
-    return eager_surrogate_loss(prompt, True, *options[:9])
+    *others, lengths = (*options, None) if len(options) == 9 else options
+    return eager_surrogate_loss(prompt, True, lengths, *others)
 
 
 def eager_surrogate_loss(
-    prompt: Tensor, with_gradient: bool, *options: Any
+    prompt: Tensor, with_gradient: bool, lengths: Tensor | None, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """`surrogate_loss`; the gradient is None where it is not asked for."""
+    if lengths is not None:
+        raise NotImplementedError("lengths: CUDA's kernel takes clouds of n points each")
     *numbers, scale_by_mean, self_pairs, detach_scales = options
     launch = kernels()
     x = clouds(prompt)

@@ -29,7 +29,12 @@ from tsloss_fast._engine.arrays import (
 from tsloss_fast._engine.births import Lengths, entering
 from tsloss_fast._engine.host_h1 import bar_tensors
 from tsloss_fast._engine.padding import filled_points, without_padding
-from tsloss_fast._engine.room import require_room, require_room_for_h1
+from tsloss_fast._engine.room import (
+    no_room_for_loops,
+    require_room,
+    require_room_for_h1,
+    room_for_loops,
+)
 
 # A diagram of one dimension: the arrays of its fields, and those fields that are tensors already,
 # by name. Without arrays all fields are.
@@ -45,7 +50,17 @@ def pairwise_distances(x: Tensor) -> Tensor:
     """Euclidean distances [..., n, n] of the rows of ``x`` [..., n, d], in its graph."""
     if ops.is_plain(x) and not ops.wants_gradient(x):
         return ops.eager_distances(x)
-    return ops.pairwise_distances(x)
+    D: Tensor = ops.pairwise_distances(x)
+    return D
+
+
+def attention_trees(maps: Tensor, prompt: int) -> Tensor:
+    """Of plain attention maps [..., n, n] the places i * n + j of the weights of a tree's edges.
+
+    [..., K], in filtration order: the minimum spanning tree of tokens at distance
+    1 - max(a_ij, a_ji), in which the first `prompt` are one vertex. Weights are not checked.
+    """
+    return torch.from_numpy(_C.attention_trees(host_array(maps), prompt, torch.get_num_threads()))
 
 
 class CycleFinder:
@@ -55,19 +70,22 @@ class CycleFinder:
     ----------
     edges : Tensor, shape [M, 2], int64
         Those of all cycles, on the device of the distances.
-    sizes : list of lists of int
-        Of each cloud, how many edges each of its cycles has: those of the bars, then those of the
-        classes that never die.
+    starts : array [C + 1], int64
+        Where each cycle begins among them, and where the last ends.
+    counts : list of int
+        How many cycles each cloud has: those of its bars, then those of its classes that never die.
     is_batch : bool
         Whether there may be more clouds than one.
     """
 
     edges: Tensor
-    sizes: list[list[int]]
+    starts: Any
+    counts: list[int]
     is_batch: bool
 
-    def __init__(self, shorten: bool) -> None:
+    def __init__(self, shorten: bool, most: int | None = None) -> None:
         self.shorten = shorten
+        self.most = most
 
     def diagrams(
         self,
@@ -81,6 +99,7 @@ class CycleFinder:
 
     def diagrams_of_matrix(self, D: Tensor, max_edge_length: float | None) -> Any:
         """The same of what should be matrices ``D`` [..., n, n], plain and on the CPU."""
+        require_room_for_h1(D, 1, max_edge_length, cycles=True)
         found = self._find(host_array(D), max_edge_length, check=True)
         if isinstance(found[0], str):
             raise matrix_error(D, found)
@@ -94,6 +113,7 @@ class CycleFinder:
         births: Tensor | None = None,
     ) -> list[ops.Bars]:
         """The bars of both dimensions on the device of ``D`` [..., n, n], copied to the host."""
+        require_room_for_h1(D.detach(), 1, max_edge_length, cycles=True)
         on_host = host_array(D.detach())
         if max_edge_length is None:
             require_finite(on_host, D, "x")
@@ -111,13 +131,17 @@ class CycleFinder:
         check: bool = False,
     ) -> Any:
         counts, born = (None if x is None else host_array(x) for x in (lengths, births))
-        threads = torch.get_num_threads()
-        return _C.rips_cycles(
-            D, self.shorten, counts, threads, "auto", max_edge_length, born, check
-        )
+        room = room_for_loops(D) if self.shorten else None
+        found = _C.rips_cycles(
+            D, self.shorten, counts, torch.get_num_threads(), "auto", max_edge_length, born, check,
+            room, self.most,
+        )  # fmt: skip
+        if found[0] == "room":
+            raise no_room_for_loops(room, *found[1:])
+        return found
 
     def _keep(self, D: Any, found: Any) -> Any:
-        diagrams, edges, self.sizes = found
+        diagrams, edges, self.starts, self.counts = found
         self.edges, self.is_batch = torch.from_numpy(edges), D.ndim > 2
         return diagrams
 
@@ -311,7 +335,12 @@ def rips_of_points(
     if not ops.is_plain(points):
         return _traced_of_points(points, max_dim, measure or _as_it_is, max_edge_length, cycles)
     threads = torch.get_num_threads()
-    require_room(points, h1=max_dim > 0, missing_edges=max_edge_length is not None)
+    require_room(
+        points,
+        h1=max_dim > 0,
+        cycles=cycles is not None,
+        missing_edges=max_edge_length is not None,
+    )
     D = _C.distances(host_array(points), threads)
     require_finite(D, points, "x")
     if measure is not None and max_edge_length is not None:
@@ -394,7 +423,7 @@ def _traced_of_points(
     if max_edge_length is None and points_of_each is None:
         of_points = lambda edges: measure(ops.edge_lengths(points, edges))  # noqa: E731
         return _traced(D, max_dim, of_points, None, cycles)
-    if points.device.type == "cuda" and max_dim > 0:
+    if max_dim > 0 and ops.is_plain(points, "cuda"):
         require_finite_points(points)
     # A distance of bad points must not pass for one that is too long, or for padding.
     valid = D.isfinite().all(-1).all(-1)  # [...]

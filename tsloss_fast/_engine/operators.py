@@ -21,19 +21,19 @@ from tsloss_fast._engine.arrays import (
     _C,
     batch_of,
     host_array,
+    host_memory,
     require_distance_matrix,
     require_finite,
 )
 from tsloss_fast._engine.derivatives import register_derivatives
 from tsloss_fast._engine.host_h1 import bar_tensors
 from tsloss_fast._engine.persistence_terms import persistence_terms
-from tsloss_fast._engine.plain import (
-    is_plain,
-    is_plain_gradient,
-    is_transformed,
-    takes_derivatives,
-    wants_gradient,
-)
+
+# "as" says that whoever imports this module finds them here, too.
+from tsloss_fast._engine.plain import is_plain as is_plain
+from tsloss_fast._engine.plain import is_plain_gradient, takes_derivatives
+from tsloss_fast._engine.plain import is_transformed as is_transformed
+from tsloss_fast._engine.plain import wants_gradient as wants_gradient
 from tsloss_fast._engine.room import require_room, require_room_for_h1
 from tsloss_fast._engine.scaling import scales_of
 
@@ -46,8 +46,12 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def fuses_persistence_loss(x: Tensor) -> bool:
-    """Whether `persistence_loss` has a kernel for `x`: on CUDA its H1 is the host's."""
+    """Whether `persistence_loss` has a kernel for `x`: on CUDA it has several, or the host's H1."""
     return x.device.type != "cuda"
+
+
+why_no_h1_on_device = cuda.cuda_h1.why_not
+critical_edges_on_device = cuda.critical_edges_on_device
 
 
 def fuses_surrogate_loss(x: Tensor, lengths: Tensor | None) -> bool:
@@ -93,9 +97,10 @@ def _scatter_differences_jvp(inputs: Any, tangents: Any, output: Tensor) -> Tens
 
 def _total(first: Tensor | None, second: Tensor | None) -> Tensor:
     """The sum of the two that are there."""
-    if first is None or second is None:
-        return second if first is None else first
-    return first + second
+    if first is None:
+        assert second is not None
+        return second
+    return first if second is None else first + second
 
 
 register_derivatives(
@@ -140,7 +145,8 @@ def _pairwise_distances_context(ctx: Any, inputs: tuple[Tensor], output: Tensor)
 def _pairwise_distances_backward(ctx: Any, grad: Tensor) -> Tensor:
     x, D = ctx.saved_tensors
     weights = _divide_or_zero(grad + grad.mT, D)
-    return scatter_differences(x, weights)
+    out: Tensor = scatter_differences(x, weights)
+    return out
 
 
 def _divide_or_zero(slopes: Tensor, lengths: Tensor) -> Tensor:
@@ -349,7 +355,8 @@ def bars_by_dimension(
 
 def h0_critical_edges(D: Tensor) -> Tensor:
     """The bars of H0, int64 [..., n - 1, 4]."""
-    return rips_bars(D, 0)[0]
+    bars: Tensor = rips_bars(D, 0)[0]
+    return bars
 
 
 def h1_critical_edges(D: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -372,16 +379,17 @@ def persistence_loss(
     ``lengths`` [...], int64, are the clouds' numbers of points, where not all have n.
     """
     options = (h0_weight, h1_weight, h1_power, scale_by_mean)
-    return eager_persistence_loss(prompt, True, *options, lengths=lengths)
+    return eager_persistence_loss(prompt, True, lengths, *options)
 
 
 def eager_persistence_loss(
-    prompt: Tensor, with_gradient: bool, *options: Any, lengths: Tensor | None = None
+    prompt: Tensor, with_gradient: bool, lengths: Tensor | None, *options: Any
 ) -> tuple[Any, ...]:
     """`persistence_loss` of an ordinary CPU tensor, without the operator around it."""
     require_room(prompt, "prompt", each_thread=True, h1=True)
-    results = _C.persistence_loss(
-        host_array(prompt), *options, with_gradient, torch.get_num_threads(), *_counts(lengths)
+    # mypy takes the options for all that follows.
+    results = _C.persistence_loss(  # type: ignore[call-arg]
+        host_memory(prompt), *options, with_gradient, torch.get_num_threads(), *_counts(lengths)
     )
     return _loss_outputs(prompt, results)
 
@@ -408,7 +416,7 @@ def _gradient_for_once_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     return grad, None
 
 
-def _gradient_for_once_jvp(inputs: Any, tangents: Any, output: Tensor) -> Tensor:
+def _gradient_for_once_jvp(inputs: Any, tangents: Any, output: Tensor) -> Any:
     if tangents[1] is not None:
         raise _only_once()
     return tangents[0]
@@ -522,8 +530,8 @@ def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tenso
 
     ``lengths`` [...], int64, are the clouds' numbers of points, where not all have n.
     """
-    *options, lengths = _with_lengths(options)
-    return eager_surrogate_loss(prompt, True, *options, lengths=lengths)
+    *others, lengths = _with_lengths(options)
+    return eager_surrogate_loss(prompt, True, lengths, *others)
 
 
 def _with_lengths(options: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -532,12 +540,13 @@ def _with_lengths(options: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def eager_surrogate_loss(
-    prompt: Tensor, with_gradient: bool, *options: Any, lengths: Tensor | None = None
+    prompt: Tensor, with_gradient: bool, lengths: Tensor | None, *options: Any
 ) -> tuple[Any, ...]:
     """`surrogate_loss` of an ordinary CPU tensor, without the operator around it."""
     require_room(prompt, "prompt", matrices=2, each_thread=True)
-    results = _C.surrogate_loss(
-        host_array(prompt), *options, with_gradient, torch.get_num_threads(), *_counts(lengths)
+    # mypy takes the options for all that follows.
+    results = _C.surrogate_loss(  # type: ignore[call-arg]
+        host_memory(prompt), *options, with_gradient, torch.get_num_threads(), *_counts(lengths)
     )
     return _loss_outputs(prompt, results)
 
@@ -557,7 +566,8 @@ def _loss_outputs(
 
 def _loss_fake(x: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     gradient = torch.empty_like(x, memory_format=torch.contiguous_format)
-    return (*(x.new_empty(batch_of(x)) for _ in range(3)), gradient)  # type: ignore[return-value]
+    loss, h0, h1 = (x.new_empty(batch_of(x)) for _ in range(3))
+    return loss, h0, h1, gradient
 
 
 def _loss_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -609,6 +619,9 @@ class _EagerLoss(torch.autograd.Function):
 _keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
 
+Compute = Callable[..., tuple[Any, ...]]
+
+
 class _EagerLossOfEach(torch.autograd.Function):
     """As `_EagerLoss`, of clouds that are tensors of their own."""
 
@@ -632,12 +645,17 @@ def loss_terms_of_each(
     operator: Any, sums: bool, clouds: list[Tensor], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`loss_terms` of plain clouds [m, d] that differ in size, without a padded copy of them."""
-    function = {persistence_loss: _C.persistence_loss, surrogate_loss: _C.surrogate_loss}[operator]
+    functions: dict[Any, Compute] = {
+        persistence_loss: _C.persistence_loss,
+        surrogate_loss: _C.surrogate_loss,
+    }
     largest = max(clouds, key=len)
     require_room(largest, "prompt", matrices=2, h1=operator is persistence_loss)
     with_gradient = any(map(wants_gradient, clouds))
     arrays = [host_array(cloud) for cloud in clouds]
-    losses, *terms, gradients = function(arrays, *options, with_gradient, torch.get_num_threads())
+    losses, *terms, gradients = functions[operator](
+        arrays, *options, with_gradient, torch.get_num_threads()
+    )
     if _C.first_nonfinite(losses) >= 0:
         b = _C.first_nonfinite(losses)
         require_finite(losses, clouds[b], f"prompt[{b}]")
@@ -645,11 +663,11 @@ def loss_terms_of_each(
     loss = loss.sum() if sums else loss
     if with_gradient:
         each = [torch.from_numpy(gradient) for gradient in gradients]
-        loss = _EagerLossOfEach.apply((loss, each), *clouds)
+        # torch has no types for `apply`.
+        loss = _EagerLossOfEach.apply((loss, each), *clouds)  # type: ignore[no-untyped-call]
     return loss, h0, h1
 
 
-Compute = Callable[..., tuple[Any, ...]]
 # What computes the loss of an ordinary tensor without the operator, on the CPU and on CUDA.
 _ON_CPU: dict[Any, Compute] = {
     persistence_loss: eager_persistence_loss,
@@ -666,20 +684,21 @@ def loss_terms(
     The loss is summed over the clouds where `sums` says so. Without need of a gradient none is
     computed. ``lengths`` [...] are the clouds' numbers of points, where not all have n.
     """
-    counts = {} if lengths is None else {"lengths": lengths}
     if is_plain(prompt):
         compute = _ON_CPU[operator]
     elif is_plain(prompt, "cuda") and operator in _ON_CUDA:
         compute = _ON_CUDA[operator]
     else:
-        loss, h0, h1, _ = operator(prompt, *options, **counts)
+        counts = () if lengths is None else (lengths,)
+        loss, h0, h1, _ = operator(prompt, *options, *counts)
         return loss.sum() if sums else loss, h0, h1
     with_gradient = wants_gradient(prompt)
-    loss, h0, h1, gradient = compute(prompt, with_gradient, *options, **counts)
+    loss, h0, h1, gradient = compute(prompt, with_gradient, lengths, *options)
     if sums and loss.ndim:
         loss = loss.sum()
     if with_gradient:
-        loss = _EagerLoss.apply(prompt, (loss, gradient))
+        # torch has no types for `apply`.
+        loss = _EagerLoss.apply(prompt, (loss, gradient))  # type: ignore[no-untyped-call]
     return loss, h0, h1
 
 
@@ -715,8 +734,12 @@ def exact_terms_on_edges(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, L_H0, L_H1) of `loss_of_edges`, by the shortest way to it."""
     if is_transformed():
-        return loss_of_edges(x, D, edges, *options)[:3]
-    return _EagerLossOfEdges.apply(x, D, edges, *options)
+        loss, h0, h1, *_ = loss_of_edges(x, D, edges, *options)
+    else:
+        # torch has no types for `apply`.
+        found = _EagerLossOfEdges.apply(x, D, edges, *options)  # type: ignore[no-untyped-call]
+        loss, h0, h1 = found
+    return loss, h0, h1
 
 
 class _EagerEdgeLengths(torch.autograd.Function):
@@ -757,12 +780,18 @@ class _EagerEdgeLengthsOfEach(torch.autograd.Function):
 
 def measured_edges_of_each(clouds: list[Tensor], edges: Tensor, lengths: Tensor) -> Tensor:
     """``lengths`` [B, M] of ``edges`` [B, M, 2] in the graph of plain clouds, one each."""
-    return _EagerEdgeLengthsOfEach.apply(edges, (lengths,), *clouds)
+    # torch has no types for `apply`.
+    out: Tensor = _EagerEdgeLengthsOfEach.apply(  # type: ignore[no-untyped-call]
+        edges, (lengths,), *clouds
+    )
+    return out
 
 
 def measured_edges(x: Tensor, edges: Tensor, lengths: Tensor) -> Tensor:
     """``lengths`` of ``edges`` as `edge_lengths` of ``x``, for a plain ``x`` with a gradient."""
-    return _EagerEdgeLengths.apply(x, edges, (lengths,))
+    # torch has no types for `apply`.
+    out: Tensor = _EagerEdgeLengths.apply(x, edges, (lengths,))  # type: ignore[no-untyped-call]
+    return out
 
 
 def eager_diagrams(D: Tensor, max_dim: int) -> list[list[Tensor]]:

@@ -43,7 +43,8 @@ class Pending(Generic[Result]):
         Arguments go to the function that `begin` returned. A loss takes ``return_terms``, as its
         ``forward`` does.
         """
-        return self._timed(self._take, *args, **kwargs)
+        result: Result = self._timed(self._take, *args, **kwargs)
+        return result
 
     def _timed(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():

@@ -47,4 +47,5 @@ def persistence_terms(
     coincident = lengths == 0
     weights = (gradient / lengths.masked_fill(coincident, 1)).masked_fill(coincident, 0)
     parts = (h0_weight * h0 + h1_weight * h1, h0, h1, weights)
-    return tuple(part.to(lengths.dtype) for part in parts)  # type: ignore[return-value]
+    loss, h0, h1, weights = (part.to(lengths.dtype) for part in parts)
+    return loss, h0, h1, weights

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 _ORDINARY = (Tensor, nn.Parameter)
 
-# The public question takes three times as long.
+# Every call asks these, so they are looked up once. The public question for the second takes three
+# times as long, and for the third there is none: a release without it is taken to be transforming,
+# for the operators are right for every tensor.
+_is_compiling = torch.compiler.is_compiling
 _is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
+_is_mapping = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
 def is_transformed() -> bool:
@@ -19,22 +21,20 @@ def is_transformed() -> bool:
 
     So does torch.jit.trace, which would take what comes past the operators for constants.
     """
-    return torch.compiler.is_compiling() or _is_tracing() or takes_derivatives()
+    return _is_compiling() or _is_tracing() or takes_derivatives()
 
 
 def takes_derivatives() -> bool:
     """Whether torch.func is at work, or forward mode by dual tensors."""
-    # torch has no public question for either. A release without these is taken to be transforming:
-    # the operators are right for every tensor.
     try:
         # The level of dual tensors is -1 where there are none.
         if forward_ad._current_level >= 0:
             if _refusals:
                 raise RuntimeError(_refusals[0])
             return True
-        return torch._C._are_functorch_transforms_active()
     except AttributeError:
         return True
+    return _is_mapping()
 
 
 _refusals: list[str] = []
@@ -45,7 +45,7 @@ def refuse_forward_mode(message: str) -> None:
     _refusals.append(message)
 
 
-def is_plain(x: Any, device: str = "cpu") -> bool:
+def is_plain(x: Tensor, device: str = "cpu") -> bool:
     """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
     if is_transformed() or type(x) not in _ORDINARY:
         return False
@@ -57,9 +57,14 @@ def is_plain_gradient(grad: Tensor, device: str = "cpu") -> bool:
     """Whether a backward outside of graphs may read the gradient that it is given."""
     if torch.is_grad_enabled() or not is_plain(grad, device):
         return False
-    # is_grads_batched=True maps in a way of its own, which is no transform of torch.func.
-    is_mapped = getattr(torch._C._functorch, "is_legacy_batchedtensor", None)
-    return is_mapped is not None and not is_mapped(grad)
+    return not _is_mapped_by_autograd(grad)
+
+
+# is_grads_batched=True maps in a way of its own, which is no transform of torch.func. A release
+# without the question is taken to map always.
+_is_mapped_by_autograd = getattr(
+    torch._C._functorch, "is_legacy_batchedtensor", lambda gradient: True
+)
 
 
 def wants_gradient(x: Tensor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -107,7 +108,8 @@ def _batches(indices: list[int], numbers: int) -> Iterator[list[int]]:
 @torch.no_grad()
 def _topologies(batch: Tensor) -> list[Topology]:
     B, n, d = batch.shape
-    (h0, h1), cycles = representative_cycles(batch)
+    found: Any = representative_cycles(batch)
+    (h0, h1), cycles = found
     pairs = n * (n - 1)
     columns = summarise_diagrams(h0, h1).as_dict()
     columns["loops_per_row"] = columns["h1_count"].double() / n

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tsloss_fast.analysis.features import DISTANCE, FEATURES, Topology
 from tsloss_fast.analysis.statistics import Table
-from tsloss_fast.persistence.plots import few_ticks, plot_barcodes, plot_diagrams
+from tsloss_fast.persistence.plots import (
+    few_ticks,
+    plot_barcodes,
+    plot_diagrams,
+    set_margins,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,7 +113,8 @@ def accuracy_figure(
         color="0.3",
     )
     colours = figure.colorbar(dots, ax=axes, label=unit, aspect=40, pad=0.02)
-    colours.locator.set_params(integer=True)
+    locator: Any = colours.locator  # Which kind it is, the type does not say.
+    locator.set_params(integer=True)
     return figure
 
 
@@ -116,7 +122,7 @@ def _grid(rows: int, columns: int) -> tuple[Figure, list[Any]]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4 * columns, 3.4 * rows), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.08)
+    set_margins(figure, h_pad=0.12, w_pad=0.08)
     axes = list(figure.subplots(rows, columns).flat)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)

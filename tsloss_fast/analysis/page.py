@@ -110,7 +110,7 @@ def _data(content: PageContent) -> dict[str, Any]:
     }
 
 
-def _bars(dgm: PersistenceDiagram, kept: int) -> list[list[float]]:
+def _bars(dgm: PersistenceDiagram, kept: int) -> list[list[float | None]]:
     """[birth, death, i, j, k, l] of each bar, the edges being ij and kl; the longest if many."""
     pairs = dgm.unbatch()[0].double()  # [k, 2]
     edges = [*dgm.birth_edges.unbind(-1), *dgm.death_edges.unbind(-1)]

@@ -137,12 +137,14 @@ def _share_of_orders(a: np.ndarray, b: np.ndarray) -> float:
     other = rankdata(b) - (len(b) + 1) / 2
 
     def statistic(ranks: np.ndarray, axis: int = -1) -> np.ndarray:
-        return (ranks * other).sum(axis)
+        sums: np.ndarray = (ranks * other).sum(axis)
+        return sums
 
     ranks = rankdata(a) - (len(a) + 1) / 2
-    return permutation_test(
+    test = permutation_test(
         (ranks,), statistic, permutation_type="pairings", vectorized=True, n_resamples=np.inf
-    ).pvalue
+    )
+    return float(test.pvalue)
 
 
 def _mann_whitney(low: np.ndarray, high: np.ndarray) -> tuple[float | None, float | None]:

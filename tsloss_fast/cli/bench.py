@@ -12,7 +12,7 @@ from tsloss_fast.cli.measure import HEADER, bench, format_rows
 from tsloss_fast.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to `tsloss-fast`, and its arguments."""
     parser = commands.add_parser(
         "bench",

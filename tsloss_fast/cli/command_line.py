@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tsloss_fast import __version__
 from tsloss_fast.analysis.names import printable
@@ -12,7 +12,7 @@ from tsloss_fast.cli import analyze, bench, evaluate, export, generate, info, tu
 from tsloss_fast.cli.output import EXIT_INTERRUPTED, EXIT_USAGE, fail
 
 # In the order in which the help shows them.
-COMMANDS = {
+COMMANDS: dict[str, Any] = {
     "tune": tune,
     "generate": generate,
     "evaluate": evaluate,
@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = vars(parser.parse_args(argv))
     command = args.pop("command")
     try:
-        return COMMANDS[command].run(args)
+        status: int = COMMANDS[command].run(args)
+        return status
     except KeyboardInterrupt:
         return fail(EXIT_INTERRUPTED, "stopped")
 

@@ -31,7 +31,7 @@ SETTINGS = (
 )
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to `tsloss-fast`, and its arguments."""
     parser = commands.add_parser(
         "evaluate",
@@ -67,7 +67,7 @@ def _run_evaluate(args: dict[str, Any]) -> int:
         raise ValueError(f"answers: expected a file in a folder that exists, got {out}")
     finished = read_run(args, *SETTINGS)
     finished.score()  # Before the model is loaded.
-    examples = held_out_examples(finished, args["data"])
+    examples = held_out_examples(finished, args["data"], progress=not args["quiet"])
     answering = Answering(finished, progress=False)
     result = evaluate(finished, answering, examples, progress=not args["quiet"])
     if out is not None:

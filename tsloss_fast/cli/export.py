@@ -10,7 +10,7 @@ from tsloss_fast.cli.of_run import add_run, read_run, reporting
 from tsloss_fast.cli.output import EXIT_USAGE, fail, say
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to `tsloss-fast`, and its arguments."""
     parser = commands.add_parser(
         "export",

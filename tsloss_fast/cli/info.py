@@ -14,11 +14,13 @@ import torch
 from tsloss_fast import __version__
 
 # Those whose versions decide what works.
-INFO_PACKAGES = ("triton", "transformers", "accelerate", "peft", "gguf", "matplotlib", "scipy")
-INFO_PACKAGES += ("safetensors", "gudhi")
+INFO_PACKAGES = (
+    *("triton", "transformers", "accelerate", "peft", "gguf", "matplotlib", "scipy"),
+    *("safetensors", "gudhi"),
+)
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to `tsloss-fast`, and its arguments."""
     shown = "versions, the compiled module and the default model"
     commands.add_parser("info", help=f"show {shown}", description=f"Show {shown}.")

@@ -86,19 +86,17 @@ def bench(sizes: Sequence[int], dim: int, seed: int = 0) -> Iterator[Row]:
         generator = torch.Generator().manual_seed(seed)
         clouds = [0.02 * torch.randn(n, dim, generator=generator) for _ in range(CLOUDS)]
         why_not = _why_not_checked(n)
-        ours, theirs = (
+        sides: list[list[Call]] = [
             [partial(diagrams, x) for x in clouds]
             for diagrams in (rips_persistence, reference.rips_persistence)
-        )
-        yield _row(f"H0 + H1, n = {n}", ours, theirs, why_not, partial(_check_bars, clouds))
+        ]
+        yield _row(f"H0 + H1, n = {n}", sides, why_not, partial(_check_bars, clouds))
         for mode in ("persistence", "surrogate"):
-            ours, theirs = (
-                [_step(cls(mode), x) for x in clouds] for cls in (TSLoss, reference.TSLoss)
-            )
+            sides = [[_step(cls(mode), x) for x in clouds] for cls in (TSLoss, reference.TSLoss)]
             what = f"TSLoss {mode}, forward + backward, n = {n}"
             # The surrogate's reference is eager PyTorch, which is always there.
             reason = why_not if mode == "persistence" else None
-            yield _row(what, ours, theirs, reason, partial(_check_loss, clouds, mode))
+            yield _row(what, sides, reason, partial(_check_loss, clouds, mode))
 
 
 def _has_gudhi() -> bool:
@@ -115,16 +113,17 @@ def _why_not_checked(n: int) -> str | None:
 
 def _row(
     what: str,
-    ours: Sequence[Call],
-    theirs: Sequence[Call],
+    sides: Sequence[Sequence[Call]],
     why_not: str | None,
     check: Callable[[], tuple[bool, str]],
 ) -> Row:
-    """Check, then time both in turn after a warm-up; the reference only where it agrees."""
+    """Check, then time both in turn after a warm-up; the reference only where it agrees.
+
+    `sides` are the calls of ours and of the reference's.
+    """
     agrees, said = (True, why_not) if why_not else check()
-    sides = [itertools.cycle(calls) for calls in (ours, theirs)]
-    sides = sides[:1] if why_not or not agrees else sides
-    calls: list[Call] = [lambda side=side: next(side)() for side in sides]
+    timed = sides[:1] if why_not or not agrees else sides
+    calls = [partial(_next_call, itertools.cycle(side)) for side in timed]
     first = []
     for call in calls:
         call()
@@ -134,8 +133,12 @@ def _row(
         for call, seconds, kept in zip(calls, first, times, strict=True):
             if seconds < SLOW_S or round_ < SLOW_SAMPLES:
                 kept.append(sample(call, repeats_for(seconds)))
-    spreads = [*map(spread, times), None]
-    return Row(what, *spreads[:2], said, agrees)
+    measured = [spread(each) for each in times]
+    return Row(what, measured[0], measured[1] if measured[1:] else None, said, agrees)
+
+
+def _next_call(side: Iterator[Call]) -> Any:
+    return next(side)()
 
 
 def _check_bars(clouds: Sequence[Tensor]) -> tuple[bool, str]:

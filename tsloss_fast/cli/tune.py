@@ -13,7 +13,7 @@ from typing import Any
 from tsloss_fast.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, fail, say
 
 
-def add_parser(commands: argparse._SubParsersAction) -> None:
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to `tsloss-fast`, and its arguments."""
     parser = commands.add_parser(
         "tune",

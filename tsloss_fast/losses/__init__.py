@@ -4,7 +4,7 @@ from tsloss_fast._engine.pending import Pending
 from tsloss_fast.losses.base import TopologicalLoss
 from tsloss_fast.losses.cascade_loss import CascadeDistortionLoss, cascade_distortion
 from tsloss_fast.losses.dense_gradient import interpolated
-from tsloss_fast.losses.mtop_div import mtop_div
+from tsloss_fast.losses.mtop_div_loss import MTopDivLoss, mtop_div
 from tsloss_fast.losses.persistence_loss import PersistenceLoss
 from tsloss_fast.losses.rtd_lite_loss import RTDLiteLoss, rtd_lite
 from tsloss_fast.losses.rtd_loss import RTDLoss, rtd
@@ -14,6 +14,7 @@ from tsloss_fast.losses.tsloss import TSLoss
 
 __all__ = [
     "CascadeDistortionLoss",
+    "MTopDivLoss",
     "Pending",
     "PersistenceLoss",
     "RTDLiteLoss",

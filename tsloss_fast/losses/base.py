@@ -8,7 +8,14 @@ from typing import Any, ClassVar, Literal, overload
 import torch
 from torch import Tensor, nn
 
-from tsloss_fast._checks import check_choice, check_cloud, check_number, check_square, describe
+from tsloss_fast._checks import (
+    check_choice,
+    check_cloud,
+    check_number,
+    check_square,
+    describe,
+    is_dense,
+)
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_distance_matrix, require_finite_points
 from tsloss_fast._engine.padding import filled_points, without_padding
@@ -139,8 +146,8 @@ class TopologicalLoss(nn.Module):
     def start(self, prompt: Clouds, lengths: Lengths | None = None) -> Pending[Any]:
         """Begin to compute the loss, which `Pending.result` then returns.
 
-        Of CUDA prompts in `TSLoss` under ``mode="persistence"``, the distances go to the host on a
-        stream of their own and H1 is computed there, while the caller goes on: what is launched
+        Where `TSLoss` under ``mode="persistence"`` has H1 of CUDA prompts computed on the host, the
+        distances go there on a stream of their own, while the caller goes on: what is launched
         between start and result, such as the forward pass of the model, hides it. In every other
         case the loss is computed here, and nothing is left to wait for. Arguments and errors are
         those of `forward`; that a CUDA prompt holds NaN shows in the result.
@@ -183,9 +190,8 @@ class TopologicalLoss(nn.Module):
         Raises
         ------
         ValueError
-            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if H1, which
-            the host computes, belongs to the loss: with ``mode="persistence"`` only
-            ``beta_h1=0`` has a graph.
+            If the prompt is no such leaf, if ``reduction="none"`` leaves no scalar, or if the loss
+            has H1 of ``mode="persistence"`` where the host computes it: see ``h1`` there.
 
         Examples
         --------
@@ -223,13 +229,13 @@ class TopologicalLoss(nn.Module):
         return tuple(v for name, v in values if not name.startswith("_") and name != "training")
 
     def _checked(self, prompt: Any) -> Tensor:
-        check_cloud(prompt, "prompt")
-        return prompt
+        return check_cloud(prompt, "prompt")
 
     def _begin_checked(
         self, prompt: Clouds, lengths: Lengths | None = None
     ) -> Callable[[], LossAndTerms]:
-        if lengths is not None or is_ragged(prompt) or holds_sparse(prompt):
+        of_each = lengths is not None
+        if of_each or (not is_dense(prompt) and (is_ragged(prompt) or holds_sparse(prompt))):
             return self._begin_ragged(prompt, lengths)
         prompt = self._checked(prompt)
         if prompt.numel() == 0 and self.reduction == "mean":
@@ -259,6 +265,7 @@ class TopologicalLoss(nn.Module):
         """`_begin` of clouds of different sizes: the terms of one after the other."""
         clouds, batch = separate_clouds(prompt, lengths, "prompt")
         if not clouds:
+            assert isinstance(prompt, Tensor)  # A list without clouds is none of points.
             if self.reduction == "mean":
                 raise _no_cloud(prompt)
             return self._weighed({}, prompt.new_zeros(batch))
@@ -302,7 +309,7 @@ class TopologicalLoss(nn.Module):
 class H0H1Loss(TopologicalLoss):
     """A loss of two terms, L_H0 and L_H1, that the engine computes with their gradient at once."""
 
-    SHOWN = ("lambda_ts", "beta_h0", "beta_h1", "scale", "reduction")
+    SHOWN: ClassVar[tuple[str, ...]] = ("lambda_ts", "beta_h0", "beta_h1", "scale", "reduction")
 
     # Of losses that were pickled before there were others.
     metric: Metric = "euclidean"
@@ -429,7 +436,10 @@ class H0H1Loss(TopologicalLoss):
                 'reduction: expected "none" for a batch in torch.jit.trace, which would fix the '
                 f"number of clouds that the mean is taken over, got {self.reduction!r}"
             )
-        B = (B or x.shape[:-2].numel()) if takes_mean else 1
+        if not takes_mean:
+            B = 1
+        elif B is None:
+            B = 1 if x.ndim == 2 else x.shape[:-2].numel()
         each = self.lambda_ts / B
         return each * self.beta_h0, each * self.beta_h1
 

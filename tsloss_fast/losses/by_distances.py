@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -52,7 +54,7 @@ def surrogate_terms(
     lengths: Tensor | None = None,
 ) -> Terms:
     """The paper's Eq. 1 to 6."""
-    n = D.shape[-1]
+    n: Any = D.shape[-1]  # or [...], where clouds differ
     if n == 1:
         # No pair is left to sum over; the product keeps the graph, with gradient 0.
         zero = D.sum((-2, -1)) * 0

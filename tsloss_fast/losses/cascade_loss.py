@@ -71,7 +71,8 @@ def cascade_distortion(
     in_a, in_b = (cloud.lengths(torch.stack((i, j), -1))[0] for cloud in (first, second))
     critical = critical_skeleton(second.D, rips_persistence(second.D, metric="precomputed"))
     counts = cascade_skeleton(first.D)[..., i, j].to(in_a.dtype) + critical[..., i, j]
-    return ((in_a - in_b).square() * counts).sum(-1)
+    loss: Tensor = ((in_a - in_b).square() * counts).sum(-1)
+    return loss
 
 
 class CascadeDistortionLoss(PairedLoss):
@@ -101,5 +102,5 @@ class CascadeDistortionLoss(PairedLoss):
         super().__init__(metric, scale, detach_scale, reduction)
 
     def _losses(self, a: Tensor, b: Tensor) -> Tensor:
-        options = {"scale": self.scale, "detach_scale": self.detach_scale}
-        return cascade_distortion(a, b, self.metric, **options)
+        scale, detach_scale = self.scale, self.detach_scale
+        return cascade_distortion(a, b, self.metric, scale=scale, detach_scale=detach_scale)

@@ -58,7 +58,9 @@ def interpolated(x: Tensor, sigma: float) -> Tensor:
     """
     check_cloud(x)
     check_number(sigma, "sigma", least=0, open_below=True)
-    return _Interpolated.apply(x, float(sigma))
+    # torch has no types for `apply`.
+    same: Tensor = _Interpolated.apply(x, float(sigma))  # type: ignore[no-untyped-call]
+    return same
 
 
 class _Interpolated(torch.autograd.Function):
@@ -90,4 +92,5 @@ def field(x: Tensor, grad: Tensor, sigma: float) -> Tensor:
     identity = torch.eye(x.shape[-2], dtype=x.dtype, device=x.device)
     # Points that are not reached have equations of their own, whose solution is 0.
     system = kernel.where(both, identity) + RIDGE * identity
-    return kernel @ torch.linalg.solve(system, grad)
+    smooth: Tensor = kernel @ torch.linalg.solve(system, grad)
+    return smooth

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,9 @@ class PairedCloud:
         self._valid: Tensor | None = None  # bool [...], where nothing looks at values
         # [..., n, n], not scaled.
         self.D = self._checked_matrix(name) if metric == "precomputed" else self._distances(name)
-        self._unit_edges = self._unit_weights = None
+        # None where they are not divided.
+        self._unit_edges: Any = None
+        self._unit_weights: Any = None
         if scale is not None and self.D.shape[-1] > 1:
             self._unit_edges, self._unit_weights = _unit_edges(self.D, scale)
 
@@ -102,7 +105,7 @@ class PairedCloud:
 
     def _unit(self, lengths: Tensor) -> Tensor:
         """The scale [..., 1] from the lengths of its edges; 1 where all points coincide."""
-        unit = (lengths * self._unit_weights).sum(-1, keepdim=True)
+        unit: Tensor = (lengths * self._unit_weights).sum(-1, keepdim=True)
         return unit.where(unit > 0, 1)
 
     def _unscaled(self, edges: Sequence[Tensor]) -> list[Tensor]:

@@ -97,5 +97,5 @@ class RTDLiteLoss(PairedLoss):
         super().__init__(metric, scale, detach_scale, reduction)
 
     def _losses(self, a: Tensor, b: Tensor) -> Tensor:
-        options = {"scale": self.scale, "detach_scale": self.detach_scale}
-        return rtd_lite(a, b, self.metric, **options)
+        scale, detach_scale = self.scale, self.detach_scale
+        return rtd_lite(a, b, self.metric, scale=scale, detach_scale=detach_scale)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -150,8 +152,10 @@ class RTDLoss(nn.Module):
     True
     """
 
-    SHOWN = ("dim", "card", "mode", "is_sym", "lp", "metric", "scale", "detach_scale")
-    SHOWN += ("immovable", "reduction")
+    SHOWN: ClassVar[tuple[str, ...]] = (
+        *("dim", "card", "mode", "is_sym", "lp", "metric", "scale", "detach_scale"),
+        *("immovable", "reduction"),
+    )
 
     def __init__(
         self,
@@ -209,7 +213,8 @@ def _divergences(
     n = clouds[0].D.shape[-1]
     # u, v [1 or 2, ..., n, n], a matrix an order.
     D = [cloud.scaled() for cloud in clouds]
-    u, v = _blocks(*(torch.stack([D[k ^ order] for order in range(orders)]) for k in (0, 1)), mode)
+    w, other = (torch.stack([D[k ^ order] for order in range(orders)]) for k in (0, 1))
+    u, v = _blocks(w, other, mode)
     _, h1 = rips_persistence(_doubled(u, v), metric="precomputed")
     ends = [_pairs_and_copies(edges, n) for edges in (h1.birth_edges, h1.death_edges)]
     of_orders = [pairs[order] for order in range(orders) for pairs, _ in ends]
@@ -220,8 +225,9 @@ def _divergences(
             [lengths[cloud ^ order][2 * order + end] for cloud in (0, 1)] for end in (0, 1)
         )
         copies = [copies[order] for _, copies in ends]
-        births = torch.where(copies[0] == 1, *_blocks(*of_births, mode))
-        u, v = _blocks(*of_deaths, mode)
+        u, v = _blocks(of_births[0], of_births[1], mode)
+        births = torch.where(copies[0] == 1, u, v)
+        u, v = _blocks(of_deaths[0], of_deaths[1], mode)
         deaths = torch.where(copies[1] == 1, u, v)
         counts = None if card is None else _longest(deaths - births, card)
         if movable is not None and mode == "minimum":

@@ -212,7 +212,7 @@ def _critical_edges(
 def _norm(differences: Tensor, p: float, squared: bool) -> Tensor:
     if squared and p == 2:
         return differences.square().sum(-1)
-    norm = torch.linalg.vector_norm(differences, ord=p, dim=-1)
+    norm: Tensor = torch.linalg.vector_norm(differences, ord=p, dim=-1)
     return norm.square() if squared else norm
 
 

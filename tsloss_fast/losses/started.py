@@ -33,7 +33,8 @@ def start_loss(ts_loss: nn.Module, prompt: Tensor) -> Pending[LossAndTerms]:
 
     def begin() -> Callable[[], LossAndTerms]:
         if can_start(ts_loss):
-            started = ts_loss.start(prompt)
+            start: Any = ts_loss.start
+            started = start(prompt)
             return lambda: _checked(started.result(return_terms=True))
         return lambda: _checked(ts_loss(prompt, return_terms=True))
 

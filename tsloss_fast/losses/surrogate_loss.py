@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -57,7 +58,7 @@ class SurrogateLoss(H0H1Loss):
     tensor(True)
     """
 
-    SHOWN = (
+    SHOWN: ClassVar[tuple[str, ...]] = (
         "lambda_ts", "beta_h0", "beta_h1", "tau", "alpha", "lambda_repel", "lambda_attract",
         "self_pairs", "detach_scales", "scale", "reduction",
     )  # fmt: skip

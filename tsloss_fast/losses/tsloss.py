@@ -80,6 +80,8 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
         longest edge, the same formulas are PyTorch's, on distances in memory.
     max_edge_length : float, optional
         Longer edges are absent, see `PersistenceLoss` ("persistence" only).
+    h1 : {"auto", "device", "host"}
+        Where H1 of a CUDA prompt is computed, see `PersistenceLoss` ("persistence" only).
 
     Notes
     -----
@@ -89,8 +91,9 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
     the loss is differentiable once, in forward or reverse mode; a second derivative is an error.
 
     On CUDA ``mode="surrogate"`` is all kernels: nothing waits for the device, and a CUDA graph can
-    capture it. ``mode="persistence"`` computes H1 on the host: its distances are copied there, and
-    the call waits for that copy and the engine. See `start` for how to hide it.
+    capture it. So is ``mode="persistence"`` of clouds of up to 512 points. Of larger ones, and with
+    ``h1="host"``, H1 is computed on the host: the distances are copied there, and the call waits
+    for that copy and the engine. See `start` for how to hide it.
 
     Half prompts are computed in float32 and give a float32 loss, under ``torch.autocast`` too.
 
@@ -124,11 +127,12 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
         reduction: str = "mean",
         metric: Metric = "euclidean",
         max_edge_length: float | None = None,
+        h1: str = "auto",
     ) -> None:
         # Not super(): the constructor of either class takes its own options alone.
         H0H1Loss.__init__(self, lambda_ts, beta_h0, beta_h1, scale, reduction, metric)
         self.mode = check_choice(mode, "mode", tuple(LOSSES))
-        self._set_persistence_options(h1_power, max_edge_length)
+        self._set_persistence_options(h1_power, max_edge_length, h1)
         if max_edge_length is not None and mode == "surrogate":
             raise ValueError(
                 "max_edge_length: expected None for mode 'surrogate', whose sums are over all "

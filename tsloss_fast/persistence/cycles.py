@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_flag, describe
+from tsloss_fast._checks import check_choice, check_flag, check_whole, describe
 from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
 from tsloss_fast.persistence.diagram import PersistenceDiagram
@@ -15,8 +18,57 @@ from tsloss_fast.persistence.distances import Metric, edge_lengths
 from tsloss_fast.persistence.ragged import Clouds, Lengths
 from tsloss_fast.persistence.rips import as_int, rips_diagrams
 
-# The cycles of one cloud, each of edges [m, 2].
-CloudCycles = list[Tensor]
+
+class CycleList(Sequence[Tensor]):
+    """The cycles of one cloud: a list that does not change, of tensors int64 [m, 2].
+
+    Each tensor is made when it is asked for; to make them all takes as long as to find them.
+    """
+
+    __slots__ = ("_edges", "_starts")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, edges: Tensor, starts: np.ndarray | Tensor) -> None:
+        # Cycle k is edges[starts[k] : starts[k + 1]].
+        self._edges = edges  # [M, 2]
+        self._starts = np.asarray(starts)  # [C + 1]
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Tensor]: ...
+    def __getitem__(self, index: int | slice) -> Tensor | list[Tensor]:
+        chosen = range(len(self))[index]
+        if isinstance(chosen, range):
+            return [self[k] for k in chosen]
+        begin, end = self._starts[chosen : chosen + 2].tolist()
+        return self._edges[begin:end]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        begin, end = self._starts[[0, -1]].tolist()
+        return iter(self._edges[begin:end].split(np.diff(self._starts).tolist()))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (CycleList, list, tuple)):
+            return NotImplemented
+        return len(self) == len(other) and all(
+            isinstance(b, Tensor) and torch.equal(a, b) for a, b in zip(self, other, strict=True)
+        )
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def __reduce__(self) -> tuple[type, tuple[Tensor, Tensor]]:
+        # By tensors alone, which `torch.load` takes; those of other clouds of a batch left out.
+        begin, end = self._starts[[0, -1]].tolist()
+        starts = torch.from_numpy(self._starts - begin)
+        return CycleList, (self._edges[begin:end].clone(), starts)
+
+
+torch.serialization.add_safe_globals([CycleList])
 
 
 def representative_cycles(
@@ -29,7 +81,8 @@ def representative_cycles(
     *,
     p: float | None = None,
     shorten: bool = True,
-) -> tuple[tuple[PersistenceDiagram, ...], CloudCycles | list[CloudCycles]]:
+    most: int | None = None,
+) -> tuple[tuple[PersistenceDiagram, ...], CycleList | list[CycleList]]:
     """The diagrams of `rips_persistence`, and a cycle that represents each class of H1.
 
     Parameters
@@ -41,12 +94,15 @@ def representative_cycles(
     shorten : bool, default True
         Look for one short loop a class. Without, a cycle is the sum of generators that the engine
         has: loops of one edge each and the minimum spanning tree.
+    most : int, optional
+        Find the cycles of so many classes of each cloud alone: of those that never die, then of the
+        longest bars, of equally long ones the first. The others' have no edges.
 
     Returns
     -------
     diagrams : tuple of PersistenceDiagram
         H0 and H1, as `rips_persistence` returns them, in the graph of `x`.
-    cycles : list of Tensor, or for a batch a list of such lists
+    cycles : sequence of Tensor, or for a batch a list of such sequences
         Of each cloud first those of its bars, in their order, padding left out, and then those of
         its classes that never die, in the order of `essential_edges`. A cycle is a sum mod 2 of
         edges, int64 [m, 2] on the device of `x`, ``i < j``, in filtration order: its last edge is
@@ -56,6 +112,9 @@ def representative_cycles(
     ------
     TypeError, ValueError, ImportError
         As `rips_persistence` does.
+    MemoryError
+        Where the engine's work cannot fit: what always is taken before the sweep, and what short
+        loops take after it, which depends on how many classes there are.
     RuntimeError
         Under ``torch.compile``, ``torch.func`` or forward mode: how many edges a cycle has is known
         from values alone.
@@ -88,7 +147,9 @@ def representative_cycles(
     (0, 1)
     """
     check_choice(as_int(max_dim), "max_dim", (1,))
-    finder = eager.CycleFinder(check_flag(shorten, "shorten"))
+    if most is not None:
+        most = check_whole(most, "most", least=0)
+    finder = eager.CycleFinder(check_flag(shorten, "shorten"), most)
     if ops.is_transformed():
         raise RuntimeError(
             "representative_cycles: expected tensors with values, got a call under torch.compile, "
@@ -96,11 +157,12 @@ def representative_cycles(
         )
     given = (max_edge_length, p, lengths, vertex_births)
     diagrams = rips_diagrams(x, 1, metric, *given, finder)
-    found = finder.edges.split([size for cloud in finder.sizes for size in cloud])
     if not finder.is_batch:
-        return diagrams, list(found)
-    rest = iter(found)
-    return diagrams, [[next(rest) for _ in cloud] for cloud in finder.sizes]
+        return diagrams, CycleList(finder.edges, finder.starts)
+    ends = list(accumulate(finder.counts, initial=0))
+    return diagrams, [
+        CycleList(finder.edges, finder.starts[begin : end + 1]) for begin, end in pairwise(ends)
+    ]
 
 
 def loops_of(cycle: Tensor) -> list[Tensor]:

@@ -9,6 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Looked up once, for a look at the fields of few bars takes no longer than such questions.
+_is_compiling = torch.compiler.is_compiling
+_is_inference_mode = torch.is_inference_mode_enabled
+_from_numpy = torch.from_numpy
+
 
 def _not_given() -> Any:
     return None
@@ -101,13 +106,13 @@ class PersistenceDiagram:
         arrays, together = made.get("_arrays"), _MADE_TOGETHER.get(name)
         if arrays is None or together is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+        if not _is_compiling() and _is_inference_mode():
             # An inference tensor would be of no use to an autograd graph outside.
             with torch.inference_mode(False):
                 return self.__getattr__(name)
         for each in together:
             # Threads that look at once all get the tensor of the first.
-            made.setdefault(each, torch.from_numpy(getattr(arrays, each)))
+            made.setdefault(each, _from_numpy(getattr(arrays, each)))
         return made[name]
 
     def __getstate__(self) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_cloud, check_number, check_square, check_whole
 from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.arrays import require_distance_matrix, require_finite_points
 from tsloss_fast.persistence.distances import Metric
 from tsloss_fast.persistence.rips import rips_persistence
 
@@ -62,7 +63,8 @@ def persistent_homology_dimension(
     Notes
     -----
     Differentiable by the points, or entries, of the chosen subsamples; points that coincide give a
-    gradient of 0. A cloud of coinciding points alone has no dimension: NaN.
+    gradient of 0. A cloud of coinciding points alone has no dimension: NaN. Under `torch.func.vmap`
+    torch wants to be told ``randomness="same"``.
 
     The authors' code returns :math:`1 / (1 - m)`, which is this for their :math:`\alpha = 1`.
 
@@ -87,6 +89,9 @@ def persistent_homology_dimension(
     N = x.shape[-2]
     sizes = _sizes(N, min_points, max_points, point_jump)
     x = ops.at_least_float32(x)
+    if x.device.type == "cpu" and not ops.is_transformed():
+        # Here, for an error to name the entry of x and not that of a subsample.
+        (require_distance_matrix if precomputed else require_finite_points)(x.detach(), "x")
     sums = []
     for n in sizes:
         count = fewer_draws if 2 * n >= N else draws

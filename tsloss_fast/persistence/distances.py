@@ -112,7 +112,7 @@ def pairwise_distances(
     """
     if lengths is not None or is_ragged(x):
         return ragged_distances(x, metric, p, lengths)[0]
-    check_cloud(x)
+    x = check_cloud(x)
     if callable(metric):
         return _distances_by(metric, x, p)
     metric, power = named_metric(metric, p, METRICS)
@@ -350,7 +350,8 @@ def metric_points(x: Tensor, metric: str) -> Tensor:
     if looks:
         _require_nonzero(largest, metric)
     x = x / largest
-    return x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    norms: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / norms
 
 
 def _centred(x: Tensor) -> Tensor:

@@ -375,12 +375,11 @@ def _split_bars(dgm: Any, name: str) -> list[Split]:
     """The bars and the classes that never die of each cloud, in the diagram's graph."""
     if isinstance(dgm, PersistenceDiagram):
         E = dgm.essential_mask.shape[-1]
-        births = dgm.essential_births.reshape(-1, E) if E else None
-        masks = dgm.essential_mask.reshape(-1, E) if E else None
-        return [
-            (bars, bars.new_zeros(0) if births is None else births[k][masks[k]])
-            for k, bars in enumerate(dgm.unbatch())
-        ]
+        bars = dgm.unbatch()
+        if not E:
+            return [(each, each.new_zeros(0)) for each in bars]
+        births, masks = dgm.essential_births.reshape(-1, E), dgm.essential_mask.reshape(-1, E)
+        return [(each, births[k][masks[k]]) for k, each in enumerate(bars)]
     pairs = _as_pairs(dgm, name)
     birth, death = pairs.detach().unbind(-1)
     wrong = ~(birth.isfinite() & (death >= birth))
@@ -409,7 +408,7 @@ def _matched_costs(a: Tensor, b: Tensor, order: float, internal_p: float) -> Ten
         return torch.cat(to_diagonal)
     with torch.no_grad():
         among = norm(a.unsqueeze(1) - b.unsqueeze(0), internal_p)  # [k, m]
-        matched = _matching(among, *to_diagonal, order)
+        matched = _matching(among, to_diagonal[0], to_diagonal[1], order)
     i, j = matched[:-1, :-1].nonzero().unbind(-1)
     alone = [
         part[stays]
@@ -538,8 +537,10 @@ def _diagram(
     critical, _ = _padded([e[keep] for e, keep in zip(edges, dies, strict=True)], padding=-1)
     births, lives = _padded([p[~keep, 0] for p, keep in zip(pairs, dies, strict=True)])
     born_with, _ = _padded([e[~keep, :2] for e, keep in zip(edges, dies, strict=True)], padding=-1)
-    fields = (bars[..., 0], bars[..., 1], critical[..., :2], critical[..., 2:], mask)
-    fields += (births, born_with, lives)
+    fields = (
+        *(bars[..., 0], bars[..., 1], critical[..., :2], critical[..., 2:], mask),
+        *(births, born_with, lives),
+    )
     return PersistenceDiagram(*(fields if batch else [part[0] for part in fields]))
 
 

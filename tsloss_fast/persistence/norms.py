@@ -43,7 +43,9 @@ def pairwise_norms(x: Tensor, p: float) -> Tensor:
     if torch.compiler.is_compiling():
         # A graph can follow these operations, but no autograd function with derivative modes.
         return _as_distances(norm(x.unsqueeze(-2) - x.unsqueeze(-3), p), x)
-    return _PairwiseNorms.apply(x, p)
+    # torch has no types for `apply`.
+    norms: Tensor = _PairwiseNorms.apply(x, p)  # type: ignore[no-untyped-call]
+    return norms
 
 
 class _PairwiseNorms(torch.autograd.Function):
@@ -88,7 +90,9 @@ class _PairwiseNorms(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, p: float) -> tuple[Tensor, int]:
-        return _PairwiseNorms.apply(x.movedim(in_dims[0], 0), p), 0
+        moved = x.movedim(in_dims[0], 0)
+        # torch has no types for `apply`.
+        return _PairwiseNorms.apply(moved, p), 0  # type: ignore[no-untyped-call]
 
 
 def _as_distances(D: Tensor, x: Tensor) -> Tensor:

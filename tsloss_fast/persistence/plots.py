@@ -85,7 +85,7 @@ def plot_diagrams(panels: Panels, loops: bool = False, essential: bool | None = 
     if loops:
         _lifetime_row(grid[1], _of_dimension(bars.values(), 1), _of_dimension(endless, 1))
     handles, labels = grid[0][0].get_legend_handles_labels()
-    figure.get_layout_engine().set(w_pad=0.08)
+    set_margins(figure, w_pad=0.08)
     note = None
     if first_death > 0:
         note = f"deaths begin at {first_death:.3g}, not at 0, so birth = death is steep"
@@ -97,7 +97,7 @@ def plot_diagrams(panels: Panels, loops: bool = False, essential: bool | None = 
         loc="outside lower center",
         ncols=len(labels) if len(bars) > 1 else 1,
         frameon=False,
-        title=_wrapped(note, figure),
+        title=None if note is None else _wrapped(note, figure),
     )
     return figure
 
@@ -107,9 +107,9 @@ def _first_birth(panels: Iterable[list[list[Bar]]], births: Sequence[float]) -> 
     return min([0.0, *births, *(b for dgms in panels for bar in dgms for b, _ in bar)])
 
 
-def _wrapped(note: str | None, figure: Figure, letters: int = 12) -> str | None:
+def _wrapped(note: str, figure: Figure, letters: int = 12) -> str:
     """A line about the axes, in as many lines as the figure's width and letters an inch ask for."""
-    return note and textwrap.fill(note, int(letters * figure.get_figwidth()))
+    return textwrap.fill(note, int(letters * figure.get_figwidth()))
 
 
 def _diagram_row(
@@ -225,7 +225,7 @@ def plot_barcodes(panels: Panels, essential: bool | None = None) -> Figure:
     for dim, row in enumerate(grid):
         for axis, births in zip(row, _of_dimension(endless, dim), strict=True):
             _endless_bars(axis, sorted(births), dim)
-    figure.get_layout_engine().set(w_pad=0.08)
+    set_margins(figure, w_pad=0.08)
     note = "distance in embedding space"
     if any(births for dgms in endless for births in dgms):
         note += "; bars with an arrow never die"
@@ -303,7 +303,8 @@ def plot_cycles(
     cycles : sequence of Tensor
         Of each bar, and then of each class that never dies, as `representative_cycles` gives them.
     most : int, default 5
-        So many classes are drawn: those that never die first, then those of the longest bars.
+        So many classes are drawn: those that never die first, then those of the longest bars; not
+        those whose cycles have no edges.
 
     Returns
     -------
@@ -322,12 +323,14 @@ def plot_cycles(
 
     places, titles = _places(x)
     bars = _bars_of_cycles(dgm, cycles, len(places))
-    order = sorted(range(len(bars)), key=lambda k: bars[k][0] - bars[k][1])
+    known = [k for k, cycle in enumerate(cycles) if len(cycle)]
+    order = sorted(known, key=lambda k: bars[k][0] - bars[k][1])
     drawn = order[: check_whole(most, "most", least=1)]
     figure = Figure(figsize=(9.0, 4.6), layout="constrained")
     grid = figure.add_gridspec(1, 2, width_ratios=(1.35, 1))
     is_solid = len(titles) == 3
-    cloud = figure.add_subplot(grid[0], **({"projection": "3d"} if is_solid else {}))
+    # Of two axes or of three.
+    cloud: Any = figure.add_subplot(grid[0], **({"projection": "3d"} if is_solid else {}))
     cloud.scatter(*zip(*places, strict=True), s=14, color="0.45", linewidths=0, zorder=1)
     for rank, k in enumerate(drawn):
         # A shorter bar's loop is drawn later and narrower.
@@ -441,6 +444,12 @@ def _equally_long(groups: Sequence[Sequence[float]]) -> list[tuple[float, float]
     # A distance is not negative, so no axis reaches far below 0.
     starts = [max(middle - length / 2, -0.04 * length) for middle in middles]
     return [(start, start + length) for start in starts]
+
+
+def set_margins(figure: Figure, **inches: float) -> None:
+    """Set the margins of a figure that lays out itself."""
+    layout: Any = figure.get_layout_engine()
+    layout.set(**inches)
 
 
 def few_ticks(axis: Any, most: int = 3) -> None:

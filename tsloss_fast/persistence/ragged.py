@@ -47,7 +47,7 @@ def padded_points(x: Clouds, lengths: Lengths | None, name: str = "x") -> tuple[
         rows = torch.nn.utils.rnn.pad_sequence([ops.at_least_float32(c) for c in clouds], True)
         rows = torch.nn.functional.pad(rows, (0, 0, 0, n - rows.shape[1]))
         return rows, sizes_of(clouds)
-    check_cloud(x, name)
+    x = check_cloud(x, name)
     return ops.at_least_float32(x), _checked_lengths(lengths, x)
 
 
@@ -80,7 +80,7 @@ def padded_matrices(D: Clouds, lengths: Lengths | None, name: str = "x") -> tupl
     """One tensor [..., n, n] of all matrices, n > 0, and their sizes [...], int64."""
     if is_ragged(D):
         return stacked_matrices(_checked_matrices(D, lengths, name))
-    check_square(D, name)
+    D = check_square(D, name)
     return ops.at_least_float32(D), _checked_lengths(lengths, D)
 
 
@@ -102,7 +102,7 @@ def separate_clouds(
         clouds = _listed(x, lengths, name)
         _check_alike(clouds, name, same_width=True)
         return clouds, (len(clouds),)
-    check_cloud(x, name)
+    x = check_cloud(x, name)
     lengths, batch = _checked_lengths(lengths, x), tuple(x.shape[:-2])
     flat = x.reshape(math.prod(batch), *x.shape[-2:])
     sizes = lengths.flatten().tolist()
@@ -126,14 +126,14 @@ def padded_births(births: Any, x: Clouds, lengths: Tensor, n: int, dtype: torch.
         raise ValueError(
             f"vertex_births: expected one a point, shape {shapes}, got {describe(births)}"
         )
-    births = births.to(dtype).expand(*batch, n).where(rows_of(lengths, n), 0)
-    if births.device.type == "cpu" and not ops.is_transformed() and not births.isfinite().all():
-        at = (~births.isfinite()).nonzero()[0].tolist()
+    born: Tensor = births.to(dtype).expand(*batch, n).where(rows_of(lengths, n), 0)
+    if born.device.type == "cpu" and not ops.is_transformed() and not born.isfinite().all():
+        at = (~born.isfinite()).nonzero()[0].tolist()
         raise ValueError(
             f"vertex_births: expected finite values, got vertex_births{at} = "
-            f"{births[tuple(at)].item()}"
+            f"{born[tuple(at)].item()}"
         )
-    return births
+    return born
 
 
 def _stacked_births(births: Any, x: Clouds, n: int) -> Tensor:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_cloud, check_dense, check_number
+from tsloss_fast._checks import check_choice, check_cloud, check_dense, check_number, is_dense
 from tsloss_fast._engine import eager
 from tsloss_fast._engine.padding import filled_points
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import (
+    BY_EUCLIDEAN,
     METRICS,
     Metric,
     metric_lengths,
@@ -181,17 +182,24 @@ def rips_diagrams(
     max_dim = check_choice(as_int(max_dim), "max_dim", (0, 1))
     if max_edge_length is not None:
         max_edge_length = check_number(max_edge_length, "max_edge_length", least=0, infinite=True)
-    if lengths is not None or vertex_births is not None or is_ragged(x) or holds_sparse(x):
-        born = _Births(vertex_births, x)
-        return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths, born, cycles)
-    if metric == "precomputed" and is_sparse(x):
-        x = dense_distances(x)
+    of_each = lengths is not None or vertex_births is not None
+    if of_each or not is_dense(x):
+        if of_each or is_ragged(x) or holds_sparse(x):
+            born = _Births(vertex_births, x)
+            return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths, born, cycles)
+        if metric == "precomputed" and is_sparse(x):
+            x = dense_distances(x)
     if callable(metric):
         return _of_callable(pairwise_distances(x, metric, p=p), max_dim, max_edge_length, cycles)
     name, power = named_metric(metric, p, _METRICS)
-    if power is not None:
+    if power is not None or _compares_lifetimes(cycles, name):
         x, name = pairwise_distances(x, metric, p=p), "precomputed"
     return _of_named(x, max_dim, name, max_edge_length, cycles)
+
+
+def _compares_lifetimes(cycles: eager.CycleFinder | None, metric: str) -> bool:
+    """Whether lifetimes are compared that are not those of the points' Euclidean distances."""
+    return cycles is not None and cycles.most is not None and metric in BY_EUCLIDEAN[1:]
 
 
 class _Births(NamedTuple):
@@ -231,7 +239,7 @@ def _of_ragged(
                 raise
             raise _metric_error(error) from None
     name, power = named_metric(metric, p, _METRICS)
-    if power is not None:
+    if power is not None or _compares_lifetimes(cycles, name):
         D, sizes = ragged_distances(x, metric, p, lengths)
         return _of_matrices(D, max_dim, max_edge_length, sizes, births, cycles)
     if name == "precomputed":
@@ -295,13 +303,13 @@ def _metric_error(error: ValueError) -> ValueError:
 
 
 def _of_named(
-    x: Tensor,
+    x: Any,
     max_dim: int,
     metric: str,
     max_edge_length: float | None,
     cycles: eager.CycleFinder | None,
 ) -> tuple[PersistenceDiagram, ...]:
-    """`rips_diagrams` of checked arguments."""
+    """`rips_diagrams` of checked arguments, but for `x`, which may be no tensor."""
     if metric == "precomputed":
         if isinstance(x, Tensor):
             check_dense(x, "x")

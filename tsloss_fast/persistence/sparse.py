@@ -69,7 +69,8 @@ def _of_tensor(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if has_blocks:
         meant = values.detach() != 0
         at, values = at[:, meant], values[meant]
-    return *at.unbind(0), values
+    i, j = at.unbind(0)
+    return i, j, values
 
 
 def _of_scipy(x: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ import functools
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 DROPPED = (
     "ts_loss: expected in the loss that is trained on, got a loss without it. add_tsloss adds it "
@@ -23,8 +24,11 @@ class BackwardCheck:
         # Backward passes under way, by autograd's number; True where TSLoss was reached.
         self._has_tsloss: dict[int, bool] = {}
 
-    def watch_tokens(self, tokens: Tensor) -> torch.utils.hooks.RemovableHandle:
-        return tokens.register_hook(functools.partial(self._reached, is_tsloss=False))
+    def watch_tokens(self, tokens: Tensor) -> RemovableHandle:
+        handle: RemovableHandle = tokens.register_hook(
+            functools.partial(self._reached, is_tsloss=False)
+        )
+        return handle
 
     def watch_tsloss(self, ts: Tensor) -> None:
         ts.register_hook(functools.partial(self._reached, is_tsloss=True))

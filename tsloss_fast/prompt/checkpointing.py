@@ -21,7 +21,7 @@ def checkpointing_layers(model: nn.Module) -> list[nn.Module]:
 
 
 @contextlib.contextmanager
-def checkpointed(layers: list[nn.Module]) -> Iterator[None]:
+def checkpointed(layers: list[Any]) -> Iterator[None]:
     """Within it, layers of a model in eval mode checkpoint, and have no dropout all the same.
 
     transformers checkpoints a layer that is in train mode. So each is put there, and back into eval

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 MULTIPLIED_OUTSIDE = {"falcon_h1": "embedding_multiplier"}
 
 
-def embedded(model: nn.Module, ids: Tensor) -> Tensor:
+def embedded(model: Any, ids: Tensor) -> Tensor:
     """Rows [..., d] that, given as ``inputs_embeds``, are to the model what ids [...] are.
 
     Most models that scale their rows do so in the embedding module (Gemma, BioGPT), or scale
     ``inputs_embeds`` as well (Granite).
     """
-    rows = model.get_input_embeddings()(ids)
+    rows: Tensor = model.get_input_embeddings()(ids)
     config: Any = getattr(model, "config", None)
     name = MULTIPLIED_OUTSIDE.get(getattr(config, "model_type", ""))
-    return rows if name is None else rows * getattr(config, name)
+    return rows if name is None else rows.mul(getattr(config, name))
 
 
 def vocabulary(embedding: Tensor | nn.Module, dim: int) -> tuple[int, Callable[[Tensor], Tensor]]:
@@ -37,7 +37,8 @@ def vocabulary(embedding: Tensor | nn.Module, dim: int) -> tuple[int, Callable[[
         If it is none of these, or its rows have another dimension than `dim`.
     """
     is_model = hasattr(embedding, "get_input_embeddings")
-    module = embedding.get_input_embeddings() if is_model else embedding
+    model: Any = embedding
+    module: Any = model.get_input_embeddings() if is_model else embedding
     table = module if isinstance(module, Tensor) else getattr(module, "weight", None)
     if not isinstance(table, Tensor):
         raise TypeError(
@@ -51,7 +52,7 @@ def vocabulary(embedding: Tensor | nn.Module, dim: int) -> tuple[int, Callable[[
         ids = ids.to(table.device)
         with torch.no_grad():
             if is_model:
-                rows = embedded(embedding, ids)
+                rows = embedded(model, ids)
             else:
                 rows = table[ids] if isinstance(module, Tensor) else module(ids)
         return rows.detach().to(torch.float32, copy=True)

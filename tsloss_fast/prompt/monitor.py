@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_choice, check_flag, check_number, check_whole
 from tsloss_fast.persistence.cycles import loops_of, representative_cycles
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import METRICS
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import summarise_diagrams
@@ -43,7 +44,10 @@ class TopologyMonitor:
         The most that monitoring may take of the time since the first call. A step that is due is
         skipped while the monitor has taken more than that, so that it takes at most one record
         more. None records every step that is due.
-    metric : {"euclidean", "cosine"}
+    metric : str
+        As `rips_persistence` names them.
+    max_edge_length : float, optional
+        Longer edges are absent, as in `rips_persistence`, but it is finite; see Notes.
     loops : bool, default False
         Record the rows around each loop as well; see Notes. A record of 100 rows then takes about
         twice as long, one of 20 hardly longer.
@@ -95,6 +99,8 @@ class TopologyMonitor:
     diagram is a list of [birth, death] in filtration order, H0 without its essential class.
     With `loops`, ``loops`` holds for each bar of ``h1``, in its order, the closed walks of a cycle,
     ``[[3, 17, 5, 9]]``: rows in order, the first not repeated (see `representative_cycles`).
+    With `max_edge_length` classes may never die: ``h0_essential`` and ``h1_essential`` hold their
+    births, one entry a cloud, and the walks of those of H1 follow in ``loops``.
     Numbers are those of the tensors, with 9 digits for float32. ``seconds`` is what this record
     took until it was written, ``total_seconds`` what monitoring has taken so far. ``epoch`` stands
     where it is known. A prompt without diagrams gives
@@ -120,6 +126,7 @@ class TopologyMonitor:
         *,
         budget: float | None = 0.01,
         metric: str = "euclidean",
+        max_edge_length: float | None = None,
         loops: bool = False,
         tensorboard: Any = None,
         resume: bool = False,
@@ -129,6 +136,8 @@ class TopologyMonitor:
         if budget is not None:
             budget = check_number(budget, "budget", least=0, open_below=True, most=1)
         check_choice(metric, "metric", METRICS)
+        if max_edge_length is not None:
+            max_edge_length = check_number(max_edge_length, "max_edge_length", least=0)
         is_path = isinstance(tensorboard, (str, Path))
         if not (tensorboard is None or is_path or hasattr(tensorboard, "add_scalar")):
             raise TypeError(
@@ -137,6 +146,7 @@ class TopologyMonitor:
         self.every = every
         self.budget = budget
         self.metric = metric
+        self.max_edge_length = max_edge_length
         self.loops = check_flag(loops, "loops")
         self.seconds = 0.0
         self.recorded = 0
@@ -147,7 +157,9 @@ class TopologyMonitor:
         self._writer: Any = None
         self._owns_writer = is_path
         if _is_first_process():
-            self._log = TopologyLog(file, metric, resume=resume, overwrite=overwrite)
+            self._log = TopologyLog(
+                file, metric, max_edge_length, resume=resume, overwrite=overwrite
+            )
             self._writer = summary_writer(tensorboard) if self._owns_writer else tensorboard
 
     @property
@@ -260,12 +272,13 @@ class TopologyMonitor:
             raise ValueError(f"prompt: expected [n, d] or [B, n, d], got {list(rows.shape)}")
         # None of the Trainer's own, so that a record without an epoch has no such key.
         record = {"step": step} | ({} if epoch is None else {"epoch": epoch})
-        cycles = None
+        cycles: Any = None  # of one cloud, or a list of those of each
         try:
+            given = (rows, 1, self.metric, self.max_edge_length)
             if self.loops:
-                (h0, h1), cycles = representative_cycles(rows, metric=self.metric)
+                (h0, h1), cycles = representative_cycles(*given)
             else:
-                h0, h1 = rips_persistence(rows, max_dim=1, metric=self.metric)
+                h0, h1 = rips_persistence(*given)
         except ValueError as error:
             self._warn(error, "step %d has no diagrams: %s", step, error)
             return {"kind": "error", **record, "error": str(error)}
@@ -280,6 +293,7 @@ class TopologyMonitor:
             "summary": {name: _numbers(value.reshape(-1)) for name, value in summary.items()},
             "h0": [_numbers(pairs) for pairs in h0.unbatch()],
             "h1": [_numbers(pairs) for pairs in h1.unbatch()],
+            **({} if self.max_edge_length is None else _births_of_endless(h0, h1)),
             **({} if cycles is None else {"loops": _walks(cycles if rows.ndim == 3 else [cycles])}),
             "seconds": seconds,
             "total_seconds": self.seconds + seconds,
@@ -351,8 +365,24 @@ def summary_writer(folder: str | Path, **options: Any) -> Any:
     return SummaryWriter(str(folder), **options)
 
 
-def _walks(clouds: list[list[Tensor]]) -> list[list[list[list[int]]]]:
-    """For each cloud and bar the closed walks of its cycle."""
+def _births_of_endless(h0: PersistenceDiagram, h1: PersistenceDiagram) -> dict[str, Any]:
+    """For each cloud the births of the classes that never die, by the record's names."""
+    of_each = {"h0_essential": h0, "h1_essential": h1}
+    return {
+        name: [
+            _numbers(births[mask])
+            for births, mask in zip(
+                torch.atleast_2d(dgm.essential_births),
+                torch.atleast_2d(dgm.essential_mask),
+                strict=True,
+            )
+        ]
+        for name, dgm in of_each.items()
+    }
+
+
+def _walks(clouds: Sequence[Sequence[Tensor]]) -> list[list[list[list[int]]]]:
+    """For each cloud and class of H1 the closed walks of its cycle."""
     return [[[walk.tolist() for walk in loops_of(edges)] for edges in cycles] for cycles in clouds]
 
 

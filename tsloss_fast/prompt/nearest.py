@@ -166,5 +166,5 @@ def _cosine(x: Tensor, y: Tensor) -> Tensor:
     x_length, y_length = x.norm(dim=-1), y.norm(dim=-1)
     has_angle = (x_length > 0) & (y_length > 0)
     # Half the squared distance of the unit rows keeps the digits of small angles.
-    units = x / x_length.unsqueeze(-1) - y / y_length.unsqueeze(-1)
+    units: Tensor = x / x_length.unsqueeze(-1) - y / y_length.unsqueeze(-1)
     return (units.square().sum(-1) / 2).where(has_angle, 1.0)

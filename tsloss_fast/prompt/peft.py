@@ -172,7 +172,9 @@ def virtual_tokens(peft_model: PeftModel, adapter: str | None = None) -> Tensor:
     P-tuning's encoder draws its dropout, if it has any, anew in each call in train mode.
     """
     adapter = checked_adapter(peft_model, adapter)
-    config, encoder = peft_model.peft_config[adapter], peft_model.prompt_encoder[adapter]
+    # Their attributes depend on the kind.
+    config: Any = peft_model.peft_config[adapter]
+    encoder: Any = peft_model.prompt_encoder[adapter]
     if config.peft_type == PeftType.MULTITASK_PROMPT_TUNING:
         return _clouds_of_tasks(encoder, config)
     if config.inference_mode:
@@ -282,8 +284,9 @@ class PeftTSLoss:
         # A copy of the model takes no part in a pass that the original is in, nor in its training.
         return self.__dict__ | {"_passes": {}, "_check": BackwardCheck(), "_link": None}
 
-    # Without this torch.compile would look for graph breaks inside of the hooks and warn of each.
-    @torch.compiler.disable
+    # Without this torch.compile would look for graph breaks inside of the hooks and warn of each;
+    # torch has no types for it.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _before_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
@@ -304,7 +307,7 @@ class PeftTSLoss:
         # An entry means that the encoder's output is wanted: generate and others call it, too.
         self._passes[threading.get_ident()] = current
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _after_encoder(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         current = self._passes.get(threading.get_ident())
         if current is None or current.has_tokens:
@@ -321,7 +324,7 @@ class PeftTSLoss:
                 clouds = _clouds(output[0], self._config)
             current.started = start_loss(self.ts_loss, clouds)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _after_forward(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any
     ) -> Any:
@@ -345,6 +348,7 @@ class PeftTSLoss:
             return outputs
         # CPT's loss is a mean over the pass, whatever Trainer counts.
         if current.items is not None and self._config.peft_type != PeftType.CPT:
+            assert current.labels is not None  # Without them _before_forward refuses the items.
             share = _share_of_step(current.labels, current.items, self._config)
             ts = ts * share.to(ts.device)
         return _with_added(outputs, ts)
@@ -383,7 +387,7 @@ class _Pass:
 
 
 # Of kinds whose name promises virtual tokens.
-_PROMPTS_ELSEWHERE = {
+_PROMPTS_ELSEWHERE: dict[Any, str] = {
     PeftType.ADAPTION_PROMPT: (
         " and has its prompts inside of the attention layers; add ts_loss(prompt) of the "
         "parameters named adaption_prompt to a loss of your own"
@@ -411,7 +415,8 @@ def _clouds(rows: Tensor, config: Any) -> Tensor:
 
 def _clouds_of_tasks(encoder: Any, config: Any) -> Tensor:
     """Multitask prompt tuning's rows of every task, [T, n, d]; see `virtual_tokens`."""
-    shared, of_tasks = encoder.embedding.weight, encoder.prefix_task_cols @ encoder.prefix_task_rows
+    shared: Tensor = encoder.embedding.weight
+    of_tasks: Tensor = encoder.prefix_task_cols @ encoder.prefix_task_rows
     return (shared * of_tasks).view(-1, config.num_virtual_tokens, shared.shape[-1])
 
 

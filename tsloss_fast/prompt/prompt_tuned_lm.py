@@ -121,7 +121,8 @@ class PromptTunedLM(nn.Module):
         if balance is not None and getattr(ts_loss, "lambda_ts", 1.0) == 0:
             raise ValueError("balance: expected ts_loss.lambda_ts > 0, got 0")
         _check_model(model, soft_prompt)
-        self.model = model.requires_grad_(False).eval()
+        # An nn.Module, whose methods depend on the architecture.
+        self.model: Any = model.requires_grad_(False).eval()
         self._classifies = classifies(model)
         self._looks_at_last = looks_at_last_column(model)
         self._trained_head: tuple[str, ...] = ()
@@ -140,8 +141,9 @@ class PromptTunedLM(nn.Module):
         parameters = inspect.signature(model.forward).parameters
         self._takes = frozenset(parameters)
         self._takes_any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        self.register_state_dict_post_hook(_drop_tied)
-        self.register_load_state_dict_pre_hook(_restore_tied)
+        # torch has no types for these.
+        self.register_state_dict_post_hook(_drop_tied)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_restore_tied)  # type: ignore[no-untyped-call]
 
     @property
     def config(self) -> Any:
@@ -378,7 +380,8 @@ class PromptTunedLM(nn.Module):
             order = ColumnOrder(inputs["attention_mask"], "left")
             for name in COLUMN_INPUTS & inputs.keys():
                 inputs[name] = order.apply(inputs[name])
-            return self.model.generate(**(inputs | self._lengths(kwargs)))
+            ids: Tensor = self.model.generate(**(inputs | self._lengths(kwargs)))
+            return ids
 
     def _lengths(self, kwargs: dict[str, Any]) -> dict[str, int]:
         """Lengths that count the text, as ones that count what the model is given."""
@@ -580,7 +583,7 @@ class PromptTunedLM(nn.Module):
         return weight * ts
 
 
-def _check_model(model: nn.Module, soft_prompt: SoftPrompt) -> None:
+def _check_model(model: Any, soft_prompt: SoftPrompt) -> None:
     if not hasattr(model, "get_input_embeddings") or not hasattr(model, "config"):
         raise TypeError(
             f"model: expected a transformers causal language model, got {type(model).__name__}"

@@ -131,7 +131,7 @@ def read_adapter_config(path: str | Path, name: str = "path") -> dict[str, Any]:
     with _reasons(path, name):
         config = json.loads((Path(path) / CONFIG_FILE).read_text())
     kind = config.get("peft_type") if isinstance(config, dict) else None
-    if kind not in ROW_KINDS:
+    if not isinstance(config, dict) or kind not in ROW_KINDS:
         raise SavedPromptError(
             f"{name}: expected an adapter of prompt tuning or P-tuning in {path}, got {kind}"
         )
@@ -179,7 +179,10 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(folder / WEIGHTS_FILE)
-    return torch.load(folder / OLD_WEIGHTS_FILE, weights_only=True, map_location="cpu")
+    tensors: dict[str, Tensor] = torch.load(
+        folder / OLD_WEIGHTS_FILE, weights_only=True, map_location="cpu"
+    )
+    return tensors
 
 
 def why_unreadable(error: Exception, file: Path) -> str:

@@ -139,7 +139,8 @@ class SoftPrompt(nn.Module):
         SoftPrompt(n_tokens=4, dim=8)
         """
         rows = read_rows(path)
-        return cls(*rows.shape, rows)
+        n, d = rows.shape
+        return cls(n, d, rows)
 
     def forward(self, batch_size: int) -> Tensor:
         """The prompt once for every sequence, shape [B, n, d]; a view, not a copy."""

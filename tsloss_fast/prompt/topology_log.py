@@ -26,7 +26,8 @@ class TopologyLog:
     file : str or Path
         Made with its folders if it does not exist. Links are followed.
     metric : str
-        Stands in the header.
+    max_edge_length : float, optional
+        Both stand in the header, the second where there is one.
     resume : bool
         Go on with an existing file. A last line that was cut off is dropped.
     overwrite : bool
@@ -42,8 +43,8 @@ class TopologyLog:
     ------
     TopologyLogError
         For a foreign file, a folder or a device, which is never touched; for a log that holds
-        records, without `resume` and `overwrite`, or is of another metric; and where nothing can be
-        written.
+        records, without `resume` and `overwrite`, or is of another metric or longest edge; and
+        where nothing can be written.
 
     Notes
     -----
@@ -53,14 +54,27 @@ class TopologyLog:
     """
 
     def __init__(
-        self, file: str | Path, metric: str, *, resume: bool = False, overwrite: bool = False
+        self,
+        file: str | Path,
+        metric: str,
+        max_edge_length: float | None = None,
+        *,
+        resume: bool = False,
+        overwrite: bool = False,
     ) -> None:
         if resume and overwrite:
             raise TopologyLogError("resume: expected one of resume and overwrite, got both")
         # Absolute, for the working folder may change, and a link must not be replaced.
         self.file = Path(os.path.realpath(file))
         self.steps: set[int] = set()
-        self._header = {"kind": "header", "format": FORMAT, "version": VERSION, "metric": metric}
+        self._header: dict[str, Any] = {
+            "kind": "header",
+            "format": FORMAT,
+            "version": VERSION,
+            "metric": metric,
+        }
+        if max_edge_length is not None:
+            self._header["max_edge_length"] = max_edge_length
         try:
             self._open(resume, overwrite)
         except OSError as error:

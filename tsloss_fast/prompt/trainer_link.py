@@ -77,10 +77,9 @@ class TrainerLink:
     def _micro_batches(self) -> int:
         arguments = self._trainer.args
         # The last step of an epoch may have fewer than the arguments say.
-        return (
-            getattr(self._trainer, "current_gradient_accumulation_steps", None)
-            or arguments.gradient_accumulation_steps
-        )
+        now = getattr(self._trainer, "current_gradient_accumulation_steps", None)
+        count: int = now or arguments.gradient_accumulation_steps
+        return count
 
     def _log(
         self, original: Callable[..., None], logs: dict[str, Any], *args: Any, **kwargs: Any

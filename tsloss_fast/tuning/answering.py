@@ -52,10 +52,12 @@ class Answering:
             source = models.local_if_unreachable(models.find_model(run.config.model))
             models.check_quantize(source, run.config.quantize)
             tokenizer = models.load_tokenizer(source)
-            options = {"dtype": run.config.dtype, "quantize": run.config.quantize}
-            loaded = models.load_model(source, device, progress, **options), tokenizer
+            dtype, quantize = run.config.dtype, run.config.quantize
+            model = models.load_model(source, device, progress, dtype=dtype, quantize=quantize)
+            loaded = model, tokenizer
         model, self.tokenizer = loaded
-        self.lm = PromptTunedLM(model, SoftPrompt(*run.prompt.shape, run.prompt)).eval()
+        n, d = run.prompt.shape
+        self.lm = PromptTunedLM(model, SoftPrompt(n, d, run.prompt)).eval()
         self.lm.soft_prompt.to(device)
         self.encoder = Encoder(self.tokenizer, run.config.template)
         self._stops = stop_tokens(self.lm, self.tokenizer, [self.encoder.end_token])

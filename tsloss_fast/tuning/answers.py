@@ -9,9 +9,11 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from tsloss_fast._checks import check_choice
 
+Compare = Callable[[str, str], object]
 COMPARISONS = ("text", "number")
 
 # GSM8K's solutions end with a line "#### 72".
@@ -56,7 +58,7 @@ class Score:
         self._pattern = None if extract is None else _pattern(extract)
         self._metric_name = metric
         check_choice(compare, "compare", allowed=COMPARISONS)
-        self._compare = {"text": _equal_texts, "number": _equal_numbers}[compare]
+        self._compare: Compare = {"text": _equal_texts, "number": _equal_numbers}[compare]
         if metric is not None:
             self._compare = _function(metric)
 
@@ -106,7 +108,7 @@ def _number(text: str) -> Decimal | None:
     return number if number.is_finite() else None
 
 
-def _function(metric: str) -> Callable[[str, str], object]:
+def _function(metric: str) -> Compare:
     module_name, _, name = metric.partition(":")
     if not module_name or not name:
         raise AnswerError(f"metric: expected module:function, got {metric!r}")
@@ -118,8 +120,9 @@ def _function(metric: str) -> Callable[[str, str], object]:
         raise AnswerError(f"metric: cannot import {module_name!r}: {error}") from error
     finally:
         sys.path[:] = path
-    function = getattr(module, name, None)
+    function: Any = getattr(module, name, None)
     if not callable(function):
         got = "none" if function is None else type(function).__name__
         raise AnswerError(f"metric: expected a function {name!r} in {module_name!r}, got {got}")
-    return function
+    compare: Compare = function
+    return compare

@@ -138,7 +138,7 @@ class RunFolder:
             If there is none.
         """
         try:
-            config = json.loads((self.path / CONFIG_FILE).read_text())
+            config: Any = json.loads((self.path / CONFIG_FILE).read_text())
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"resume: {self.path} holds no run to resume: {error}") from error
         if not isinstance(config, dict):

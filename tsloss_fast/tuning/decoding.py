@@ -38,7 +38,8 @@ def decode(
         pad_token_id=tokenizer.pad_token_id,
     )
     said = [list(itertools.takewhile(lambda t: t not in stops, row)) for row in new.tolist()]
-    return tokenizer.batch_decode(said, skip_special_tokens=True)
+    texts: list[str] = tokenizer.batch_decode(said, skip_special_tokens=True)
+    return texts
 
 
 def _padded_left(rows: Sequence[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:

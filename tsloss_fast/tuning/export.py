@@ -83,6 +83,8 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(model, ".").eval()  # this folder
 
 {PUT[config.template].rstrip()}
+# Tokenizers may give more, which models do not take.
+inputs = {{name: inputs[name] for name in ("input_ids", "attention_mask")}}
 # With a cache PEFT decodes otherwise than the model's forward passes with this prompt.
 new = model.generate(**inputs, max_new_tokens=128, do_sample=False, use_cache=False)
 answer = tokenizer.decode(new[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -42,10 +42,13 @@ class Evaluation:
     answers: list[Answer]
 
 
-def held_out_examples(run: FinishedRun, file: str | Path | None = None) -> list[data.Example]:
+def held_out_examples(
+    run: FinishedRun, file: str | Path | None = None, *, progress: bool = True
+) -> list[data.Example]:
     """The examples of a file, or those that the run itself held out.
 
-    Columns, split and length are those of the run's settings.
+    Columns, split and length are those of the run's settings. With `progress`, `datasets` may show
+    its bars on stderr.
 
     Raises
     ------
@@ -55,7 +58,7 @@ def held_out_examples(run: FinishedRun, file: str | Path | None = None) -> list[
     config = run.config
     if file is not None:
         config = replace(config, eval_data=str(file), holdout=None)
-    examples = list(examples_of(config)[1])
+    examples = list(examples_of(config, progress)[1])
     if not examples:
         raise data.DataError("data: expected a file, for the run has held nothing out, got none")
     return examples

@@ -194,7 +194,7 @@ def load_model(
         options |= {"quantization_config": _quantization(quantize, dtype), "device_map": device}
     kind = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     with _reasons(source), nullcontext() if progress else _no_bars():
-        model = kind.from_pretrained(source.name, **options)
+        model: Any = kind.from_pretrained(source.name, **options)
     return (model if quantize is not None else model.to(device)).eval()
 
 
@@ -226,8 +226,10 @@ def _reasons(source: ModelSource, part: str = "") -> Iterator[None]:
 @contextmanager
 def _no_bars() -> Iterator[None]:
     """No progress bars of transformers, and those put back afterwards that were on before."""
-    from transformers import modeling_gguf_pytorch_utils as gguf
+    from transformers import modeling_gguf_pytorch_utils
     from transformers.utils import logging
+
+    gguf: Any = modeling_gguf_pytorch_utils
 
     shown, bar = logging.is_progress_bar_enabled(), gguf.tqdm
     logging.disable_progress_bar()

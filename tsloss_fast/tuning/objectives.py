@@ -46,4 +46,5 @@ class TermMonitor:
     def __call__(self, prompt: Tensor) -> dict[str, Tensor]:
         """The terms ``{"h0", "h1"}`` of a prompt [n, d], without gradient."""
         with torch.no_grad():
-            return self._ts_loss(prompt, return_terms=True)[1]
+            terms: dict[str, Tensor] = self._ts_loss(prompt, return_terms=True)[1]
+        return terms

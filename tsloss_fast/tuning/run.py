@@ -89,7 +89,7 @@ def tune(
     Interrupted, TrainingDiverged, OSError
         See `Trainer.run`.
     """
-    train, held_out = examples_of(config)
+    train, held_out = examples_of(config, progress)
     Score(config.extract, config.compare, config.metric)  # Before anything is loaded.
     source = models.find_model(config.model) if loaded is None else None
     if source is not None:
@@ -130,7 +130,7 @@ def tune(
 def _load(
     config: TuneConfig,
     source: models.ModelSource | None,
-    loaded: tuple[Any, Any] | None,
+    loaded: Any,  # Model and tokenizer, where there is no source.
     examples: tuple[Iterable[data.Example], Iterable[data.Example]],
     progress: bool,
 ) -> tuple[Any, Any, tuple[data.TokenStore, data.TokenStore]]:
@@ -138,7 +138,7 @@ def _load(
     train, held_out = examples
     if source is not None:
         source = models.local_if_unreachable(source)
-    tokenizer = models.load_tokenizer(source) if loaded is None else loaded[1]
+    tokenizer = loaded[1] if source is None else models.load_tokenizer(source)
     truncate = config.long_examples == "truncate"
     encoder = data.Encoder(tokenizer, config.template, config.max_length, truncate=truncate)
     whole = data.Encoder(tokenizer, config.template, config.max_length)
@@ -147,9 +147,9 @@ def _load(
         # Never cut, for it ends as an answer ends, and is compared as a whole.
         data.encode_all(held_out, whole, "held-out data"),
     )
-    shape = models.load_config(source) if loaded is None else loaded[0].config
+    shape = loaded[0].config if source is None else models.load_config(source)
     _check_positions(shape, config, max(store.longest for store in encoded))
-    if loaded is not None:
+    if source is None:
         return loaded[0], tokenizer, encoded
     model = models.load_model(
         source, config.device, progress, dtype=config.dtype, quantize=config.quantize
@@ -248,15 +248,19 @@ def text_token_ids(tokenizer: Any, text: str) -> list[int]:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
 
 
-def examples_of(config: TuneConfig) -> tuple[Iterable[data.Example], Iterable[data.Example]]:
+def examples_of(
+    config: TuneConfig, progress: bool = True
+) -> tuple[Iterable[data.Example], Iterable[data.Example]]:
     """What to train on and what is held out; each is read anew whenever it is iterated over."""
     columns = data.Columns(config.question_column, config.answer_column, config.messages_column)
-    examples = data.ExampleFile(config.data, columns, config.split)
+    examples = data.ExampleFile(config.data, columns, config.split, progress)
     if config.eval_data is not None:
-        return examples, data.ExampleFile(config.eval_data, columns, config.eval_split)
+        held = data.ExampleFile(config.eval_data, columns, config.eval_split, progress)
+        return examples, held
     if config.holdout is not None:
         held = data.held_out(sum(1 for _ in examples), config.holdout, config.seed)
         return data.Part(examples, ~held), data.Part(examples, held)

@@ -250,7 +250,7 @@ class Trainer:
         except ValueError as error:
             raise self._diverged(str(error)) from error
 
-    def _check_finite(self, value: Tensor, what: str) -> None:
+    def _check_finite(self, value: Any, what: str) -> None:
         if not torch.isfinite(value).all():
             raise self._diverged(f"{what} is not finite")
 

@@ -33,6 +33,7 @@ SAMPLE = [
     f"{KERNELS}/test_surrogate.py::test_float32[17]",
     f"{KERNELS}/test_surrogate.py::test_float32[65]",
     f"{KERNELS}/test_persistence_terms.py::test_a_nan_length_makes_the_loss_nan",
+    f"{KERNELS}/test_launching.py::test_every_launch_says_whether_products_are_fused",
     f"{MUTATIONS}::test_a_change_is_noticed[prim-14]",
     f"{MUTATIONS}::test_a_change_is_noticed[edge lengths]",
     f"{MUTATIONS}::test_a_change_is_noticed[surrogate-12]",

@@ -1,5 +1,7 @@
 """Launches of compiled kernels: what is found again, and what is compiled anew."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,7 +23,7 @@ class Kernel:
         self.interpreted, self.compiled, self.launched = interpreted, [], []
 
     def __getitem__(self, grid):
-        def run(*arguments, num_warps, **constants):
+        def run(*arguments, num_warps, enable_fp_fusion, **constants):
             self.compiled.append((grid, arguments, constants, num_warps))
             return None if self.interpreted else Compiled(self)
 
@@ -168,7 +170,8 @@ def test_as_many_forms_are_kept_as_triton_compiles(monkeypatch):
 
     def noted(kernel, form, programs, arguments, constants, num_warps=4, **compiler):
         *_, search = kernel.device_caches[0]
-        _, found, _ = search(*arguments, **constants, num_warps=num_warps, debug=False, **compiler)
+        options = constants | module.FUSING | compiler
+        _, found, _ = search(*arguments, **options, num_warps=num_warps, debug=False)
         kept, compiled = (kernel.fn, form, *constants.values()), (kernel.fn, str(found))
         by_key.setdefault(kept, set()).add(compiled)
         by_specialisation.setdefault(compiled, set()).add(kept)
@@ -190,3 +193,30 @@ def test_as_many_forms_are_kept_as_triton_compiles(monkeypatch):
     assert {kernel for kernel, *_ in by_key} == {kernel for kernel, _ in by_specialisation}
     assert all(len(found) == 1 for found in by_key.values())
     assert all(len(found) == 1 for found in by_specialisation.values())
+
+
+@pytest.mark.ptx
+def test_every_launch_says_whether_products_are_fused(monkeypatch):
+    """Triton's own choice was yes up to 3.9, and is no from 3.10 on.
+
+    Nothing is launched or compiled here.
+    """
+    from triton.runtime.jit import JITFunction
+
+    from tsloss_fast._engine.kernels.distances import product
+    from tsloss_fast._engine.kernels.scatter import edges
+
+    asked = set()
+
+    def noted(kernel, *arguments, enable_fp_fusion=None, **options):
+        asked.add((kernel.fn.__name__, enable_fp_fusion))
+
+    monkeypatch.setattr(JITFunction, "run", noted)
+    launches()
+    product.fill_by_product(torch.zeros(1, 20, 3), torch.zeros(1, 20, 20))
+    monkeypatch.setattr(edges, "MAX_UNSORTED", 0)
+    x, pairs = torch.zeros(1, 20, 3), torch.zeros(1, 20, 2, dtype=torch.int64)
+    edges.scatter_edges(x, pairs, torch.zeros(1, 20))
+    sources = Path(module.__file__).parent.rglob("*.py")
+    defined = re.findall(r"^def (_\w+_kernel)\(", "".join(p.read_text() for p in sources), re.M)
+    assert asked == {(name, name != "_surrogate_kernel") for name in defined}

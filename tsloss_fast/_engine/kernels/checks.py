@@ -23,7 +23,7 @@ def check_tensor(x: object, name: str, shape: str, rank: int, dtypes: tuple[obje
         raise ValueError(f"{name}: expected {shape}, got {describe(x)}")
 
 
-def check_points_and_edges(x: object, edges: object) -> None:
+def check_points_and_edges(x: Tensor, edges: Tensor) -> None:
     """Raise unless `x` are points [B, n, d] and `edges` vertex pairs [B, K, 2] of these clouds."""
     check_tensor(x, "x", "points [B, n, d]", 3, FLOATING)
     check_tensor(edges, "edges", "vertex pairs [B, K, 2]", 3, (torch.int64,))

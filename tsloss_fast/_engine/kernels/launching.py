@@ -9,6 +9,10 @@ from torch import Tensor
 from triton import knobs
 from triton.runtime import driver
 
+# Products are fused into the sums that take them, which counts of instructions and bounds on errors
+# rest on. Triton fuses by itself up to 3.9, and no longer from 3.10 on.
+FUSING = {"enable_fp_fusion": True}
+
 # The compiled form and its constants in the order of the parameters, by kernel, form and constants:
 # as many entries as Triton compiles kernels.
 _compiled: dict[Hashable, tuple[Any, tuple[Any, ...]]] = {}
@@ -60,7 +64,8 @@ def launch(
         The compile-time parameters, which are the kernel's last.
     num_warps : int
     **compiler
-        Options of Triton's compiler, the same for all launches of a kernel.
+        Options of Triton's compiler, the same for all launches of a kernel; those not given are
+        `FUSING`.
     """
     # The kernel's Python function, since hashing the kernel itself takes a microsecond.
     key = (kernel.fn, form, *constants.values())
@@ -68,14 +73,17 @@ def launch(
     if known is not None:
         _run(*known, programs, arguments)
         return
-    compiled = kernel[programs,](*arguments, **constants, num_warps=num_warps, **compiler)
+    options = {**constants, "num_warps": num_warps, **FUSING, **compiler}
+    compiled = kernel[programs,](*arguments, **options)
     # The interpreter compiles nothing.
     if compiled is not None:
         names = kernel.arg_names[len(arguments) :]
         _compiled[key] = compiled, tuple(constants[name] for name in names)
 
 
-def _run(compiled: Any, constants: tuple[Any, ...], programs: int, arguments: tuple) -> None:
+def _run(
+    compiled: Any, constants: tuple[Any, ...], programs: int, arguments: tuple[Any, ...]
+) -> None:
     """Launch on the current stream, as ``compiled[programs, 1, 1](*arguments, *constants)``."""
     if _has_hooks():
         compiled[programs, 1, 1](*arguments, *constants)

@@ -21,13 +21,14 @@ def render(tokenizer: Any, messages: Sequence[dict[str, str]], *, answering: boo
         With the template's reason.
     """
     try:
-        return tokenizer.apply_chat_template(
+        text: str = tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=answering
         )
     # A template is a program that comes with the model, and may raise anything.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise TemplateError(f"the chat template fails: {reason}") from error
+    return text
 
 
 def end_of_turn(tokenizer: Any) -> str:

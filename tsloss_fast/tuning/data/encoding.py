@@ -99,7 +99,7 @@ class Encoder:
                 where = f"{example.source}: " if example.source else ""
                 raise DataError(f"{where}{error}") from error
         lines = [f"{PLAIN_ROLES.get(role, '')}{text}\n" for role, text in turns]
-        ids = self.tokenizer("".join(lines) + "Answer:")["input_ids"]
+        ids: list[int] = self.tokenizer("".join(lines) + "Answer:")["input_ids"]
         # Some tokenizers close every text; the prefix has to stay open for the answer.
         return ids[:-1] if ids[-1] == self.tokenizer.eos_token_id else ids
 
@@ -121,4 +121,5 @@ class Encoder:
             raise ValueError(f"template: {error}") from error
 
     def _tokens(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids

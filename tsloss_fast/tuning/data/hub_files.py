@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ def is_hub_name(name: str) -> bool:
     return bool(NAME.fullmatch(name)) and not looks_like_file and not path.exists()
 
 
-def hub_records(name: str, split: str) -> Iterator[tuple[str, object]]:
+def hub_records(name: str, split: str, progress: bool = True) -> Iterator[tuple[str, object]]:
     """Each row of a split and its number; the file that `datasets` keeps is mapped."""
-    for number, record in enumerate(_rows(name, split)):
+    for number, record in enumerate(_rows(name, split, progress)):
         yield f"{name}: {split}: row {number}", record
 
 
 @functools.lru_cache(maxsize=4)
-def _rows(name: str, split: str) -> Any:
+def _rows(name: str, split: str, progress: bool = True) -> Any:
     # Kept, for the rows are gone through several times, and each loading asks the hub.
     if importlib.util.find_spec("datasets") is None:
         raise DataError(
@@ -40,8 +41,21 @@ def _rows(name: str, split: str) -> Any:
 
     owner_and_name, _, subset = name.partition(":")
     try:
-        return datasets.load_dataset(owner_and_name, subset or None, split=split)
+        with nullcontext() if progress else _no_bars(datasets):
+            return datasets.load_dataset(owner_and_name, subset or None, split=split)
     # It comes from a network, and may fail in any way.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name}: no such file, and no data set on the hub: {reason}") from error
+
+
+@contextmanager
+def _no_bars(datasets: Any) -> Iterator[None]:
+    """No progress bars of `datasets`, and those put back afterwards that were on before."""
+    shown = not datasets.utils.are_progress_bars_disabled()
+    datasets.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.utils.enable_progress_bars()

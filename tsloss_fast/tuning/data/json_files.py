@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tsloss_fast.tuning.data.examples import DataError
 
@@ -27,7 +28,7 @@ def _list_records(path: Path) -> Iterator[tuple[str, object]]:
         yield f"{path}[{index}]", record
 
 
-def _parse(text: bytes, source: str) -> object:
+def _parse(text: bytes, source: str) -> Any:
     try:
         return json.loads(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

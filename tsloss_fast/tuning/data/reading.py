@@ -37,11 +37,14 @@ class ExampleFile:
         Names of the columns, which are recognised otherwise: see `to_example`.
     split : str, default "train"
         Which part of a folder or data set that holds several.
+    progress : bool, default True
+        Let `datasets` show its bars on stderr.
     """
 
     path: str | Path
     columns: Columns = RECOGNISED
     split: str = "train"
+    progress: bool = True
 
     def __iter__(self) -> Iterator[Example]:
         """The examples in order.
@@ -59,7 +62,7 @@ class ExampleFile:
         if path.is_dir():
             return folder_records(path, self.split)
         if path.suffix.lower() not in FORMATS and is_hub_name(str(self.path)):
-            return hub_records(str(self.path), self.split)
+            return hub_records(str(self.path), self.split, self.progress)
         return FORMATS.get(path.suffix.lower(), json_records)(path)
 
 
@@ -79,8 +82,8 @@ class Part:
 def read_jsonl(path: str | Path) -> list[Example]:
     """Read all examples of a file of JSON lines, such as ``{"question": ..., "answer": ...}``.
 
-    Question and answer must be strings that hold more than white space. Other keys are allowed and
-    ignored, blank lines are skipped, and the file must be UTF-8.
+    Question and answer must be whole numbers, or strings that hold more than white space. Other
+    keys are allowed and ignored, blank lines are skipped, and the file must be UTF-8.
 
     Raises
     ------

@@ -33,7 +33,8 @@ def to_example(record: object, columns: Columns, source: str) -> Example:
 
     Known are ``question`` and ``answer``; ``prompt`` and ``completion``, as texts or as lists of
     messages; ``instruction``, ``input`` (may be missing or empty) and ``output``; and ``messages``,
-    which end with a user's message and the assistant's answer to it.
+    which end with a user's message and the assistant's answer to it. Whole numbers in a column are
+    taken as they are written, for tables have types.
 
     Raises
     ------
@@ -66,9 +67,9 @@ def _from_pair(record: Mapping[str, Any], pair: tuple[str, str], source: str) ->
     question, answer = (_value(record, key, source) for key in pair)
     if isinstance(question, list) and isinstance(answer, list):
         return _from_messages([*question, *answer], source)
-    question, answer = _text(question, pair[0], source), _text(answer, pair[1], source)
-    if pair[0] == "instruction" and record.get("input"):
-        question = f"{question}\n\n{_text(record['input'], 'input', source)}"
+    question, answer = _cell(question, pair[0], source), _cell(answer, pair[1], source)
+    if pair[0] == "instruction" and record.get("input") not in (None, ""):
+        question = f"{question}\n\n{_cell(record['input'], 'input', source)}"
     return Example(question, answer, source)
 
 
@@ -102,6 +103,11 @@ def _value(record: Mapping[str, Any], key: str, source: str) -> Any:
     if key not in record:
         raise DataError(f"{source}: missing key {key!r}")
     return record[key]
+
+
+def _cell(value: object, key: str, source: str) -> str:
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    return _text(str(value) if is_whole else value, key, source)
 
 
 def _text(value: object, key: str, source: str) -> str:

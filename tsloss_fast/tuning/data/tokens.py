@@ -6,6 +6,7 @@ import logging
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from io import BufferedRandom
 
 import numpy as np
 
@@ -49,6 +50,7 @@ class TokenStore(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self._targets)
 
+    # No slices, which a Sequence takes, too.
     def __getitem__(self, index: int) -> Encoded:  # type: ignore[override]
         index = range(len(self))[index]
         start, target, end = self._starts[index], self._targets[index], self._starts[index + 1]
@@ -96,6 +98,6 @@ def encode_all(examples: Iterable[Example], encoder: Encoder, name: str) -> Toke
     return store
 
 
-def _mapped(file: tempfile._TemporaryFileWrapper, dtype: type) -> np.ndarray:
+def _mapped(file: BufferedRandom, dtype: type) -> np.ndarray:
     file.flush()
     return np.memmap(file, dtype=dtype, mode="r") if file.tell() else np.empty(0, dtype)

@@ -20,6 +20,7 @@ from tsloss_fast._engine.kernels.distances.direct import (
     _sum_squares,
     direct_options,
 )
+from tsloss_fast._engine.kernels.launching import FUSING
 
 # Rows of a tile of the product, coordinates that one step takes, warps and stages.
 TILE = 64
@@ -234,11 +235,17 @@ def fill_by_product(x: Tensor, D: Tensor) -> None:
     edge = tiles * (TILE // BLOCK_N)
     doubtful = torch.empty(B, edge, edge, dtype=torch.int8, device=x.device)
     blocks = triton.cdiv(d, MEAN_BLOCKS["BLOCK_D"])
-    _mean_kernel[(B * blocks,)](x, mean, n, d, min(n, MEAN_ROWS), *x.stride(), **MEAN_BLOCKS)
-    _centre_kernel[(B * n,)](x, mean, centred, norms, n, d, width, *x.stride(), BLOCK_ROW=BLOCK_ROW)
     grid = (B * pairs,)
-    _product_kernel[grid](centred, norms, D, doubtful, n, width, **product_options(), **LAUNCH)
-    _anew_kernel[grid](x, doubtful, D, n, d, *x.stride(), **anew_options())
+    _mean_kernel[(B * blocks,)](
+        x, mean, n, d, min(n, MEAN_ROWS), *x.stride(), **MEAN_BLOCKS, **FUSING
+    )
+    _centre_kernel[(B * n,)](
+        x, mean, centred, norms, n, d, width, *x.stride(), BLOCK_ROW=BLOCK_ROW, **FUSING
+    )
+    _product_kernel[grid](
+        centred, norms, D, doubtful, n, width, **product_options(), **LAUNCH, **FUSING
+    )
+    _anew_kernel[grid](x, doubtful, D, n, d, *x.stride(), **anew_options(), **FUSING)
 
 
 def product_options() -> dict[str, object]:

@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from tsloss_fast._engine.kernels.h0.keys import NO_EDGE, PAIR
+from tsloss_fast._engine.kernels.launching import FUSING
 
 # Vertices of a cloud that a program takes at a time.
 BLOCK = 4096
@@ -77,7 +78,7 @@ def elder_bars(labels: Tensor, heights: Tensor, components: Tensor) -> Tensor:
     labels, order = torch.sort(labels, dim=-1, stable=True)
     with torch.cuda.device_of(labels):
         _deaths_kernel[(R * B,)](
-            labels, order, heights, components, deaths, n, B, **options, num_warps=warps
+            labels, order, heights, components, deaths, n, B, **options, num_warps=warps, **FUSING
         )
     # Vertex 0 never dies, so that its key is the last.
     edges, v = torch.sort(deaths, dim=-1)

@@ -46,7 +46,8 @@ def dying_vertices(
     for level in tl.static_range(9):
         if 2 << level < SIZE:
             run = runs[level]
-            runs = runs + (_together(run, _at(run, step + (1 << level), SIZE)),)  # noqa: RUF005
+            # Triton unrolls this loop, so the tuple may grow in it.
+            runs = runs + (_together(run, _at(run, step + (1 << level), SIZE)),)  # type: ignore[assignment]  # noqa: RUF005
     after = step + 1
     before = step
     # 1023 less the smallest vertex so far.

@@ -240,14 +240,14 @@ def scatter_edges(
     if weights.shape != (B, K):
         raise ValueError(f"weights: expected [{B}, {K}], one per edge, got {describe(weights)}")
     grad, scales = factors or (None, None)
-    for factor, name, its_dtype in ((grad, 0, dtype), (scales, 1, torch.float64)):
+    for factor, k, its_dtype in ((grad, 0, dtype), (scales, 1, torch.float64)):
         if factor is not None:
-            check_tensor(factor, f"factors[{name}]", f"[{B}]", 1, (its_dtype,))
+            check_tensor(factor, f"factors[{k}]", f"[{B}]", 1, (its_dtype,))
             if len(factor) != B:
-                raise ValueError(f"factors[{name}]: expected [{B}], got {describe(factor)}")
+                raise ValueError(f"factors[{k}]: expected [{B}], got {describe(factor)}")
     check_device(x, "x", _scatter_kernel)
-    given = {"edges": edges, "weights": weights, "factors[0]": grad, "factors[1]": scales}
-    given = {name: tensor for name, tensor in given.items() if tensor is not None}
+    named = {"edges": edges, "weights": weights, "factors[0]": grad, "factors[1]": scales}
+    given = {name: tensor for name, tensor in named.items() if tensor is not None}
     for name, tensor in given.items():
         check_same_device(tensor, name, x, "x")
     programs = B * n * ceiling(d, BLOCK_D)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tsloss_fast._checks import check_flag, check_floating, check_whole, describe
+from tsloss_fast._checks import check_choice, check_flag, check_floating, check_whole, describe
+from tsloss_fast._engine import eager
 from tsloss_fast._engine import operators as ops
+from tsloss_fast.losses.base import show
 from tsloss_fast.persistence.rips import rips_persistence
 
 
@@ -71,15 +74,49 @@ def mtop_div(
     n_prompt = check_whole(n_prompt, "n_prompt", least=0, most=n - 1)
     if maps.device.type == "cpu" and not ops.is_transformed():
         _require_weights(maps)
-    D = _distances(maps, n_prompt)
-    (h0,) = rips_persistence(D, max_dim=0, metric="precomputed")
-    total = h0.deaths.sum(-1)
+    total = _tree_lengths(ops.at_least_float32(maps), n_prompt).sum(-1)
     return total / (n - n_prompt) if normalise else total
 
 
-def _stacked(attention: Tensor | Sequence[Tensor]) -> Tensor:
+class MTopDivLoss(nn.Module):
+    """`mtop_div` as a module: the mean over maps, to be trained down.
+
+    Parameters
+    ----------
+    normalise
+        As `mtop_div` has it.
+    reduction : {"mean", "none"}
+        Over all maps.
+
+    Examples
+    --------
+    >>> import torch, tsloss_fast as tsl
+    >>> scores = torch.zeros(2, 8, 4, 4, requires_grad=True)
+    >>> loss = tsl.losses.MTopDivLoss()(scores.softmax(-1), n_prompt=2)
+    >>> loss.backward()
+    """
+
+    SHOWN = ("normalise", "reduction")
+
+    def __init__(self, normalise: bool = True, reduction: str = "mean") -> None:
+        super().__init__()
+        self.normalise = check_flag(normalise, "normalise")
+        self.reduction = check_choice(reduction, "reduction", ("mean", "none"))
+
+    def forward(self, attention: Tensor | Sequence[Tensor], n_prompt: int) -> Tensor:
+        """MTop-Div of each map, or the mean over them as `reduction` says."""
+        found = mtop_div(attention, n_prompt, normalise=self.normalise)
+        return found.mean() if self.reduction == "mean" else found
+
+    def extra_repr(self) -> str:
+        """Name the options."""
+        return show(self, self.SHOWN)
+
+
+def _stacked(attention: Any) -> Tensor:
     if not isinstance(attention, (list, tuple)):
-        return attention  # type: ignore[return-value]
+        maps: Tensor = attention  # Or what the caller refuses.
+        return maps
     for each in attention:
         if not isinstance(each, Tensor):
             raise TypeError(
@@ -95,20 +132,28 @@ def _stacked(attention: Tensor | Sequence[Tensor]) -> Tensor:
 def _require_weights(maps: Tensor) -> None:
     if maps.numel() == 0:
         return
-    least, most = maps.detach().aminmax()
+    least, most = (end.item() for end in maps.detach().aminmax())
     slack = 8 * torch.finfo(maps.dtype).eps
     if not (least >= -slack and most <= 1 + slack):
         raise ValueError(
-            f"attention: expected weights from 0 to 1, got values from {least.item():g} to "
-            f"{most.item():g}; leave out rows and columns of padding"
+            f"attention: expected weights from 0 to 1, got values from {least:g} to {most:g}; "
+            "leave out rows and columns of padding"
         )
+
+
+def _tree_lengths(maps: Tensor, n_prompt: int) -> Tensor:
+    """Lengths [..., K] of the edges that attach the response to the prompt, shortest first."""
+    if ops.is_plain(maps):
+        places = eager.attention_trees(maps, n_prompt)
+        return 1 - maps.flatten(-2).gather(-1, places).clamp(0, 1)
+    (h0,) = rips_persistence(_distances(maps, n_prompt), max_dim=0, metric="precomputed")
+    return h0.deaths
 
 
 def _distances(maps: Tensor, n_prompt: int) -> Tensor:
     """Distances [..., m + 1, m + 1] of the prompt, as one vertex, and the m tokens behind it."""
     rows, columns = maps[..., n_prompt:, :], maps[..., n_prompt:].mT  # [..., m, n]
-    weights = torch.maximum(ops.at_least_float32(rows), ops.at_least_float32(columns))
-    apart = 1 - weights.clamp(0, 1)
+    apart = 1 - torch.maximum(rows, columns).clamp(0, 1)
     m = apart.shape[-2]
     itself = torch.eye(m, dtype=torch.bool, device=maps.device)
     within = apart[..., n_prompt:].masked_fill(itself, 0)  # [..., m, m]

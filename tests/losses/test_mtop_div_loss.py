@@ -47,6 +47,19 @@ def test_values_are_those_of_ripsers_loop(causal, n_prompt):
     np.testing.assert_allclose(found.flatten(), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("levels", [None, 4], ids=["generic", "ties"])
+@pytest.mark.parametrize(("n", "n_prompt"), [(17, 0), (33, 16), (40, 17), (66, 33), (90, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_engines_tree_is_that_of_the_distances(n, n_prompt, dtype, levels):
+    """Beside the way that vmap goes: the distances written in torch, and H0 of them."""
+    attention = maps(3, n, n, causal=False, dtype=dtype)
+    if levels:
+        attention = (attention * levels * 4).round() / (levels * 4)
+    found = mtop_div(attention, n_prompt)
+    expected = torch.vmap(lambda a: mtop_div(a, n_prompt))(attention)
+    torch.testing.assert_close(found, expected, rtol=8 * torch.finfo(dtype).eps, atol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_dtypes(dtype):
     attention = maps(3, 20, 20, dtype=dtype)
@@ -105,6 +118,16 @@ def test_a_map_over_heads():
     attention = maps(4, 12, 12)
     found = torch.vmap(lambda a: mtop_div(a, 5))(attention)
     torch.testing.assert_close(found, mtop_div(attention, 5), rtol=1e-12, atol=0)
+
+
+def test_the_module_is_the_function():
+    layers = tuple(maps(2, 4, 12, 12, seed=seed) for seed in range(3))
+    each, mean = losses.MTopDivLoss(reduction="none"), losses.MTopDivLoss(normalise=False)
+    assert torch.equal(each(layers, 5), mtop_div(layers, 5))
+    assert mean(layers, 5) == mtop_div(layers, 5, normalise=False).mean()
+    assert repr(mean) == "MTopDivLoss(normalise=False, reduction='mean')"
+    with pytest.raises(ValueError, match="reduction: expected one of 'mean', 'none', got 'sum'"):
+        losses.MTopDivLoss(reduction="sum")
 
 
 def test_weights_beyond_1_by_rounding():
