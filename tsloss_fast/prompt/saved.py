@@ -112,7 +112,8 @@ def checked_rows(rows: Any, path: Path, name: str) -> Tensor:
         raise SavedPromptError(f"{name}: expected a tensor [n, d] in {path}, got {got}")
     if not torch.isfinite(rows).all():
         raise SavedPromptError(f"{name}: expected finite values in {path}, got NaN or Inf")
-    return rows.detach().float()
+    found: Tensor = rows.detach().float()
+    return found
 
 
 def is_adapter(path: str | Path) -> bool:
