@@ -1,4 +1,9 @@
 # make test   environment, installs, the whole test suite
+# make fuzz   clouds against gudhi, ripser and a plain reduction: SECONDS=60, SEED=1
+# make fuzz-bindings   arrays of any kind to the compiled module, guided by what they reach (needs clang)
+# make sanitize   the engine's tests under the sanitizers of memory, undefined behaviour and threads
+# make load   10,000 steps without growth, 200 killed processes, all the numbers of docs/hardening.md
+# make tidy   the engine without a warning of GCC or of clang-tidy
 # make demo   environment, installs, a short tuning of SmolLM2: plain against TSLoss
 # make bench  environment, installs every peer, about ten minutes of measuring on two cores, then
 #             the tables and pictures of README.md and benchmarks/README.md, and the goals
@@ -33,14 +38,19 @@ COVERAGE := build/coverage
 DEMO_OUT ?= runs/demo
 GPU_PYTHON ?= $(PYTHON)
 JOBS ?= auto
+SECONDS ?= 60
+SEED ?=
 
 BIN := $(VENV)/bin
 # Files whose launches the interpreter ends in reasonable time.
 PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edge_lengths h0 \
   launching persistence_terms product scatter scatter_differences surrogate)
+# As system headers, whose warnings are not ours.
+PYBIND11 = $(patsubst -I%,-isystem %,$(shell $(BIN)/python -m pybind11 --includes))
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
+.PHONY: fuzz fuzz-bindings sanitize load tidy
 .PHONY: typecheck coverage wheels versions
 .PHONY: docs clean experiments experiments-small experiments-report env-experiments
 
@@ -63,6 +73,24 @@ bench-gpu:
 gpu-report:
 	$(GPU_PYTHON) -m benchmarks.gpu_report
 
+fuzz: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+fuzz-bindings: env
+	$(BIN)/pip install --quiet atheris
+	$(BIN)/python -m tests.sanitize bindings --seconds $(SECONDS)
+
+sanitize: env
+	$(BIN)/python -m tests.sanitize
+
+load: env
+	STEPS=10000 KILLS=200 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/load tests/numbers
+
+tidy: env
+	for file in $(wildcard csrc/*/*.cpp); do $(CXX) -std=c++17 -fsyntax-only -Icsrc $(PYBIND11) \
+	  -Wall -Wextra -Wconversion -Wno-psabi -Werror $$file || exit 1; done
+	$(BIN)/clang-tidy --quiet $(wildcard csrc/*/*.cpp) -- -std=c++17 -Icsrc $(PYBIND11)
+
 lint: env typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -82,7 +110,7 @@ coverage: env
 	  $(abspath $(BIN))/python -m coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	cd $(COVERAGE) && $(abspath $(BIN))/coverage combine --quiet
 	cd $(COVERAGE) && $(abspath $(BIN))/coverage report --skip-covered --fail-under=95
-	cd $(COVERAGE) && $(abspath $(BIN))/gcovr --filter csrc/ --fail-under-line=95
+	cd $(COVERAGE) && $(abspath $(BIN))/gcovr --filter csrc/ --merge-lines --fail-under-line=95
 
 # WHEELS="--targets linux-x86_64 linux-aarch64 macos-arm64 --minors 12" builds for other machines, and one Python.
 wheels: $(RELEASE_VENV)/.installed

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+# What `_write_beside` names a file until it is whole.
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{16}")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -26,6 +30,13 @@ def write_together(folder: Path, contents: Mapping[str, bytes]) -> None:
         for beside, _ in written:
             beside.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files that a killed process left in a folder that it wrote to."""
+    for file in folder.iterdir():
+        if _UNFINISHED.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

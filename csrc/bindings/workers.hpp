@@ -3,8 +3,10 @@
 
 #include <pybind11/pybind11.h>
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
+#include <thread>
 #include <vector>
 
 #include "bindings/arguments.hpp"
@@ -30,10 +32,47 @@ struct Nanoseconds {
   double edges(std::size_t K) const { return 0.1 * static_cast<double>(K) * d; }
 };
 
+// Without the GIL while it lives.
+//
+// Until 3.14, a Python that ends unwinds each thread that asks for the GIL, which aborts the
+// process in the first function that lets no exception through. So such a thread, a daemon's, stays
+// where it is until the process is gone, as it does in later ones.
+class WithoutGil {
+ public:
+  WithoutGil() : state_(PyEval_SaveThread()) {}
+  ~WithoutGil() noexcept(false) { take(); }
+  WithoutGil(const WithoutGil&) = delete;
+  WithoutGil& operator=(const WithoutGil&) = delete;
+
+  // What ask() says, which is called with the GIL.
+  template <class Ask>
+  bool with_gil(Ask ask) {
+    take();
+    const bool answer = ask();
+    state_ = PyEval_SaveThread();
+    return answer;
+  }
+
+ private:
+  struct StaysIfUnwound {
+    bool goes_on = false;
+    ~StaysIfUnwound() {
+      while (!goes_on) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+  };
+
+  void take() {
+    StaysIfUnwound here;
+    PyEval_RestoreThread(state_);
+    here.goes_on = true;
+  }
+
+  PyThreadState* state_;
+};
+
 // Whether Python lets a call go on: not after Ctrl-C, nor where the function `meanwhile` raises.
-// The error is then set.
+// The error is then set. Needs the GIL.
 inline bool python_goes_on(const py::object& meanwhile) {
-  const py::gil_scoped_acquire held;
   if (PyErr_CheckSignals() != 0) return false;
   if (meanwhile.is_none()) return true;
   PyObject* const result = PyObject_CallNoArgs(meanwhile.ptr());
@@ -48,8 +87,8 @@ template <class Clouds, class MakeWorker>
 void share_without_gil(const Clouds& clouds, double nanoseconds, std::size_t threads,
                        MakeWorker make_worker, const py::object& meanwhile) {
   try {
-    const py::gil_scoped_release released;
-    Call call([&meanwhile] { return python_goes_on(meanwhile); });
+    WithoutGil released;
+    Call call([&] { return released.with_gil([&] { return python_goes_on(meanwhile); }); });
     for_each_cloud(clouds, nanoseconds, threads, call, make_worker);
   } catch (const Stopped&) {
     throw py::error_already_set();

@@ -30,12 +30,14 @@ struct LossWeights {
   bool scale_by_mean = false;
 };
 
-// 1 / mean of all n * n distances, or 1 where all points coincide.
+// 1 / mean of all n * n distances, or 1 where all points coincide, or lie so close that T cannot
+// hold it.
 template <class T>
 double inverse_mean(const T* D, std::size_t n) {
   double sum = 0;
   for (std::size_t k = 0; k < n * n; ++k) sum += static_cast<double>(D[k]);
-  return sum > 0 ? static_cast<double>(n * n) / sum : 1;
+  const double inverse = static_cast<double>(n * n) / sum;
+  return inverse <= static_cast<double>(std::numeric_limits<T>::max()) ? inverse : 1;
 }
 
 template <class T>

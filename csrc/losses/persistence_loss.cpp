@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "geometry/distances.hpp"
 #include "geometry/finite.hpp"
@@ -41,7 +42,28 @@ double PersistenceLoss<T>::h1_term(double h1_power) const {
 template <class T>
 void PersistenceLoss<T>::add_edge(rips::Edge e, double gradient) {
   const double length = length_of(e);
-  if (length > 0) scatter_.add(rips::first(e), rips::second(e), static_cast<T>(gradient / length));
+  if (!(length > 0)) return;
+  const double weight = gradient / length;
+  if (std::fabs(weight) <= static_cast<double>(std::numeric_limits<T>::max()))
+    scatter_.add(rips::first(e), rips::second(e), static_cast<T>(weight));
+  else
+    steep_.push_back({e, gradient});
+}
+
+// Adds the gradients of the steep edges, whose directions are divided by their lengths first.
+template <class T>
+void PersistenceLoss<T>::write_steep(const T* x, std::size_t d, T* grad_x) const {
+  for (const SteepEdge& steep : steep_) {
+    const double length = length_of(steep.edge);
+    const std::size_t i = rips::first(steep.edge) * d;
+    const std::size_t j = rips::second(steep.edge) * d;
+    for (std::size_t t = 0; t < d; ++t) {
+      const double difference = static_cast<double>(x[i + t]) - static_cast<double>(x[j + t]);
+      const auto step = static_cast<T>(steep.gradient * (difference / length));
+      grad_x[i + t] += step;
+      grad_x[j + t] -= step;
+    }
+  }
 }
 
 template <class T>
@@ -74,8 +96,10 @@ LossTerms PersistenceLoss<T>::compute(const PersistenceOptions& options, const T
   const LossTerms terms{h0_term(), h1_term(options.h1_power)};
   if (grad_x) {
     scatter_.clear();
+    steep_.clear();
     add_gradients(options);
     scatter_.write(x, n, d, grad_x, isa);
+    write_steep(x, d, grad_x);
     multiply_by(scale_, n * d, grad_x);
   }
   return terms;

@@ -1,6 +1,7 @@
 // TSLoss from the exact diagrams of one cloud, with its gradient in the same pass.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "geometry/edge_scatter.hpp"
@@ -30,6 +31,13 @@ class PersistenceLoss {
   double h1_term(double h1_power) const;
   void add_gradients(const PersistenceOptions& options);
   void add_edge(rips::Edge e, double gradient);
+  void write_steep(const T* x, std::size_t d, T* grad_x) const;
+
+  // An edge with the loss's gradient by its length.
+  struct SteepEdge {
+    rips::Edge edge;
+    double gradient;
+  };
 
   rips::H1<T> h1_;
   geometry::EdgeScatter<T> scatter_;
@@ -39,6 +47,8 @@ class PersistenceLoss {
   rips::Barcode h1_barcode_;
   double scale_ = 1;
   double mean_lifetime_ = 0;
+  // Those whose weight T cannot hold: beside a long length another is next to nothing.
+  std::vector<SteepEdge> steep_;
 };
 
 }  // namespace tsl::losses

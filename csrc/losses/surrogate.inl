@@ -226,6 +226,7 @@ void Surrogate<T>::find_weights(T* weights) {
   // The gradient takes the square of what lengths were multiplied by. One factor is left for the
   // end: weights with both would leave the range of T for clouds that are tiny or huge.
   const auto by_length = static_cast<T>(scale_);
+  constexpr T largest = std::numeric_limits<T>::max();
   for (std::size_t i = 0; i < n_; ++i)
     for_row(i, [&](std::size_t j, std::size_t width) {
       const Vector<T> D = distances(i, j, width);
@@ -238,7 +239,10 @@ void Surrogate<T>::find_weights(T* weights) {
       const Vector<T> theirs = exp_lanes(
           least(Vector<T>{}, rate() * (load(memory_.nearest.data() + j) - visible(D, j))));
       add_product(gradient, load(memory_.row_gradients.data() + j), theirs);
-      store_part(weights + i * n_ + j, by_length * divided_or_zero(gradient, D), width);
+      // Where a pair is next to nothing beside the others, T may not hold its weight, and infinity
+      // times a difference of 0 is no number.
+      const Vector<T> weight = divided_or_zero(by_length * gradient, D);
+      store_part(weights + i * n_ + j, least(most(weight, every(-largest)), every(largest)), width);
     });
 }
 

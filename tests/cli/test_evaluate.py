@@ -83,6 +83,26 @@ def test_a_metric_of_ones_own_and_an_earlier_prompt(capsys, trained, tmp_path, m
         assert (status, stdout.splitlines()[0]) == (0, "accuracy: 0.250 of 2 examples")
 
 
+def test_code_that_a_folder_names_is_not_run_unasked(capsys, trained, tmp_path, monkeypatch):
+    """A run of somebody else's chose the function that `evaluate` imported."""
+    (tmp_path / "theirs_of_evaluate.py").write_text("raise SystemExit('ran')\n")
+    for file in ("trainer_state.pt", "config.json"):
+        (tmp_path / file).write_bytes((trained / file).read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    theirs = {"metric": "theirs_of_evaluate:f"}
+    (tmp_path / "config.json").write_text(json.dumps(config | theirs))
+    monkeypatch.chdir(tmp_path)
+    for command in (["evaluate", "."], ["tune", "--out", ".", "--resume"]):
+        status, stdout, stderr = run(capsys, *command, "--quiet")
+        assert (status, stdout) == (2, "")
+        assert "code that a folder names is not run unasked; --metric takes it" in stderr
+    args = ["--data", config["data"], "--quiet"]
+    assert run(capsys, "generate", ".", "1 or 1", "--max-new-tokens", 1)[0] == 0
+    (tmp_path / "theirs_of_evaluate.py").write_text("def f(said, expected):\n    return 1\n")
+    status, stdout, _ = run(capsys, "evaluate", ".", "--metric", theirs["metric"], *args)
+    assert (status, stdout.split()[1]) == (0, "1.000")
+
+
 def test_too_long_examples_are_left_out_with_a_count(capsys, trained, tmp_path, caplog):
     data = write_jsonl(tmp_path / "d.jsonl", [EXAMPLES[0], Example("1 " * 20, "1"), EXAMPLES[1]])
     answers = tmp_path / "a"

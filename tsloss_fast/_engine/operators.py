@@ -151,8 +151,12 @@ def _pairwise_distances_backward(ctx: Any, grad: Tensor) -> Tensor:
 
 
 def _divide_or_zero(slopes: Tensor, lengths: Tensor) -> Tensor:
-    """slopes / lengths, and 0 where the length is 0: the gradient at coincident points."""
-    coincident = lengths == 0
+    """slopes / lengths, and 0 where the length is 0: the gradient at coincident points.
+
+    Nearer than this, 8e-34 in float32, points count as coincident: the quotient may be none that
+    the dtype holds.
+    """
+    coincident = lengths < torch.finfo(lengths.dtype).tiny * 2**16
     return (slopes / lengths.masked_fill(coincident, 1)).masked_fill(coincident, 0)
 
 

@@ -23,7 +23,9 @@ def unit_of(D: Tensor) -> Tensor:
 
 
 def scales_of(D: Tensor, by_mean: bool, points: Tensor | None = None) -> Tensor:
-    """1 / mean of ``D`` [..., n, n], or 1 where that is 0 or not asked for; float64 [...].
+    """1 / mean of ``D`` [..., n, n], or 1 where its dtype cannot hold that; float64 [...].
+
+    And 1 where it is not asked for.
 
     Where not all clouds have n, `points` [...] are their numbers, and the padding of ``D`` is 0.
 
@@ -38,4 +40,5 @@ def scales_of(D: Tensor, by_mean: bool, points: Tensor | None = None) -> Tensor:
         mean = D.mean((-2, -1), dtype=torch.float64)
     else:
         mean = D.sum((-2, -1), dtype=torch.float64) / points.clamp(min=1).square()
-    return (1 / mean).where(mean > 0, 1)
+    inverse = 1 / mean
+    return inverse.masked_fill(inverse > torch.finfo(D.dtype).max, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast.prompt.saved import CONFIG_FILE, ROW_KINDS
+from tsloss_fast.prompt.saved import CONFIG_FILE, ROW_KINDS, why_unreadable
 from tsloss_fast.prompt.saved import KEY as PEFT_KEY
 
 PREFIX = "PREFIX_TUNING"
@@ -57,7 +56,7 @@ def read_prompt(file: Path, layer: int | None = None) -> Tensor:
         raise
     # A damaged file can make a reader raise anything.
     except Exception as error:
-        raise UnreadablePrompt(_reason(error, file)) from error
+        raise UnreadablePrompt(why_unreadable(error, file)) from error
     clouds = _clouds(_checked(rows), adapter_config(file) if is_adapter else {})
     return _chosen(clouds, layer)
 
@@ -169,15 +168,3 @@ def _chosen(clouds: list[Tensor], layer: int | None) -> Tensor:
             f"expected --layer from 0 to {len(clouds) - 1}, got {got}"
         )
     return clouds[layer]
-
-
-def _reason(error: Exception, file: Path) -> str:
-    """The error in a few words; torch's own would advise to load the file unsafely."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, MemoryError):
-        return "too large for the memory"
-    if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
-        return "holds Python objects, not tensors alone; such files can run code and are not opened"
-    writer = "safetensors" if file.suffix == ".safetensors" else "torch.save"
-    return f"no file that {writer} wrote, or a damaged one"

@@ -59,7 +59,6 @@ def run(args: dict[str, Any]) -> int:
 def _run_evaluate(args: dict[str, Any]) -> int:
     from tsloss_fast._files import write_atomically
     from tsloss_fast.tuning.answering import Answering
-    from tsloss_fast.tuning.answers import Score
     from tsloss_fast.tuning.held_out import evaluate, held_out_examples
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -67,8 +66,7 @@ def _run_evaluate(args: dict[str, Any]) -> int:
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"answers: expected a file in a folder that exists, got {out}")
     finished = read_run(args, *SETTINGS)
-    config = finished.config
-    Score(config.extract, config.compare, config.metric)  # Before the model is loaded.
+    finished.score()  # Before the model is loaded.
     examples = held_out_examples(finished, args["data"], progress=not args["quiet"])
     answering = Answering(finished, progress=False)
     result = evaluate(finished, answering, examples, progress=not args["quiet"])

@@ -78,6 +78,11 @@ def _run_tune(out: str, args: dict[str, Any]) -> int:
     settings = PROTOCOLS[protocol] | args
     if resume:
         old = RunFolder(out).load_config()
+        if old.get("metric") and "metric" not in args:
+            raise ConfigError(
+                f"metric: expected one, since {out} was scored by {old['metric']!r}, and code that "
+                "a folder names is not run unasked; --metric takes it"
+            )
         settings = {name: old[name] for name in config_names() if name in old} | settings
     if "data" not in settings:
         raise ConfigError("data: expected a file, got none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -94,12 +95,25 @@ def read_rows(path: str | Path, name: str = "path") -> Tensor:
     path = Path(path)
     with _reasons(path, name):
         rows = _read(path, name)
-    if not isinstance(rows, Tensor) or rows.ndim != 2 or not rows.is_floating_point():
+    return checked_rows(rows, path, name)
+
+
+def checked_rows(rows: Any, path: Path, name: str) -> Tensor:
+    """What was read from a file as rows [n, d], float32.
+
+    Raises
+    ------
+    SavedPromptError
+        If it is none, or not finite.
+    """
+    is_plain = isinstance(rows, Tensor) and rows.layout == torch.strided and not rows.is_quantized
+    if not is_plain or rows.ndim != 2 or not rows.is_floating_point() or not rows.numel():
         got = describe(rows) if isinstance(rows, Tensor) else type(rows).__name__
         raise SavedPromptError(f"{name}: expected a tensor [n, d] in {path}, got {got}")
     if not torch.isfinite(rows).all():
         raise SavedPromptError(f"{name}: expected finite values in {path}, got NaN or Inf")
-    return rows.detach().float()
+    found: Tensor = rows.detach().float()
+    return found
 
 
 def is_adapter(path: str | Path) -> bool:
@@ -172,6 +186,20 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def why_unreadable(error: Exception, file: Path) -> str:
+    """The error in a few words; torch's own would advise to load the file unsafely."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, MemoryError):
+        return "too large for the memory"
+    if isinstance(error, pickle.UnpicklingError) and "global" in str(error).lower():
+        return "holds Python objects, not tensors alone; such files can run code and are not opened"
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, RecursionError)):
+        return f"not JSON: {error}"
+    writer = "safetensors" if file.suffix == ".safetensors" else "torch.save"
+    return f"no file that {writer} wrote, or a damaged one"
+
+
 @contextlib.contextmanager
 def _reasons(path: str | Path, name: str) -> Iterator[None]:
     """Turn what readers raise into one line."""
@@ -181,7 +209,7 @@ def _reasons(path: str | Path, name: str) -> Iterator[None]:
         raise
     # A damaged file can make a reader raise anything.
     except Exception as error:
-        reason = (str(error) or type(error).__name__).split("\n")[0]
+        reason = why_unreadable(error, Path(path))
         raise SavedPromptError(f"{name}: cannot read {path}: {reason}") from error
 
 

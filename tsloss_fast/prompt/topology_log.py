@@ -134,7 +134,7 @@ class TopologyLog:
             header, *records = [json.loads(line) for line in content.split(b"\n")[:-1]]
             known = header["kind"] == "header" and header["format"] == FORMAT
             whole = all(isinstance(record["step"], int) for record in records)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             known = whole = False
         if not (known and whole):
             raise TopologyLogError(

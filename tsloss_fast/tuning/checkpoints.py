@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tsloss_fast._files import naming
+from tsloss_fast._files import naming, remove_leftovers
 from tsloss_fast._files import write_atomically as write_atomically
 from tsloss_fast._files import write_together as write_together
+from tsloss_fast.prompt.saved import checked_rows, why_unreadable
 
 CONFIG_FILE = "config.json"
 STATE_FILE = "trainer_state.pt"
@@ -49,7 +50,7 @@ class RunFolder:
         return any(True for _ in self._files())
 
     def prepare(self) -> None:
-        """Make the folder and see that it can be written to.
+        """Make the folder, see that it can be written to, and tidy up after a killed process.
 
         Raises
         ------
@@ -61,6 +62,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
+            remove_leftovers(self.path)
         except OSError as error:
             self.withdraw()
             raise RunError(
@@ -98,13 +100,30 @@ class RunFolder:
         Raises
         ------
         RunError
-            If there is none.
+            If there is none, or the file is none.
         """
         file = self.path / STATE_FILE
         if not file.is_file():
             raise RunError(f"resume: {self.path} has no {STATE_FILE} to resume from")
-        state: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+        try:
+            state = torch.load(file, weights_only=True, map_location="cpu")
+        # A damaged file can make a reader raise anything.
+        except Exception as error:
+            reason = why_unreadable(error, file)
+            raise RunError(f"resume: cannot read {file}: {reason}") from error
+        if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+            raise RunError(f"resume: expected the state of a run in {file}, got another value")
         return state
+
+    def load_prompt(self, name: str) -> Tensor:
+        """The rows of the trainer state; `name` is the argument's, for messages.
+
+        Raises
+        ------
+        RunError, SavedPromptError
+            If there are none, or they are not finite.
+        """
+        return checked_rows(self.load_state().get("prompt"), self.path / STATE_FILE, name)
 
     def save_config(self, config: dict[str, Any]) -> None:
         """Replace the configuration."""
@@ -119,9 +138,11 @@ class RunFolder:
             If there is none.
         """
         try:
-            config: dict[str, Any] = json.loads((self.path / CONFIG_FILE).read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            config: Any = json.loads((self.path / CONFIG_FILE).read_text())
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"resume: {self.path} holds no run to resume: {error}") from error
+        if not isinstance(config, dict):
+            raise RunError(f"resume: {self.path} holds no run to resume: its settings are none")
         return config
 
     def append_metrics(self, record: dict[str, Any]) -> None:
@@ -131,10 +152,16 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All metrics, without a last line that was cut off while it was written."""
+        """All metrics, without a last line that was cut off while it was written.
+
+        Raises
+        ------
+        RunError
+            For a line that is no record of a step.
+        """
         file = self.path / METRICS_FILE
-        lines = file.read_text().split("\n")[:-1] if file.is_file() else []
-        return [json.loads(line) for line in lines]
+        lines = file.read_bytes().split(b"\n")[:-1] if file.is_file() else []
+        return [_record(line, f"{file}:{number}") for number, line in enumerate(lines, 1)]
 
     def cut_metrics(self, step: int) -> None:
         """Drop the metrics after a step, which a resumed run will write again."""
@@ -147,6 +174,16 @@ class RunFolder:
         fixed = [self.path / name for name in names if (self.path / name).exists()]
         patterns = (PROMPT_PATTERN, EVENTS_PATTERN)
         return fixed + [file for each in patterns for file in sorted(self.path.glob(each))]
+
+
+def _record(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"metrics: {place}: not JSON: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise RunError(f"metrics: {place}: expected the record of a step, got another value")
+    return record
 
 
 def serialised(value: Any) -> bytes:

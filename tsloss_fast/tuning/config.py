@@ -159,8 +159,14 @@ class TuneConfig:
         self._check(check_number, "lr", least=0, open_below=True, most=3.4e37, open_above=True)
         for name in ("weight_decay", "lambda_ts", "init_std"):
             self._check(check_number, name, least=0)
-        self._check(check_flag, "tensorboard")
+        for name in ("tensorboard", "log_grad_norms"):
+            self._check(check_flag, name)
         self._check(check_number, "warmup", least=0, most=1, open_above=True)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            is_missing = value is None and field.type == "str | None"
+            if str(field.type).startswith("str") and not (isinstance(value, str) or is_missing):
+                raise ConfigError(f"{field.name}: expected a text, got {value!r}")
         self._check_combinations()
 
     def _check(self, check: Callable[..., Any], name: str, **bounds: Any) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tsloss_fast.prompt import saved
+from tsloss_fast.tuning.answers import AnswerError, Score
 from tsloss_fast.tuning.checkpoints import (
     BEST_FILE,
     CONFIG_FILE,
@@ -32,11 +32,15 @@ class FinishedRun:
     config : TuneConfig
         Of an adapter only the model, the template and the number of rows are known.
     prompt : Tensor of shape [n, d], float32
+    unasked_metric : str or None
+        The function that the run was scored by. Its settings have it once the caller has named it:
+        a folder that others made must not choose what code runs.
     """
 
     folder: RunFolder
     config: TuneConfig
     prompt: Tensor
+    unasked_metric: str | None = None
 
     @classmethod
     def read(cls, path: str | Path, epoch: int | str | None = None) -> FinishedRun:
@@ -62,11 +66,30 @@ class FinishedRun:
                 raise RunError(f"run: {folder.path} holds no run: it has no {name}")
         settings = folder.load_config()
         known = {name: settings[name] for name in config_names() if name in settings}
-        return cls(folder, TuneConfig(**known), _prompt(folder, epoch))
+        metric = known.pop("metric", None)
+        return cls(folder, TuneConfig(**{"data": ""} | known), _prompt(folder, epoch), metric)
 
     def with_settings(self, **changes: Any) -> FinishedRun:
         """The same prompt with other settings, such as another place of its model."""
-        return replace(self, config=replace(self.config, **changes))
+        unasked = None if changes.get("metric") else self.unasked_metric
+        return replace(self, config=replace(self.config, **changes), unasked_metric=unasked)
+
+    def score(self) -> Score:
+        """How answers are scored, as the settings say.
+
+        Raises
+        ------
+        AnswerError
+            If the settings cannot be used, or the run's folder names a function that the caller has
+            not named.
+        """
+        if self.unasked_metric is not None:
+            raise AnswerError(
+                f"metric: expected one, since {self.folder.path} was scored by "
+                f"{self.unasked_metric!r}, and code that a folder names is not run unasked; "
+                "--metric takes it"
+            )
+        return Score(self.config.extract, self.config.compare, self.config.metric)
 
     @classmethod
     def _adapter(cls, folder: RunFolder, epoch: int | str | None) -> FinishedRun:
@@ -81,10 +104,8 @@ class FinishedRun:
 
 def _prompt(folder: RunFolder, epoch: int | str | None) -> Tensor:
     if epoch is None:
-        rows: Tensor = folder.load_state()["prompt"]
-        return rows
+        return folder.load_prompt("run")
     file = folder.path / BEST_FILE if epoch == BEST else folder.prompt_file(int(epoch))
     if not file.is_file():
         raise RunError(f"epoch: {folder.path} has no {file.name}")
-    rows = torch.load(file, weights_only=True, map_location="cpu")
-    return rows
+    return saved.read_rows(file, "epoch")

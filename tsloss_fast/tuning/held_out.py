@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tsloss_fast.tuning import data
 from tsloss_fast.tuning.answering import Answering
-from tsloss_fast.tuning.answers import Score
 from tsloss_fast.tuning.evaluate import greedy_answers, mean_loss
 from tsloss_fast.tuning.finished import FinishedRun
 from tsloss_fast.tuning.run import examples_of
@@ -92,7 +91,7 @@ def evaluate(
         If the score cannot be used.
     """
     config = run.config
-    score = Score(config.extract, config.compare, config.metric)
+    score = run.score()
     encoder = data.Encoder(answering.tokenizer, config.template, config.max_length)
     encoded = data.encode_all(examples, encoder, "held-out data")
     lm, tokenizer = answering.lm, answering.tokenizer

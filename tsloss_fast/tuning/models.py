@@ -215,8 +215,9 @@ def _reasons(source: ModelSource, part: str = "") -> Iterator[None]:
     """Turn what transformers raises into one line."""
     try:
         yield
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        why = " ".join(str(error).split())
+    # A damaged file can make a reader raise anything.
+    except Exception as error:
+        why = " ".join(str(error).split()) or type(error).__name__
         if source.local_files_only:
             why = f"the hub cannot be reached, and it is not in the cache: {why}"
         raise ModelError(f"model: cannot load {part}{source.name}: {why}") from error

@@ -21,6 +21,5 @@ def read_rows(path: str | Path) -> Tensor:
     if Path(path).is_dir() and not saved.is_adapter(path):
         if not (Path(path) / CONFIG_FILE).is_file():
             raise saved.SavedPromptError(f"init: expected a run or an adapter in {path}")
-        rows: Tensor = RunFolder(path).load_state()["prompt"]
-        return rows
+        return RunFolder(path).load_prompt("init")
     return saved.read_rows(path, "init")

@@ -23,7 +23,12 @@ def parquet_records(path: Path) -> Iterator[tuple[str, object]]:
     try:
         with pq.ParquetFile(path) as file:
             yield from _rows(path, file.iter_batches())
-    except pa.ArrowException as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8: {error.reason}") from error
+    # Of a damaged file pyarrow raises what its decoders do: OSError without a number, too.
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if isinstance(error, DataError) or getattr(error, "errno", None) is not None:
+            raise
         raise DataError(f"{path}: not Parquet: {error}") from error
 
 
@@ -37,16 +42,21 @@ def folder_records(path: Path, split: str) -> Iterator[tuple[str, object]]:
         try:
             with pa.memory_map(str(folder / name)) as source:
                 yield from _rows(folder / name, pa.ipc.open_stream(source))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{folder / name}: not UTF-8: {error.reason}") from error
         except pa.ArrowException as error:
             raise DataError(f"{folder / name}: not Arrow: {error}") from error
 
 
 def _split_folder(path: Path, split: str) -> Path:
     if (path / SPLITS_FILE).is_file():
-        splits = json.loads((path / SPLITS_FILE).read_text())["splits"]
+        splits = _json(path / SPLITS_FILE).get("splits")
+        if not isinstance(splits, list):
+            raise DataError(f"{path / SPLITS_FILE}: expected the names of splits, got {splits!r}")
         if split not in splits:
-            raise DataError(f"split: expected one of {', '.join(splits)} in {path}, got {split!r}")
-        return path / split
+            known = ", ".join(map(str, splits))
+            raise DataError(f"split: expected one of {known} in {path}, got {split!r}")
+        return path / _inside(path, split)
     if not (path / STATE_FILE).is_file():
         raise DataError(
             f"{path}: expected a file, or a folder that datasets' save_to_disk wrote, got a folder "
@@ -56,12 +66,32 @@ def _split_folder(path: Path, split: str) -> Path:
 
 
 def _data_files(folder: Path) -> list[str]:
-    state = json.loads((folder / STATE_FILE).read_text())
+    state = _json(folder / STATE_FILE)
     if state.get("_indices_files"):
         raise DataError(
             f"{folder}: expected a dataset without an index; flatten_indices() before save_to_disk"
         )
-    return [file["filename"] for file in state["_data_files"]]
+    files = state.get("_data_files")
+    if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
+        raise DataError(f"{folder / STATE_FILE}: expected the names of files, got {files!r}")
+    return [_inside(folder, file.get("filename")) for file in files]
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: expected an object, got {type(content).__name__}")
+    return content
+
+
+def _inside(folder: Path, name: object) -> str:
+    """A name that lies in the folder: what others saved must not have other files read."""
+    if not isinstance(name, str) or Path(name).name != name or name == ".." or "\0" in name:
+        raise DataError(f"{folder}: expected the name of a file in it, got {name!r}")
+    return name
 
 
 def _rows(path: Path, batches: Any) -> Iterator[tuple[str, object]]:

@@ -37,3 +37,6 @@ def _parse(text: bytes, source: str) -> Any:
         raise DataError(f"{source}: not JSON: {error.msg} at column {error.colno}") from error
     except RecursionError as error:
         raise DataError(f"{source}: not usable JSON: nested too deeply") from error
+    except ValueError as error:
+        # Python reads whole numbers of a few thousand digits at most.
+        raise DataError(f"{source}: not usable JSON: {error}") from error

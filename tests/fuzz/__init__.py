@@ -1,0 +1,1 @@
+"""Differential fuzzing: the package against gudhi, ripser and a plain reduction."""

@@ -1,0 +1,1 @@
+"""The engine under GCC's sanitizers: `make sanitize`. See docs/hardening.md."""
