@@ -110,7 +110,7 @@ coverage: env
 	  $(abspath $(BIN))/python -m coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	cd $(COVERAGE) && $(abspath $(BIN))/coverage combine --quiet
 	cd $(COVERAGE) && $(abspath $(BIN))/coverage report --skip-covered --fail-under=95
-	cd $(COVERAGE) && $(abspath $(BIN))/gcovr --filter csrc/ --fail-under-line=95
+	cd $(COVERAGE) && $(abspath $(BIN))/gcovr --filter csrc/ --merge-lines --fail-under-line=95
 
 # WHEELS="--targets linux-x86_64 linux-aarch64 macos-arm64 --minors 12" builds for other machines, and one Python.
 wheels: $(RELEASE_VENV)/.installed

@@ -554,6 +554,7 @@ class TestOnTheDevice:
         "cosine": lambda x: pairwise_distances(x, "cosine"),
         "h0": lambda x: rips_persistence(x, max_dim=0)[0].deaths,
         "surrogate": TSLoss("surrogate"),
+        "exact": TSLoss(h1="device"),
     }
 
     @staticmethod
@@ -593,7 +594,9 @@ class TestOnTheDevice:
             expected = self.forward_and_backward(call, x)
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
-    @pytest.mark.parametrize("options", [("surrogate",), ("persistence", 1.0, 1.0, 0.0)], ids=str)
+    @pytest.mark.parametrize(
+        "options", [("surrogate",), ("persistence",), ("persistence", 1.0, 1.0, 0.0)], ids=str
+    )
     @pytest.mark.parametrize("shape", [(20, 5), (100, 40), (3, 30, 8)], ids=str)
     def test_a_graphed_loss_is_the_eager_loss(self, options, shape):
         loss, prompt = TSLoss(*options), torch.nn.Parameter(torch.randn(*shape, device="cuda"))
@@ -607,19 +610,33 @@ class TestOnTheDevice:
             expected = self.forward_and_backward(loss, prompt)
             close([part.cpu() for part in found], [p.cpu().double() for p in expected], 1e-6)
 
+    @pytest.mark.parametrize("family", FAMILIES)
+    @pytest.mark.parametrize("n", [4, 30, 100, 200, 400])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_h1_on_the_device_has_the_bars_of_the_engine(self, family, n, dtype):
+        D = pairwise_distances(points(family, n, dtype=dtype))
+        edges, overflow = cuda.critical_edges_on_device(D.cuda())
+        births, deaths = edges[:, n - 1 :].cpu().chunk(2, dim=1)
+        bars = _C.rips(D.numpy(), 1)[1].bars
+        K = bars.shape[1]
+        assert not overflow.any()
+        assert torch.equal(torch.cat((births, deaths), dim=-1)[:, :K], torch.from_numpy(bars))
+        assert (births[:, K:] == -1).all()
+        assert (deaths[:, K:] == -1).all()
+
     def test_h1_in_a_cuda_graph_is_a_clear_error(self):
         x = points().cuda()
-        TSLoss()(x)
+        TSLoss(h1="host")(x)
         with (
             pytest.raises(RuntimeError, match="a CUDA graph cannot capture"),
             torch.cuda.graph(torch.cuda.CUDAGraph()),
         ):
-            TSLoss()(x)
+            TSLoss(h1="host")(x)
 
     def test_h1_does_not_wait_for_what_is_launched_after_its_start(self):
         x = points("circle", 60).cuda().requires_grad_()
-        expected = TSLoss()(x).item()
-        pending = TSLoss().start(x)
+        expected = TSLoss(h1="host")(x).item()
+        pending = TSLoss(h1="host").start(x)
         # About half a second of work on the model's stream, between start and result.
         torch.cuda._sleep(10**9)
         model_done = torch.cuda.Event()
@@ -630,10 +647,10 @@ class TestOnTheDevice:
 
     def test_another_graph_may_be_captured_while_h1_is_computed(self):
         x = points("unit", 300, 8).cuda()
-        expected = TSLoss()(x).item()
+        expected = TSLoss(h1="host")(x).item()
         y = torch.ones(3, device="cuda")
         graph = torch.cuda.CUDAGraph()
-        pending = TSLoss().start(x)
+        pending = TSLoss(h1="host").start(x)
         with torch.cuda.graph(graph):
             doubled = y * 2
         assert pending.result().item() == expected

@@ -23,7 +23,7 @@ START, END = "<!-- executed -->", "<!-- end of executed -->"
 
 WAYS = {
     "interpreter": "Triton's interpreter",
-    "ptx": "compiled, in `tests/ptx`",
+    "ptx": "compiled for sm_90, in `tests/ptx`",
     "device": "an H200",
 }
 # The last n of each column.
@@ -38,7 +38,7 @@ def column_of(n: int) -> int:
 def heads() -> list[str]:
     """The ranges of n."""
     starts = [1, *(limit + 1 for limit in LIMITS)]
-    return [f"{a} to {b:,}" for a, b in zip(starts, LIMITS, strict=False)]
+    return [f"{a:,} to {b:,}" for a, b in zip(starts, LIMITS, strict=False)]
 
 
 def recorded(folder: Path = FOLDER) -> list[dict[str, Any]]:

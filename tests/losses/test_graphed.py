@@ -119,3 +119,10 @@ def test_what_has_no_graph_is_refused(options, prompt, error, message):
     mode = "persistence" if message.startswith("beta_h1") else "surrogate"
     with pytest.raises(error, match=message):
         TSLoss(mode, **options).graphed(prompt)
+
+
+def test_clouds_of_different_sizes_have_no_graph():
+    """Was told to take torch.as_tensor, which such a list has none of."""
+    clouds = [torch.randn(3, 2), torch.randn(4, 2)]
+    with pytest.raises(TypeError, match=r"prompt: expected one tensor .* got a list: capture one"):
+        TSLoss("surrogate").graphed(clouds)

@@ -25,6 +25,7 @@ from tsloss_fast._engine.arrays import (
     require_distance_matrix,
     require_finite,
 )
+from tsloss_fast._engine.cuda_h1 import launch as cuda_h1
 from tsloss_fast._engine.derivatives import register_derivatives
 from tsloss_fast._engine.host_h1 import bar_tensors
 from tsloss_fast._engine.persistence_terms import persistence_terms
@@ -50,7 +51,7 @@ def fuses_persistence_loss(x: Tensor) -> bool:
     return x.device.type != "cuda"
 
 
-why_no_h1_on_device = cuda.cuda_h1.why_not
+why_no_h1_on_device = cuda_h1.why_not
 critical_edges_on_device = cuda.critical_edges_on_device
 
 

@@ -205,6 +205,11 @@ class TopologicalLoss(nn.Module):
         ...     return loss.clone()
         """
         self._require_capturable()
+        if isinstance(prompt, (list, tuple)):
+            raise TypeError(
+                "prompt: expected one tensor [n, d] or [B, n, d] for a graph of the loss, got a "
+                f"{type(prompt).__name__}: capture one graph for each cloud, or call the loss"
+            )
         prompt = self._checked(prompt)
         return GraphedTSLoss(self._capturable, self._options, prompt)
 

@@ -143,8 +143,8 @@ def _require_weights(maps: Tensor) -> None:
 
 def _tree_lengths(maps: Tensor, n_prompt: int) -> Tensor:
     """Lengths [..., K] of the edges that attach the response to the prompt, shortest first."""
-    if ops.is_plain(maps):
-        places = eager.attention_trees(maps, n_prompt)
+    places = eager.attention_trees(maps, n_prompt)
+    if places is not None:
         return 1 - maps.flatten(-2).gather(-1, places).clamp(0, 1)
     (h0,) = rips_persistence(_distances(maps, n_prompt), max_dim=0, metric="precomputed")
     return h0.deaths

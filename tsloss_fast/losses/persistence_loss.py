@@ -204,7 +204,8 @@ def _why_not_on_device(x: Tensor, lengths: Tensor | None = None) -> str | None:
         return "the clouds differ in their numbers of points"
     if ops.is_transformed():
         return "torch.func and torch.compile follow the operators, whose H1 is the host's"
-    return ops.why_no_h1_on_device(x)
+    why: str | None = ops.why_no_h1_on_device(x)
+    return why
 
 
 def _on_edges(

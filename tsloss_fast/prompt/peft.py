@@ -102,8 +102,8 @@ def add_tsloss(peft_model: PeftModel, ts_loss: nn.Module, adapter: str | None = 
     not go with an encoder (P-tuning, ``prefix_projection``): PEFT saves its output, not its
     weights, and takes them for the embeddings of P-tuning without a word.
 
-    On CUDA the H1 of ``mode="persistence"`` is computed on the host. The host begins with it when
-    PEFT asks its encoder for the virtual tokens, so it hides behind the base model's forward pass;
+    On CUDA the loss begins when PEFT asks its encoder for the virtual tokens. So where H1 of
+    ``mode="persistence"`` is computed on the host, it hides behind the base model's forward pass;
     see `TSLoss.start`. A pass that raises leaves nothing of this behind; after Ctrl-C the next pass
     clears it away.
 

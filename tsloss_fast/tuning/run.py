@@ -259,8 +259,7 @@ def examples_of(
     columns = data.Columns(config.question_column, config.answer_column, config.messages_column)
     examples = data.ExampleFile(config.data, columns, config.split, progress)
     if config.eval_data is not None:
-        held = data.ExampleFile(config.eval_data, columns, config.eval_split, progress)
-        return examples, held
+        return examples, data.ExampleFile(config.eval_data, columns, config.eval_split, progress)
     if config.holdout is not None:
         held = data.held_out(sum(1 for _ in examples), config.holdout, config.seed)
         return data.Part(examples, ~held), data.Part(examples, held)

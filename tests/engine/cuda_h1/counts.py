@@ -33,7 +33,7 @@ def main() -> int:
                 found = h1.h1_bars(D, h0)
             assert not found.flags.any()
             counts = [f"{one.outcome.instructions / 1000:,.0f}" for one in launches]
-            print(f"| {n} | {d} | {found.count.item()} | {' | '.join(counts)} |", flush=True)
+            print(f"| {n} | {d} | {found.counts.item()} | {' | '.join(counts)} |", flush=True)
     return 0
 
 

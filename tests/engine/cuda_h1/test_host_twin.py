@@ -28,9 +28,12 @@ def assert_bars_are_the_engines(binary, D, **options):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bars_are_those_of_the_engine(plain, kind):
-    """Every bar, its edges, and their order, for each size, and from one cloud to five."""
+    """Every bar, its edges, and their order, for each size, and from one cloud to five.
+
+    One warp where n is no multiple of 8, for on a busy machine several wait long for each other.
+    """
     for n in range(2, 131):
-        assert_bars_are_the_engines(plain, batch(kind, n, 1 + n % 5), warps=1 + n % 3)
+        assert_bars_are_the_engines(plain, batch(kind, n, 1 + n % 5), warps=1 if n % 8 else 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,6 +46,7 @@ def test_the_room_that_is_taken_suffices(plain, kind, n):
         batch(kind, n, 1),
         generators=room.generators,
         annotation_words=room.annotation_words,
+        warps=1 if n > 128 else 2,
         shared=n <= 256,
     )
 

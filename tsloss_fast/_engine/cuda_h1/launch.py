@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
@@ -17,7 +18,7 @@ class Bars(NamedTuple):
     """The bars of each cloud: the first of them count, the others are padding."""
 
     bars: Tensor  # [B, K, 4] int64: birth edge, death edge; -1 where padded
-    count: Tensor  # [B] int32
+    counts: Tensor  # [B] int32
     flags: Tensor  # [B] int32: 0, or what a cloud had too much of, and then it has no bars
 
 
@@ -149,7 +150,7 @@ def form_on(device: torch.device, n: int, room: Room) -> Form:
     return sizes.form_for(n, room, most)
 
 
-def kernels_on(device: torch.device, form: Form) -> dict[str, Kernel]:
+def kernels_on(device: torch.device, form: Form) -> Mapping[str, Kernel]:
     """The kernels of a form, compiled and loaded when they are first asked for."""
     return driver.load(form.macros, device.index)
 
