@@ -3,7 +3,6 @@
 # make fuzz-bindings   arrays of any kind to the compiled module, guided by what they reach (needs clang)
 # make sanitize   the engine's tests under the sanitizers of memory, undefined behaviour and threads
 # make load   10,000 steps without growth, 200 killed processes, all the numbers of docs/hardening.md
-# make tidy   the engine without a warning of GCC or of clang-tidy
 # make demo   environment, installs, a short tuning of SmolLM2: plain against TSLoss
 # make bench  environment, installs every peer, about ten minutes of measuring on two cores, then
 #             the tables and pictures of README.md and benchmarks/README.md, and the goals
@@ -45,12 +44,10 @@ BIN := $(VENV)/bin
 # Files whose launches the interpreter ends in reasonable time.
 PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edge_lengths h0 \
   launching persistence_terms product scatter scatter_differences surrogate)
-# As system headers, whose warnings are not ours.
-PYBIND11 = $(patsubst -I%,-isystem %,$(shell $(BIN)/python -m pybind11 --includes))
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
-.PHONY: fuzz fuzz-bindings sanitize load tidy
+.PHONY: fuzz fuzz-bindings sanitize load
 .PHONY: typecheck coverage wheels versions
 .PHONY: docs clean experiments experiments-small experiments-report env-experiments
 
@@ -85,11 +82,6 @@ sanitize: env
 
 load: env
 	STEPS=10000 KILLS=200 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/load tests/numbers
-
-tidy: env
-	for file in $(wildcard csrc/*/*.cpp); do $(CXX) -std=c++17 -fsyntax-only -Icsrc $(PYBIND11) \
-	  -Wall -Wextra -Wconversion -Wno-psabi -Werror $$file || exit 1; done
-	$(BIN)/clang-tidy --quiet $(wildcard csrc/*/*.cpp) -- -std=c++17 -Icsrc $(PYBIND11)
 
 lint: env typecheck
 	$(BIN)/ruff check .
