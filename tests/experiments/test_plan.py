@@ -123,7 +123,9 @@ def test_a_stopped_worker_goes_on(tiny, tmp_path):
 def test_the_command_lists_what_is_to_be_done(tmp_path, capsys):
     assert main(["small", "--list", "--out", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(plan.small()[0].sweep())
+    first, *at_one_rate = plan.small()
+    runs_at_one_rate = sum(len(block.arms) * len(block.seeds) for block in at_one_rate)
+    assert len(lines) == len(first.sweep()) + runs_at_one_rate
     assert lines[0] == f"{plan.FIRST.name}/ce_lr0.003_seed1000.json"
 
 
