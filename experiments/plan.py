@@ -117,9 +117,15 @@ def read(file: Path) -> dict[str, Any] | None:
 FIRST = Cell(SMOLLM2, "larger-number")
 
 
+# Tell what a penalty does from what the rate does that the sweep gave it.
+ONE_RATE = tuple(
+    Block(FIRST, fixed_rate=rate, what=f"every arm at rate {rate:g}") for rate in RATES[:0:-1]
+)
+
+
 def small() -> list[Block]:
-    """An answer within an hour on two cores: one cell, all seeds."""
-    return [Block(FIRST)]
+    """An answer within an hour on two cores: one cell, all seeds, at each arm's rate and at one."""
+    return [Block(FIRST), *ONE_RATE]
 
 
 def full(models: Sequence[str] = (SMOLLM2, GEMMA3), tasks: Sequence[str] = ()) -> list[Block]:
@@ -137,6 +143,7 @@ def full(models: Sequence[str] = (SMOLLM2, GEMMA3), tasks: Sequence[str] = ()) -
         rates = GEMMA3_RATES if model == GEMMA3 else RATES
         comparisons += [
             Block(first, rates=rates),
+            *(ONE_RATE if first == FIRST else ()),
             Block(normal, (*CORE, *EACH_ALONE), FEW),
             *(Block(cell, seeds=FEW, rates=rates) for cell in cells),
         ]
