@@ -21,7 +21,8 @@ except ImportError as error:
     raise ImportError(
         "tsloss_fast._C, the compiled module, is missing or does not load. Build it with "
         "`pip install .` (or `pip install -e .` to work on it) in the source folder; that needs "
-        f"a C++17 compiler. The cause: {error}"
+        "a C++17 compiler. If it is installed, Python was started in the source folder, which "
+        f"hides what `pip install .` installed: start it in another. The cause: {error}"
     ) from error
 
 __all__ = [
