@@ -25,14 +25,9 @@ def describe(x: Tensor) -> str:
     return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
 
 
-def is_dense(x: object) -> bool:
-    """Whether `x` is a tensor that is neither sparse nor nested."""
-    return isinstance(x, Tensor) and x.layout is torch.strided and not x.is_nested
-
-
 def check_dense(x: Tensor, name: str) -> None:
     """Raise for a sparse or nested tensor, whose memory is not that of its entries in order."""
-    if is_dense(x):
+    if x.layout is torch.strided and not x.is_nested:
         return
     if x.is_nested:
         layout, remedy = "nested", f"its clouds one at a time, {name}.unbind()"

@@ -14,7 +14,6 @@ from tsloss_fast._checks import (
     check_number,
     check_square,
     describe,
-    is_dense,
 )
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.arrays import require_distance_matrix, require_finite_points
@@ -239,8 +238,7 @@ class TopologicalLoss(nn.Module):
     def _begin_checked(
         self, prompt: Clouds, lengths: Lengths | None = None
     ) -> Callable[[], LossAndTerms]:
-        of_each = lengths is not None
-        if of_each or (not is_dense(prompt) and (is_ragged(prompt) or holds_sparse(prompt))):
+        if lengths is not None or is_ragged(prompt) or holds_sparse(prompt):
             return self._begin_ragged(prompt, lengths)
         prompt = self._checked(prompt)
         if prompt.numel() == 0 and self.reduction == "mean":

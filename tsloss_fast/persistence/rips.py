@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from tsloss_fast._checks import check_choice, check_cloud, check_dense, check_number, is_dense
+from tsloss_fast._checks import check_choice, check_cloud, check_dense, check_number
 from tsloss_fast._engine import eager
 from tsloss_fast._engine.padding import filled_points
 from tsloss_fast.persistence.diagram import PersistenceDiagram
@@ -182,13 +182,11 @@ def rips_diagrams(
     max_dim = check_choice(as_int(max_dim), "max_dim", (0, 1))
     if max_edge_length is not None:
         max_edge_length = check_number(max_edge_length, "max_edge_length", least=0, infinite=True)
-    of_each = lengths is not None or vertex_births is not None
-    if of_each or not is_dense(x):
-        if of_each or is_ragged(x) or holds_sparse(x):
-            born = _Births(vertex_births, x)
-            return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths, born, cycles)
-        if metric == "precomputed" and is_sparse(x):
-            x = dense_distances(x)
+    if lengths is not None or vertex_births is not None or is_ragged(x) or holds_sparse(x):
+        born = _Births(vertex_births, x)
+        return _of_ragged(x, max_dim, metric, max_edge_length, p, lengths, born, cycles)
+    if metric == "precomputed" and is_sparse(x):
+        x = dense_distances(x)
     if callable(metric):
         return _of_callable(pairwise_distances(x, metric, p=p), max_dim, max_edge_length, cycles)
     name, power = named_metric(metric, p, _METRICS)

@@ -13,13 +13,15 @@ from tsloss_fast._engine.room import require_room
 _COMPRESSED = (torch.sparse_csr, torch.sparse_csc)
 # These store blocks and whole diagonals, with zeros that nobody meant: they say nothing here.
 _BLOCKS = (torch.sparse_bsr, torch.sparse_bsc)
+_SPARSE = (torch.sparse_coo, *_COMPRESSED, *_BLOCKS)
 _BLOCKS_OF_SCIPY = ("bsr", "dia")
 
 
 def is_sparse(x: Any) -> bool:
     """Whether `x` is a sparse tensor, or a sparse matrix or array of SciPy."""
     if isinstance(x, Tensor):
-        return x.layout is torch.sparse_coo or x.layout in (*_COMPRESSED, *_BLOCKS)
+        # Most are dense, and nothing else is asked of them.
+        return x.layout is not torch.strided and x.layout in _SPARSE
     return type(x).__module__.startswith("scipy.sparse")
 
 
