@@ -50,31 +50,29 @@ def clouds(x: Tensor, trailing: int = 2) -> Tensor:
     return x.detach().reshape(lead, *x.shape[x.ndim - trailing :])
 
 
-def host_array(x: Tensor) -> Any:
-    """The contiguous NumPy array that the compiled module reads, the memory of a CPU tensor."""
-    # Not .numpy(): after it the tensor's storage can never be resized, and FSDP resizes it.
-    if not (x.is_cpu and x.is_contiguous()):
-        x = x.detach().contiguous().cpu()
-    return np.from_dlpack(_Memory(x))
-
-
 def host_memory(x: Tensor) -> Any:
-    """The same memory as a DLPack capsule, which takes a third of the time to make."""
+    """The memory of a tensor, contiguous and on the CPU, as a DLPack capsule."""
+    # Not .numpy(): after it the tensor's storage can never be resized, and FSDP resizes it.
     if not (x.is_cpu and x.is_contiguous()):
         x = x.detach().contiguous().cpu()
     return to_dlpack(x)
 
 
+def host_array(x: Tensor) -> Any:
+    """The same as a NumPy array, which takes three times as long to make."""
+    return np.from_dlpack(_Memory(host_memory(x)))
+
+
 class _Memory:
-    """A CPU tensor's memory for NumPy; the tensor's own `__dlpack__` takes a microsecond longer."""
+    """A capsule for NumPy; a tensor's own `__dlpack__` takes a microsecond longer."""
 
-    __slots__ = ("_x",)
+    __slots__ = ("_capsule",)
 
-    def __init__(self, x: Tensor) -> None:
-        self._x = x
+    def __init__(self, capsule: Any) -> None:
+        self._capsule = capsule
 
     def __dlpack__(self, **options: Any) -> Any:
-        return to_dlpack(self._x)
+        return self._capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return int(DLDeviceType.kDLCPU), 0

@@ -252,16 +252,13 @@ def eager_loss_of_edges(
     return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
 
 
-def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor | None, ...]:
-    """See `operators.surrogate_loss`, and `operators.fuses_surrogate_loss`."""
-    *others, lengths = (*options, None) if len(options) == 9 else options
-    return eager_surrogate_loss(prompt, True, lengths, *others)
-
-
 def eager_surrogate_loss(
     prompt: Tensor, with_gradient: bool, lengths: Tensor | None, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """`surrogate_loss`; the gradient is None where it is not asked for."""
+    """See `operators.surrogate_loss`, and `operators.fuses_surrogate_loss`.
+
+    The gradient is None where it is not asked for.
+    """
     if lengths is not None:
         raise NotImplementedError("lengths: CUDA's kernel takes clouds of n points each")
     *numbers, scale_by_mean, self_pairs, detach_scales = options

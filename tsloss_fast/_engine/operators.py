@@ -535,6 +535,11 @@ def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tenso
     return eager_surrogate_loss(prompt, True, lengths, *others)
 
 
+def _surrogate_loss_on_cuda(prompt: Tensor, *options: Any) -> tuple[Tensor | None, ...]:
+    *others, lengths = _with_lengths(options)
+    return cuda.eager_surrogate_loss(prompt, True, lengths, *others)
+
+
 def _with_lengths(options: tuple[Any, ...]) -> tuple[Any, ...]:
     """The options of `surrogate_loss` with the last, which torch leaves out where it is None."""
     return options if len(options) == 10 else (*options, None)
@@ -835,7 +840,7 @@ _CUDA_KERNELS = {
     scatter_edges: cuda.scatter_edges,
     rips_bars: cuda.rips_bars,
     loss_of_edges: cuda.loss_of_edges,
-    surrogate_loss: cuda.surrogate_loss,
+    surrogate_loss: _surrogate_loss_on_cuda,
 }
 for _op, _kernel in _CUDA_KERNELS.items():
     _op.register_kernel("cuda")(_kernel)
