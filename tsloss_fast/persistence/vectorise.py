@@ -102,7 +102,7 @@ def persistence_image(
         (bars.births, columns, birth_range, "birth_range"),
         (bars.lifetimes, rows, lifetime_range, "lifetime_range"),
     ):
-        low, high = _ends(at, at, bars.mask, given, name)
+        low, high = _ends(at, at, bars.mask, _checked_range(given, name))
         points = _between(low, high, count + 1 if integrate else count)
         offsets = (points - at.unsqueeze(-1)) / sigma  # [..., K, points]
         if integrate:
@@ -407,7 +407,7 @@ def _grid(bars: _Bars, grid: Tensor | None, resolution: int, sample_range: Range
         return grid.to(bars.births.device, bars.births.dtype)
     count = check_whole(resolution, "resolution", least=1)
     given = _checked_range(sample_range, "sample_range")
-    low, high = _ends(bars.births, bars.deaths, bars.mask, given, "sample_range")
+    low, high = _ends(bars.births, bars.deaths, bars.mask, given)
     # An end that is read off the bars is left out.
     left_out = [end is None for end in given]
     points = _between(low, high, count + sum(left_out))
@@ -438,10 +438,10 @@ def _checked_range(given: Range, name: str) -> Sequence[float | None]:
 
 
 def _ends(
-    lows: Tensor, highs: Tensor, mask: Tensor, given: Range, name: str
+    lows: Tensor, highs: Tensor, mask: Tensor, given: Sequence[float | None]
 ) -> tuple[Tensor, Tensor]:
     """Both ends of a range, out of the graph; 0 where they are asked for and there is no bar."""
-    low, high = _checked_range(given, name)
+    low, high = given
     return (
         _extreme(lows, mask, -1) if low is None else lows.new_full((), low),
         _extreme(highs, mask, 1) if high is None else highs.new_full((), high),
