@@ -4,12 +4,12 @@ import platform
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from threads import in_threads
 from torch.utils.dlpack import to_dlpack
 
 from tsloss_fast import _C
@@ -469,11 +469,7 @@ def test_calls_from_several_python_threads_do_not_mix(batch):
             if not np.array_equal(bars(matrices[k], threads=3)[1], expected[k]):
                 wrong.append(k)
 
-    workers = [threading.Thread(target=repeat, args=(k,)) for k in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    in_threads(4, repeat)
     assert wrong == []
 
 

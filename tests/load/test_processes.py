@@ -5,10 +5,10 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 
 import pytest
 import torch
+from threads import in_threads
 from torch.utils.data import DataLoader, Dataset
 
 import tsloss_fast as tsl
@@ -49,11 +49,7 @@ def test_eight_threads_at_once_get_what_each_gets_alone():
             if not torch.equal(numbers(k), expected[k]):
                 wrong.append(k)
 
-    workers = [threading.Thread(target=repeat, args=(k,)) for k in range(8)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    in_threads(8, repeat)
     assert wrong == []
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from graphs import run_instead_of_capturing
 
 from tsloss_fast import TSLoss
-from tsloss_fast.losses import graphed as graphed_loss
 
 OPTIONS = [
     {"mode": "surrogate"},
@@ -19,22 +19,7 @@ def parameter(*shape):
 
 @pytest.fixture
 def captures(monkeypatch):
-    """A replay computes anew into the memory that the capture gave, as that of a graph does."""
-    count = []
-
-    def capture(compute, device):
-        count.append(device)
-        kept = compute()
-
-        def replay():
-            for memory, value in zip(kept, compute(), strict=True):
-                memory.data.copy_(value)
-
-        return replay, *kept
-
-    monkeypatch.setattr(graphed_loss, "_require_cuda", lambda prompt: None)
-    monkeypatch.setattr(graphed_loss, "_capture", capture)
-    return count
+    return run_instead_of_capturing(monkeypatch)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 from clouds import cloud
+from graphs import run_instead_of_capturing
 
 pytest.importorskip("triton", reason="the kernels need Triton")
 
@@ -14,7 +15,6 @@ from tsloss_fast import TSLoss
 from tsloss_fast._engine import operators as ops
 from tsloss_fast._engine.cuda_h1 import compiler, sizes
 from tsloss_fast._engine.cuda_h1 import launch as h1
-from tsloss_fast.losses import graphed
 
 try:
     compiler.nvrtc_version()
@@ -113,19 +113,7 @@ def test_clouds_without_a_loop(on_device, n):
 
 
 def test_the_whole_loss_has_a_graph(on_device, monkeypatch):
-    """A replay computes anew into the memory that the capture gave, as that of a graph does."""
-
-    def capture(compute, device):
-        kept = compute()
-
-        def replay():
-            for memory, value in zip(kept, compute(), strict=True):
-                memory.data.copy_(value)
-
-        return replay, *kept
-
-    monkeypatch.setattr(graphed, "_require_cuda", lambda prompt: None)
-    monkeypatch.setattr(graphed, "_capture", capture)
+    run_instead_of_capturing(monkeypatch)
     prompt = torch.nn.Parameter(points(1, 12)[0])
     step = TSLoss().graphed(prompt)
     with torch.no_grad():
