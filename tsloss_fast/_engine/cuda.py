@@ -19,7 +19,7 @@ from tsloss_fast._engine.arrays import batch_of, clouds
 from tsloss_fast._engine.births import entering_matrix
 from tsloss_fast._engine.cuda_h1 import launch as cuda_h1
 from tsloss_fast._engine.host_h1 import critical_edges, start_bars
-from tsloss_fast._engine.padding import pairs_of, rows_of
+from tsloss_fast._engine.padding import pairs_of, rows_of, with_lengths
 from tsloss_fast._engine.persistence_terms import persistence_terms
 from tsloss_fast._engine.scaling import scales_of, unit_of
 
@@ -252,13 +252,16 @@ def eager_loss_of_edges(
     return loss, h0, h1, weights.reshape(edges.shape[:-1]), scales
 
 
+def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor | None, ...]:
+    """See `operators.surrogate_loss`, and `operators.fuses_surrogate_loss`."""
+    *others, lengths = with_lengths(options, 10)
+    return eager_surrogate_loss(prompt, True, lengths, *others)
+
+
 def eager_surrogate_loss(
     prompt: Tensor, with_gradient: bool, lengths: Tensor | None, *options: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """See `operators.surrogate_loss`, and `operators.fuses_surrogate_loss`.
-
-    The gradient is None where it is not asked for.
-    """
+    """`surrogate_loss`; the gradient is None where it is not asked for."""
     if lengths is not None:
         raise NotImplementedError("lengths: CUDA's kernel takes clouds of n points each")
     *numbers, scale_by_mean, self_pairs, detach_scales = options

@@ -28,6 +28,7 @@ from tsloss_fast._engine.arrays import (
 from tsloss_fast._engine.cuda_h1 import launch as cuda_h1
 from tsloss_fast._engine.derivatives import register_derivatives
 from tsloss_fast._engine.host_h1 import bar_tensors
+from tsloss_fast._engine.padding import with_lengths
 from tsloss_fast._engine.persistence_terms import persistence_terms
 
 # "as" says that whoever imports this module finds them here, too.
@@ -531,18 +532,8 @@ def surrogate_loss(prompt: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tenso
 
     ``lengths`` [...], int64, are the clouds' numbers of points, where not all have n.
     """
-    *others, lengths = _with_lengths(options)
+    *others, lengths = with_lengths(options, 10)
     return eager_surrogate_loss(prompt, True, lengths, *others)
-
-
-def _surrogate_loss_on_cuda(prompt: Tensor, *options: Any) -> tuple[Tensor | None, ...]:
-    *others, lengths = _with_lengths(options)
-    return cuda.eager_surrogate_loss(prompt, True, lengths, *others)
-
-
-def _with_lengths(options: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The options of `surrogate_loss` with the last, which torch leaves out where it is None."""
-    return options if len(options) == 10 else (*options, None)
 
 
 def eager_surrogate_loss(
@@ -840,7 +831,7 @@ _CUDA_KERNELS = {
     scatter_edges: cuda.scatter_edges,
     rips_bars: cuda.rips_bars,
     loss_of_edges: cuda.loss_of_edges,
-    surrogate_loss: _surrogate_loss_on_cuda,
+    surrogate_loss: cuda.surrogate_loss,
 }
 for _op, _kernel in _CUDA_KERNELS.items():
     _op.register_kernel("cuda")(_kernel)

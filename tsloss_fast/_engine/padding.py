@@ -5,8 +5,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+
+def with_lengths(options: tuple[Any, ...], count: int) -> tuple[Any, ...]:
+    """The ``count`` options of an operator, the last its ``lengths``.
+
+    Torch leaves the last out where it is None.
+    """
+    return options if len(options) == count else (*options, None)
 
 
 def rows_of(lengths: Tensor, n: int) -> Tensor:
