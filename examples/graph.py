@@ -39,12 +39,12 @@ def road_network(junctions, generator):
 
 def speed_up(graph, steps, price):
     """Minutes of the roads after gradient steps on the ring's closing time, plus what they cost."""
-    roads = torch.tensor([*graph.coords], dtype=torch.int64)  # [2, M]
+    roads = torch.stack([torch.from_numpy(ends).long() for ends in graph.coords])  # [2, M]
     before = torch.from_numpy(graph.data)
     minutes = before.clone().requires_grad_()
     optimizer = torch.optim.SGD([minutes], lr=0.02)
     for _ in range(steps):
-        matrix = torch.sparse_coo_tensor(roads, minutes, graph.shape)
+        matrix = torch.sparse_coo_tensor(roads, minutes, graph.shape, check_invariants=True)
         _, h1 = tsl.rips_persistence(matrix, metric="precomputed")
         loss = h1.essential_births.amax() + price * (before - minutes).sum()
         optimizer.zero_grad()

@@ -78,11 +78,11 @@ void AttentionTree<T>::measure(const T* map, std::size_t n, std::size_t prompt) 
 }
 
 template <class T>
-void AttentionTree<T>::compute(const T* map, std::size_t n, std::size_t prompt,
+void AttentionTree<T>::compute(const T* map, std::size_t n, std::size_t prompt, Isa isa,
                                std::int64_t* places) {
   measure(map, n, prompt);
   const std::size_t first = prompt > 0 ? 1 : 0;
-  h0_.compute(D_.data(), n - prompt + first, tree_);
+  h0_.compute(D_.data(), n - prompt + first, isa, tree_);
   for (const Bar& bar : tree_.bars) {
     const std::size_t i = rips::first(bar.death), j = rips::second(bar.death);
     const std::size_t token = j - first + prompt;
