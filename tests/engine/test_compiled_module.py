@@ -226,11 +226,10 @@ def test_h1_is_that_of_the_plain_build(isa, n, tied):
 @pytest.mark.parametrize("tied", [False, True], ids=["generic", "tied"])
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 9, 16, 17, 40, 63, 64, 65, 129, 513])
 def test_h0_alone_is_that_of_the_plain_sweep(isa, n, tied, dtype):
-    """Rows that end inside, at the end of and behind a vector; lengths of one edge each, and ties."""
+    """Rows that end inside a vector, with it and behind it; without and with ties."""
     D = (tied_matrix(n) if tied else _C.distances(cloud((1, n, 5)))).astype(dtype)
     np.testing.assert_array_equal(bars(D, max_dim=0, isa=isa)[0], bars(D, isa="plain")[0])
-    # The longer half of the edges are missing.
-    D[D > np.median(D)] = np.inf
+    D[np.greater(D, np.median(D))] = np.inf  # The longer half of the edges are missing.
     (h0,), (swept, _) = _C.rips(D, 0, isa=isa), _C.rips(D, 1, isa="plain")
     np.testing.assert_array_equal(h0.bars, swept.bars)
     np.testing.assert_array_equal(h0.essential_edges, swept.essential_edges)
