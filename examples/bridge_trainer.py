@@ -39,27 +39,30 @@ def with_bridges(trainer):
     """
 
     class WithBridges(trainer):
-        def __init__(self, *args, weight, **options):
-            super().__init__(*args, **options)
+        def __init__(self, model, *args, weight, **options):
+            super().__init__(model, *args, **options)
             self.weight, self.seconds = weight, 0.0
             self.found = {"train": [], "eval": []}  # Both terms, step by step.
+            base = model.get_base_model() if hasattr(model, "get_base_model") else model
+            base.get_decoder().register_forward_hook(self.keep_states)
+
+        def keep_states(self, decoder, inputs, outputs):
+            self.states = outputs.last_hidden_state  # [B, T, d]
 
         def compute_loss(self, model, inputs, return_outputs=False, **options):
             answers = inputs.pop("alone")
-            inputs["output_hidden_states"] = True
-            loss, outputs = super().compute_loss(model, inputs, True, **options)
-            states = outputs.hidden_states[-1]  # [B, T, d]
+            result = super().compute_loss(model, inputs, return_outputs, **options)
+            loss, *outputs = result if return_outputs else (result,)
             answered = inputs["labels"] != -100  # [B, T]
-            prompts = means(states, inputs["attention_mask"].bool() & ~answered)
-            steps = means(states, answered) - prompts
+            prompts = means(self.states, inputs["attention_mask"].bool() & ~answered)
+            steps = means(self.states, answered) - prompts
             started = time.perf_counter()
             alignment = tsl.losses.bridge_alignment(prompts, answers, steps)
-            self.seconds += time.perf_counter() - started
-            self.found["train" if model.training else "eval"].append(
-                (loss.item(), alignment.item())
-            )
+            self.seconds += model.training * (time.perf_counter() - started)
+            terms = loss.item(), alignment.item()
+            self.found["train" if model.training else "eval"].append(terms)
             loss = loss + self.weight * alignment
-            return (loss, outputs) if return_outputs else loss
+            return (loss, *outputs) if return_outputs else loss
 
     return WithBridges
 
@@ -178,7 +181,7 @@ def main():
             print(f"  {name:24s}{before:.3f} -> {after:.3f}")
     print(f"the bridges took {trainer.seconds / len(found[label]):.4f} s a step")
     picture(found, args.out)
-    print(f"wrote {args.out}")
+    print(f"wrote {args.out}: open it; docs/bridges.md says what it shows")
 
 
 if __name__ == "__main__":
