@@ -569,6 +569,24 @@ def test_first_matrix_fault_names_the_entry(entry, value, fault):
     assert (what, b, i, j) == (fault, 0, *sorted(entry))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 19, 33])
+def test_no_entry_escapes_the_check_of_a_matrix(n, dtype):
+    """The check takes square blocks, and what is left over on two sides."""
+    D = np.abs(np.subtract.outer(np.arange(1, n + 1), np.arange(1, n + 1))).astype(dtype)[None]
+    assert _C.first_matrix_fault(D) is None
+    for i in range(n):
+        for j in range(n):
+            for value, mirrored in ((9999, None), (np.nan, None), (-1, -1), (np.nan, np.nan)):
+                spoilt = D.copy()
+                spoilt[0, i, j] = value
+                if mirrored is not None:
+                    spoilt[0, j, i] = mirrored
+                fault = _C.first_matrix_fault(spoilt)
+                assert fault is not None
+                assert fault[1:] == (0, min(i, j), max(i, j))
+
+
 def test_negative_entries_are_a_fault():
     D = np.zeros((2, 2, 2))
     D[1, 0, 1] = D[1, 1, 0] = -1.0
