@@ -15,6 +15,7 @@ from tsloss_fast._engine.padding import without_padding
 from tsloss_fast.losses.base import H0H1Loss, LossAndTerms
 from tsloss_fast.losses.by_distances import persistence_terms
 from tsloss_fast.persistence.distances import Metric
+from tsloss_fast.persistence.ragged import Clouds, Lengths
 
 
 class PersistenceLoss(H0H1Loss):
@@ -46,9 +47,10 @@ class PersistenceLoss(H0H1Loss):
         `scale`.
     h1 : {"auto", "device", "host"}
         Where H1 of a CUDA prompt is computed. ``"device"``: by kernels alone, which nothing waits
-        for and a CUDA graph can capture, of Euclidean clouds of as many points each, up to 512; an
-        error where they cannot. ``"host"``: by the engine, after a copy. ``"auto"``: on the device
-        where the kernels take the prompt, by its shape and the device's memory.
+        for and a CUDA graph can capture, of Euclidean clouds of as many points each, up to 512,
+        without a longest edge; an error of other CUDA prompts. ``"host"``: by the engine, after a
+        copy. ``"auto"``: on the device where the kernels take the prompt, by its shape and the
+        device's memory.
 
     Notes
     -----
@@ -110,9 +112,18 @@ class PersistenceLoss(H0H1Loss):
         """
         return self._h1_overflow
 
+    def _begin_checked(
+        self, prompt: Clouds, lengths: Lengths | None = None
+    ) -> Callable[[], LossAndTerms]:
+        if self._h1_overflow is not None:
+            self._h1_overflow = None
+        return super()._begin_checked(prompt, lengths)
+
     def _terms_of_distances(
         self, D: Tensor, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        if self.h1 == "device" and not ops.fuses_persistence_loss(D):
+            raise _not_on_device("the kernels take Euclidean clouds without a longest edge")
         return persistence_terms(D, self.h1_power, lengths)
 
     def _begin_euclidean(
@@ -124,8 +135,6 @@ class PersistenceLoss(H0H1Loss):
             if self._takes_device(x, lengths):
                 results = self._on_device(x, options)
                 return lambda: results
-            if self._h1_overflow is not None:
-                self._h1_overflow = None
             return self._begin_on_host(prompt, x, options, lengths)
         loss, h0, h1 = ops.loss_terms(
             ops.persistence_loss, takes_mean, x, *options, lengths=lengths
@@ -161,7 +170,7 @@ class PersistenceLoss(H0H1Loss):
             return False
         reason = _why_not_on_device(x, lengths)
         if reason is not None and self.h1 == "device":
-            raise ValueError(f'h1: expected "auto" or "host", got "device", but {reason}')
+            raise _not_on_device(reason)
         return reason is None
 
     def _on_device(self, x: Tensor, options: tuple[Any, ...]) -> LossAndTerms:
@@ -197,6 +206,10 @@ class PersistenceLoss(H0H1Loss):
         edges = critical_edges(ops.h0_critical_edges(D), no_bars)
         loss, _ = _on_edges(x, D, edges, options, self.reduction == "mean")
         return loss
+
+
+def _not_on_device(reason: str) -> ValueError:
+    return ValueError(f'h1: expected "auto" or "host", got "device", but {reason}')
 
 
 def _why_not_on_device(x: Tensor, lengths: Tensor | None = None) -> str | None:
