@@ -90,7 +90,10 @@ def measure(out: Path) -> list[Step]:
     gpu = python("-m", "benchmarks.gpu", "--out", str(out), "--runs", "30")
     steps = [
         Step(
-            "timings", [*gpu, "--only", "kernels", "--only", "losses", "--only", "large"], 120, 60
+            "timings",
+            [*gpu, *(f"--only={name}" for name in ("kernels", "h1", "losses", "large"))],
+            120,
+            80,
         ),
         Step("a step of Gemma-2B's shape", [*gpu, "--only", "step"], 60, 8),
         Step("a whole step as one graph", python("examples/step_as_graph.py"), 60, 8),
