@@ -43,7 +43,8 @@ SEED ?=
 BIN := $(VENV)/bin
 # Files whose launches the interpreter ends in reasonable time.
 PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edge_lengths h0 \
-  launching persistence_terms product scatter scatter_differences surrogate)
+  launching persistence_terms product scatter scatter_differences surrogate) \
+  tests/engine/cuda_h1/test_executed.py
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
