@@ -126,6 +126,12 @@ class PersistenceLoss(H0H1Loss):
             raise _not_on_device("the kernels take Euclidean clouds without a longest edge")
         return persistence_terms(D, self.h1_power, lengths)
 
+    def _at_once(self, prompt: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        return ops.loss_terms_at_once(
+            ops.persistence_loss, self.reduction == "mean", prompt, *self._term_weights(prompt),
+            self.h1_power, self.scale == "mean",
+        )  # fmt: skip
+
     def _begin_euclidean(
         self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
     ) -> Callable[[], LossAndTerms]:
