@@ -15,7 +15,6 @@ from tsloss_fast._engine.padding import without_padding
 from tsloss_fast.losses.base import H0H1Loss, LossAndTerms
 from tsloss_fast.losses.by_distances import persistence_terms
 from tsloss_fast.persistence.distances import Metric
-from tsloss_fast.persistence.ragged import Clouds, Lengths
 
 
 class PersistenceLoss(H0H1Loss):
@@ -105,25 +104,24 @@ class PersistenceLoss(H0H1Loss):
 
     @property
     def h1_overflow(self) -> Tensor | None:
-        """Which clouds of the last call had more classes of H1 than the kernels have room for.
+        """Which clouds of the last CUDA prompt had more classes than the kernels have room for.
 
         bool, of the shape of the batch, on the device: to look at it waits for the device. None
         where H1 was not computed there.
         """
         return self._h1_overflow
 
-    def _begin_checked(
-        self, prompt: Clouds, lengths: Lengths | None = None
-    ) -> Callable[[], LossAndTerms]:
+    def _forget_overflow(self) -> None:
         if self._h1_overflow is not None:
             self._h1_overflow = None
-        return super()._begin_checked(prompt, lengths)
 
     def _terms_of_distances(
         self, D: Tensor, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        if self.h1 == "device" and not ops.fuses_persistence_loss(D):
-            raise _not_on_device("the kernels take Euclidean clouds without a longest edge")
+        if not ops.fuses_persistence_loss(D):
+            if self.h1 == "device":
+                raise _not_on_device("the kernels take Euclidean clouds without a longest edge")
+            self._forget_overflow()
         return persistence_terms(D, self.h1_power, lengths)
 
     def _at_once(self, prompt: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -141,6 +139,7 @@ class PersistenceLoss(H0H1Loss):
             if self._takes_device(x, lengths):
                 results = self._on_device(x, options)
                 return lambda: results
+            self._forget_overflow()
             return self._begin_on_host(prompt, x, options, lengths)
         loss, h0, h1 = ops.loss_terms(
             ops.persistence_loss, takes_mean, x, *options, lengths=lengths
