@@ -327,12 +327,15 @@ class TestCloudsOfDifferentSizes:
         loss = TSLoss(mode, **options)
         expected = engine(lambda x: loss(x, lengths=lengths), x.clone())
         counts = moved(lengths)
-        for call in (
+        calls = [
             lambda x: loss(x, lengths=counts),
             lambda x: loss.start(x, counts).result(),
             lambda x: loss([each[:m] for each, m in zip(x, self.SIZES, strict=True)]),
-            torch.compile(lambda x: loss(x, lengths=counts), backend="aot_eager", fullgraph=True),
-        ):
+        ]
+        if options in ({}, {"scale": "mean"}):
+            # The others' graphs differ in their constants.
+            calls.append(torch.compile(calls[0], backend="aot_eager", fullgraph=True))
+        for call in calls:
             value, gradient = value_and_gradient(call, x)
             close((value, gradient), expected, 1e-9)
             assert gradient[~(torch.arange(17) < lengths.unsqueeze(-1))].eq(0).all()
