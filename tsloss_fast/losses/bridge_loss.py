@@ -127,8 +127,9 @@ class BridgeAlignmentLoss(nn.Module):
 
     def forward(self, a: Tensor, b: Tensor, steps: Tensor) -> Tensor:
         """The loss of one pair of clouds, or of a batch of them as `reduction` says."""
-        options = {"p": self.p, "detach_bridges": self.detach_bridges}
-        found = bridge_alignment(a, b, steps, self.metric, **options)
+        found = bridge_alignment(
+            a, b, steps, self.metric, p=self.p, detach_bridges=self.detach_bridges
+        )
         return found.mean() if self.reduction == "mean" else found
 
     def extra_repr(self) -> str:
@@ -154,4 +155,5 @@ def _unit(x: Tensor) -> Tensor:
     there = largest != 0
     # Divided by its largest coordinate first, no square of it vanishes or overflows.
     x = (x / largest.where(there, 1)).where(there, 1)
-    return (x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)).where(there, 0)
+    unit: Tensor = x / torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return unit.where(there, 0)

@@ -455,12 +455,12 @@ def _evenly(
     An end that is None is the least of all `lows` or the largest of all `highs`, 0 without a bar.
     """
     first, last = ends
-    options = {"device": lows.device, "dtype": lows.dtype}
+    device, dtype = lows.device, lows.dtype
     if first is not None and last is not None:
-        return torch.linspace(first, last, count, **options)
+        return torch.linspace(first, last, count, device=device, dtype=dtype)
     low = _extreme(lows, mask, -1) if first is None else lows.new_full((), first)
     high = _extreme(highs, mask, 1) if last is None else highs.new_full((), last)
-    return torch.lerp(low, high, torch.linspace(0, 1, count, **options))
+    return torch.lerp(low, high, torch.linspace(0, 1, count, device=device, dtype=dtype))
 
 
 def _extreme(values: Tensor, mask: Tensor, sign: int) -> Tensor:
