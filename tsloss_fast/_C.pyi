@@ -80,7 +80,9 @@ def rips_cycles(
     | tuple[str, int, int]
     | tuple[str, int, int, int]
 ): ...
-def attention_trees(maps: Array, prompt: int, threads: int = 1) -> Array: ...  # [..., K] int64
+def attention_trees(
+    maps: Array, prompt: int, threads: int = 1, isa: str = "auto"
+) -> Array: ...  # [..., K] int64
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(
     x: Array, edges: Array, weights: Array, threads: int = 1, isa: str = "auto"
@@ -95,7 +97,7 @@ def persistence_loss(
     threads: int = 1,
     isa: str = "auto",
     lengths: Array | None = None,
-) -> tuple[Array, Array, Array, Array | list[Array] | None]: ...
+) -> tuple[Array, Array, Array, Array | list[Array] | None] | None: ...
 def surrogate_loss(
     x: Array | list[Array] | DLPack,
     h0_weight: float,
@@ -111,4 +113,4 @@ def surrogate_loss(
     threads: int = 1,
     isa: str = "auto",
     lengths: Array | None = None,
-) -> tuple[Array, Array, Array, Array | list[Array] | None]: ...
+) -> tuple[Array, Array, Array, Array | list[Array] | None] | None: ...
