@@ -99,9 +99,11 @@ def _let_loops_run_with_numpy_2_4() -> None:
 
     patch = interpreter._patch_lang_tensor
 
-    def patched(tensor: type, scope: object) -> None:
-        patch(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+    def patched(tensor: type, *scope: object) -> None:
+        patch(tensor, *scope)
+        # Triton 3.4 has no scope, which puts back what it sets.
+        set_attr = scope[0].set_attr if scope else setattr
+        set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
     interpreter._patch_lang_tensor = patched
 
