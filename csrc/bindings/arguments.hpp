@@ -168,6 +168,7 @@ class SeparateClouds {
   template <class T>
   std::vector<const T*> begin() const {
     std::vector<const T*> begin;
+    begin.reserve(arrays_.size());
     for (const py::array& cloud : arrays_) begin.push_back(data<T>(cloud));
     return begin;
   }
@@ -191,6 +192,7 @@ class SeparateClouds {
 
   std::vector<Index> sizes() const {
     std::vector<Index> points;
+    points.reserve(arrays_.size());
     for (const py::array& cloud : arrays_) points.push_back(cloud.shape(0));
     return points;
   }

@@ -62,7 +62,7 @@ py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Lengths& l
   if (with_grad) {
     py::array_t<T> array(batch.with({batch.n, batch.d}));
     grad_out = array.mutable_data();
-    grad = array;
+    grad = std::move(array);
   }
   const T* in = data<T>(x);
   const std::size_t step = batch.n * batch.d;
