@@ -106,8 +106,8 @@ py::tuple loss_of(const py::object& x, const Options& options, bool with_grad, s
       return loss_of_each<Loss<T>, T>(clouds, options, with_grad, threads, isa);
     });
   }
-  const auto array =
-      py::isinstance<py::capsule>(x) ? array_of(x.cast<py::capsule>(), "x") : x.cast<py::array>();
+  const py::array array =
+      py::isinstance<py::capsule>(x) ? array_of(x.cast<py::capsule>(), "x") : as_array(x, "x");
   const Batch batch = check_batch(array, "x", false);
   const Lengths lengths(given_lengths, batch);
   return with_float_type(array, "x", [&](auto zero) {
