@@ -16,7 +16,7 @@
 # make docs   the documentation in site/, links checked
 # make test-gpu   the tests of the kernels, compiled and run on a CUDA device
 # make test-ptx   the same tests without a device, on compiled kernels that tests/ptx interprets
-# make gpu-report  both, each kernel once, and the sanitizers, in 10 minutes: the folder gpu-report/
+# make gpu-report  both, each kernel once, and the sanitizers, in 9 minutes: the folder gpu-report/
 # make bench-gpu  the rows of a CUDA device: a table, and a JSON in benchmarks/results
 # make typecheck   mypy --strict over the package; `make lint` runs it, too
 # make coverage    lines of Python and C++ that the tests run, at least 95 % of each: twice the time of make test
@@ -25,8 +25,8 @@
 # Settings: JOBS=auto (processes of the tests), PYTHON=python3.12, TORCH=2.13.0 (a version of torch), VENV=.venv, DEMO_OUT=runs/demo
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu: the CPU build, far smaller than the CUDA build that
 # PyPI has for Linux
-# GPU_PYTHON=python3: what the last three run on as it is, since it brings its own CUDA build of torch;
-# with Triton, pybind11, setuptools, gudhi, hypothesis and pytest
+# GPU_PYTHON=python3: what test-gpu, bench-gpu and gpu-report run on as it is, with its own CUDA build of torch,
+# Triton, pybind11, setuptools, hypothesis and pytest
 
 PYTHON ?= python3
 TORCH ?= 2.13.0
@@ -44,7 +44,8 @@ SEED ?=
 BIN := $(VENV)/bin
 # Files whose launches the interpreter ends in reasonable time.
 PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edge_lengths h0 \
-  launching persistence_terms product scatter scatter_differences surrogate)
+  launching persistence_terms product scatter scatter_differences surrogate) \
+  tests/engine/cuda_h1/test_executed.py
 WARNINGS := -std=c++17 -fvisibility=hidden -Wall -Wextra -Wconversion -Wno-psabi
 TWIN := tests/engine/cuda_h1/host_twin.cpp
 INCLUDED = -Icsrc $$($(BIN)/python -m pybind11 --includes | sed 's/-I/-isystem /g')
@@ -61,7 +62,7 @@ test: env lint
 
 test-gpu:
 	$(GPU_PYTHON) setup.py -q build_ext --inplace
-	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest -W default --gpu tests
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(GPU_PYTHON) -m pytest -W default --gpu tests/engine
 
 test-ptx: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ptx -n $(JOBS) $(PTX_TESTS) --durations=20 \

@@ -1,7 +1,7 @@
 """The rows of a CUDA device: kernels, TSLoss in a training step, H0 of 20,000 points.
 
     python -m benchmarks.gpu                  # prints the table and writes its JSON
-    python -m benchmarks.gpu --only kernels   # one group: kernels, losses, large, step
+    python -m benchmarks.gpu --only kernels   # one group: kernels, h1, losses, large, step
     python -m benchmarks.gpu --out FOLDER     # where the JSON goes
 
 Takes a few minutes on an H200. A row is timed only after its result was found equal to the CPU
@@ -27,6 +27,7 @@ import tsloss_fast as tsl
 from benchmarks import results
 from tsloss_fast import _C
 from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.cuda_h1 import launch as cuda_h1
 from tsloss_fast._timing import spread
 
 MIB = 2**20
@@ -122,12 +123,47 @@ def kernel_rows(runs: int) -> Iterator[dict[str, object]]:
             yield row(f"H0, {shape}, D given, {how}", seconds, goal_s=goal)
 
 
+def require_same_h1(D: torch.Tensor, h0: torch.Tensor) -> None:
+    """Stop unless the kernels' H1 is that of the CPU engine, bar by bar."""
+    expected = torch.from_numpy(_C.rips(D.cpu().numpy(), 1)[1].bars)
+    found = cuda_h1.h1_bars(D, h0)
+    bars = found.bars[:, : expected.shape[1]].cpu()
+    if found.flags.any() or not torch.equal(bars, expected):
+        raise SystemExit(f"H1 of {list(D.shape)} differs from the CPU engine's: nothing was timed")
+
+
+# B and n of H1 on the device, and what is aimed at.
+H1_GOALS = {(1, 20): 30e-6, (1, 100): 120e-6, (64, 128): 1e-3, (1, 256): None, (1, 512): None}
+
+
+def h1_rows(runs: int) -> Iterator[dict[str, object]]:
+    """H1 by kernels alone, of distances that are on the device, and by the host of the same."""
+    for (B, n), goal in H1_GOALS.items():
+        D = tsl.pairwise_distances(clouds(B, n, 1024))
+        h0 = ops.h0_critical_edges(D)
+        require_same_h1(D, h0)
+        shape = f"B = {B}, n = {n}, D given"
+        for timer, how in ((event_seconds, "call"), (graph_seconds, "graph")):
+            seconds = timer(lambda D=D, h0=h0: cuda_h1.h1_bars(D, h0), runs)
+            yield row(f"H1 by kernels, {shape}, {how}", seconds, goal_s=goal)
+        by_host = {"host": lambda D=D: ops.rips_bars(D, 1)}
+        yield row(f"H0 and H1 by the host, {shape}", host_seconds(by_host, runs)["host"])
+
+
+# The losses that are timed, by how they are said.
+LOSSES = {
+    "persistence": {"mode": "persistence"},
+    "persistence by the host": {"mode": "persistence", "h1": "host"},
+    "surrogate": {"mode": "surrogate"},
+}
+
+
 def loss_rows(runs: int) -> Iterator[dict[str, object]]:
-    """TSLoss forward and backward, both modes."""
+    """TSLoss forward and backward, both modes, and H1 by kernels and by the host."""
     for n in (20, 100):
         x = 0.02 * clouds(1, n, 2048)[0]
-        for mode in ("persistence", "surrogate"):
-            loss = tsl.TSLoss(mode)
+        for name, options in LOSSES.items():
+            loss = tsl.TSLoss(**options)
             require_same_loss(loss, x)
             prompt = x.clone().requires_grad_()
 
@@ -136,8 +172,8 @@ def loss_rows(runs: int) -> Iterator[dict[str, object]]:
                 loss(prompt).backward()
 
             seconds = host_seconds({"step": step}, runs)["step"]
-            yield row(f"TSLoss {mode}, forward + backward, n = {n}, d = 2048", seconds)
-            if mode == "surrogate":
+            yield row(f"TSLoss {name}, forward + backward, n = {n}, d = 2048", seconds)
+            if loss.h1 != "host":
 
                 def gradient(
                     loss: tsl.TSLoss = loss, prompt: torch.Tensor = prompt
@@ -146,7 +182,7 @@ def loss_rows(runs: int) -> Iterator[dict[str, object]]:
                     return torch.autograd.grad(loss(prompt), prompt)
 
                 yield row(
-                    f"TSLoss {mode}, the same as a CUDA graph, n = {n}",
+                    f"TSLoss {name}, the same as a CUDA graph, n = {n}",
                     graph_seconds(gradient, runs),
                 )
 
@@ -213,9 +249,9 @@ def step_rows(runs: int) -> Iterator[dict[str, object]]:
     finally:
         torch.set_default_dtype(torch.float32)
     ids = torch.randint(0, 256_000, (8, 128), device="cuda")
-    for mode in ("persistence", "surrogate"):
+    for with_what, options in LOSSES.items():
         steps = {}
-        for name, loss in (("plain", None), ("tsloss", tsl.TSLoss(mode))):
+        for name, loss in (("plain", None), ("tsloss", tsl.TSLoss(**options))):
             prompt = tsl.SoftPrompt(100, 2048).cuda()
             lm = tsl.PromptTunedLM(model, prompt, loss, padding_side="right")
             optimizer = torch.optim.AdamW(prompt.parameters(), lr=5e-5, fused=True)
@@ -230,7 +266,7 @@ def step_rows(runs: int) -> Iterator[dict[str, object]]:
         plain, with_loss = (statistics.median(seconds[name]) for name in ("plain", "tsloss"))
         yield row("step of Gemma-2B's shape, batch 8 x 128, n = 100", seconds["plain"])
         yield row(
-            f"the same with TSLoss {mode}",
+            f"the same with TSLoss {with_what}",
             seconds["tsloss"],
             share=(with_loss - plain) / plain,
             goal_share=0.01,
@@ -282,7 +318,8 @@ def say(*columns: str) -> None:
 def main() -> int:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--only", choices=("kernels", "losses", "large", "step"), action="append")
+    names = ("kernels", "h1", "losses", "large", "step")
+    parser.add_argument("--only", choices=names, action="append")
     parser.add_argument("--out", type=Path, default=results.FOLDER)
     parser.add_argument("--runs", type=int, default=50)
     arguments = parser.parse_args()
@@ -291,6 +328,7 @@ def main() -> int:
 
     groups = {
         "kernels": lambda: kernel_rows(arguments.runs),
+        "h1": lambda: h1_rows(arguments.runs),
         "losses": lambda: loss_rows(arguments.runs),
         "large": lambda: itertools.chain(large_rows(5000), large_rows(20_000)),
         "step": lambda: step_rows(20),

@@ -95,7 +95,7 @@ def persistence_loss(
     threads: int = 1,
     isa: str = "auto",
     lengths: Array | None = None,
-) -> tuple[Array, Array, Array, Array | list[Array] | None]: ...
+) -> tuple[Array, Array, Array, Array | list[Array] | None] | None: ...
 def surrogate_loss(
     x: Array | list[Array] | DLPack,
     h0_weight: float,
@@ -111,4 +111,4 @@ def surrogate_loss(
     threads: int = 1,
     isa: str = "auto",
     lengths: Array | None = None,
-) -> tuple[Array, Array, Array, Array | list[Array] | None]: ...
+) -> tuple[Array, Array, Array, Array | list[Array] | None] | None: ...

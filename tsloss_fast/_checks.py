@@ -25,9 +25,14 @@ def describe(x: Tensor) -> str:
     return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
 
 
+def is_dense(x: Tensor) -> bool:
+    """Whether the tensor is neither sparse nor nested: its memory is that of its entries."""
+    return x.layout is torch.strided and not x.is_nested
+
+
 def check_dense(x: Tensor, name: str) -> None:
-    """Raise for a sparse or nested tensor, whose memory is not that of its entries in order."""
-    if x.layout is torch.strided and not x.is_nested:
+    """Raise for a sparse or nested tensor."""
+    if is_dense(x):
         return
     if x.is_nested:
         layout, remedy = "nested", f"its clouds one at a time, {name}.unbind()"

@@ -13,6 +13,7 @@
 
 #include "bindings/arguments.hpp"
 #include "geometry/finite.hpp"
+#include "geometry/symmetry.hpp"
 
 namespace tsl::bindings {
 
@@ -69,22 +70,6 @@ std::vector<T> row_medians(const T* matrix, std::size_t n) {
   return medians;
 }
 
-// Whether the matrix is exactly symmetric, 0 on its diagonal and without a fault. Goes through the
-// matrix in tiles, because the mirrored entries of one row lie far apart, and without a branch; a
-// NaN differs from itself.
-template <class T>
-bool is_exact_distance_matrix(const T* matrix, std::size_t n) {
-  constexpr std::size_t kTile = 16;
-  bool faulty = false;
-  for (std::size_t i = 0; i < n; ++i) faulty |= matrix[i * n + i] != 0;
-  for (std::size_t i0 = 0; i0 < n; i0 += kTile)
-    for (std::size_t j0 = 0; j0 <= i0; j0 += kTile)
-      for (std::size_t i = i0; i < std::min(n, i0 + kTile); ++i)
-        for (std::size_t j = j0; j < std::min(n, j0 + kTile); ++j)
-          faulty |= (matrix[i * n + j] < 0) | (matrix[i * n + j] != matrix[j * n + i]);
-  return !faulty;
-}
-
 // An entry [i, j] of matrix b of a batch, with what is wrong about it.
 struct MatrixFault {
   const char* what;
@@ -98,7 +83,7 @@ std::optional<MatrixFault> find_matrix_fault(const T* matrix, const Batch& batch
   const std::size_t n = batch.n;
   rounded = false;
   for (std::size_t b = 0; b < batch.B; ++b, matrix += n * n) {
-    if (is_exact_distance_matrix(matrix, n)) continue;
+    if (geometry::is_distance_matrix(matrix, n)) continue;
     rounded = true;
     const std::vector<T> medians = row_medians(matrix, n);
     for (std::size_t i = 0; i < n; ++i)

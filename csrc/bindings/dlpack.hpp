@@ -1,17 +1,16 @@
 // The memory of a tensor as DLPack describes it: far cheaper to ask for than a NumPy array of it.
 #pragma once
 
-#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
-#include <vector>
+#include <optional>
+
+#include "bindings/arguments.hpp"
+#include "rips/filtration.hpp"
 
 namespace tsl::bindings {
-
-namespace py = pybind11;
 
 // The layout is fixed by DLPack 0.2 to 0.8 (dlpack.h), which torch.utils.dlpack.to_dlpack gives.
 struct DLTensor {
@@ -58,15 +57,16 @@ inline const DLTensor& tensor_of(const py::capsule& memory) {
   return *static_cast<const DLTensor*>(tensor);  // the first member of DLManagedTensor
 }
 
-// A view of the tensor of a capsule, which it keeps alive.
-inline py::array array_of(const py::capsule& memory, const char* name) {
-  const DLTensor& x = tensor_of(memory);
-  if (!x.readable())
-    throw py::type_error(std::string(name) +
-                         ": expected a contiguous CPU tensor of float32 or float64");
-  const auto type = x.bits == 32 ? py::dtype::of<float>() : py::dtype::of<double>();
-  return py::array(type, std::vector<py::ssize_t>(x.shape, x.shape + x.ndim), x.entries<void>(),
-                   memory);
+// The tensor's clouds [..., n, d], or matrices [..., n, n], of at least one point and coordinate,
+// if the engine can read them where they are.
+inline std::optional<Batch> readable_batch(const DLTensor& x) {
+  if (!x.readable() || x.ndim < 2) return std::nullopt;
+  const std::int64_t n = x.shape[x.ndim - 2], d = x.shape[x.ndim - 1];
+  if (n == 0 || d == 0 || n > static_cast<std::int64_t>(rips::kMaxPoints)) return std::nullopt;
+  Batch batch{Shape(x.shape, x.shape + x.ndim - 2), 1, static_cast<std::size_t>(n),
+              static_cast<std::size_t>(d)};
+  batch.B = product(batch.lead);
+  return batch;
 }
 
 }  // namespace tsl::bindings

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "bindings/arguments.hpp"
 #include "bindings/dlpack.hpp"
 #include "bindings/workers.hpp"
+#include "geometry/finite.hpp"
 #include "losses/losses.hpp"
 #include "losses/persistence_loss.hpp"
 #include "losses/surrogate_loss.hpp"
@@ -53,9 +55,9 @@ py::tuple run_loss(Begin begin, Gradient gradient, const py::object& grad, const
   return py::make_tuple(totals, h0_terms, h1_terms, grad);
 }
 
-// Of clouds in one array; the gradient is [..., n, d] or None.
+// Of clouds that lie one behind the other; the gradient is [..., n, d] or None.
 template <class Loss, class T, class Options>
-py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Lengths& lengths,
+py::tuple loss_of_batch(const T* in, const Batch& batch, const Lengths& lengths,
                         const Options& options, bool with_grad, std::size_t threads, Isa isa) {
   py::object grad = py::none();
   T* grad_out = nullptr;
@@ -64,7 +66,6 @@ py::tuple loss_of_batch(const py::array& x, const Batch& batch, const Lengths& l
     grad_out = array.mutable_data();
     grad = std::move(array);
   }
-  const T* in = data<T>(x);
   const std::size_t step = batch.n * batch.d;
   return run_loss<Loss, T>([=](std::size_t b) { return in + b * step; },
                            [=](std::size_t b) { return grad_out ? grad_out + b * step : nullptr; },
@@ -94,10 +95,31 @@ py::tuple loss_of_each(const SeparateClouds& clouds, const Options& options, boo
                            clouds.lengths(), 0, options, threads, isa);
 }
 
+// Of a tensor that may be anything, given as a DLPack capsule: None where the engine cannot read
+// it, and where a loss is not finite. For small clouds these questions take less time than from
+// Python.
+template <template <class> class Loss, class Options>
+py::object loss_of_tensor(const py::capsule& memory, const Options& options, bool with_grad,
+                          std::size_t threads, Isa isa, const py::object& given_lengths) {
+  const DLTensor& x = tensor_of(memory);
+  const std::optional<Batch> batch = readable_batch(x);
+  if (!batch) return py::none();
+  const Lengths lengths(given_lengths, *batch);
+  const auto finite = [&](auto zero) -> py::object {
+    using T = decltype(zero);
+    py::tuple results = loss_of_batch<Loss<T>, T>(x.entries<T>(), *batch, lengths, options,
+                                                  with_grad, threads, isa);
+    const py::array losses = results[0];
+    if (!geometry::all_finite(data<T>(losses), batch->B)) return py::none();
+    return std::move(results);
+  };
+  return x.bits == 32 ? finite(float{}) : finite(double{});
+}
+
 // `x` is an array [..., n, d] or its memory by DLPack, or a list of arrays [m, d].
 template <template <class> class Loss, class Options>
-py::tuple loss_of(const py::object& x, const Options& options, bool with_grad, std::size_t threads,
-                  const std::string& isa_text, const py::object& given_lengths) {
+py::object loss_of(const py::object& x, const Options& options, bool with_grad, std::size_t threads,
+                   const std::string& isa_text, const py::object& given_lengths) {
   const Isa isa = parse_isa(isa_text);
   if (py::isinstance<py::list>(x)) {
     const SeparateClouds clouds(x, "x");
@@ -106,29 +128,32 @@ py::tuple loss_of(const py::object& x, const Options& options, bool with_grad, s
       return loss_of_each<Loss<T>, T>(clouds, options, with_grad, threads, isa);
     });
   }
-  const py::array array =
-      py::isinstance<py::capsule>(x) ? array_of(x.cast<py::capsule>(), "x") : as_array(x, "x");
+  if (py::isinstance<py::capsule>(x))
+    return loss_of_tensor<Loss>(x.cast<py::capsule>(), options, with_grad, threads, isa,
+                                given_lengths);
+  const py::array array = as_array(x, "x");
   const Batch batch = check_batch(array, "x", false);
   const Lengths lengths(given_lengths, batch);
   return with_float_type(array, "x", [&](auto zero) {
     using T = decltype(zero);
-    return loss_of_batch<Loss<T>, T>(array, batch, lengths, options, with_grad, threads, isa);
+    return loss_of_batch<Loss<T>, T>(data<T>(array), batch, lengths, options, with_grad, threads,
+                                     isa);
   });
 }
 
-inline py::tuple persistence_loss(const py::object& x, double h0_weight, double h1_weight,
-                                  double h1_power, bool scale_by_mean, bool with_grad,
-                                  std::size_t threads, const std::string& isa_text,
-                                  const py::object& lengths) {
+inline py::object persistence_loss(const py::object& x, double h0_weight, double h1_weight,
+                                   double h1_power, bool scale_by_mean, bool with_grad,
+                                   std::size_t threads, const std::string& isa_text,
+                                   const py::object& lengths) {
   const losses::PersistenceOptions options{{h0_weight, h1_weight, scale_by_mean}, h1_power};
   return loss_of<losses::PersistenceLoss>(x, options, with_grad, threads, isa_text, lengths);
 }
 
-inline py::tuple surrogate_loss(const py::object& x, double h0_weight, double h1_weight, double tau,
-                                double alpha, double lambda_repel, double lambda_attract,
-                                bool scale_by_mean, bool self_pairs, bool detach_scales,
-                                bool with_grad, std::size_t threads, const std::string& isa_text,
-                                const py::object& lengths) {
+inline py::object surrogate_loss(const py::object& x, double h0_weight, double h1_weight,
+                                 double tau, double alpha, double lambda_repel,
+                                 double lambda_attract, bool scale_by_mean, bool self_pairs,
+                                 bool detach_scales, bool with_grad, std::size_t threads,
+                                 const std::string& isa_text, const py::object& lengths) {
   const losses::SurrogateOptions options{{h0_weight, h1_weight, scale_by_mean},
                                          tau,
                                          alpha,

@@ -161,18 +161,6 @@ inline py::object rips_of_packed(const py::array& D, const py::array& given_leng
   });
 }
 
-// The tensor's matrices [..., n, n], n > 0, if the engine can read them where they are.
-inline std::optional<Batch> readable_matrices(const DLTensor& D) {
-  if (!D.readable() || D.ndim < 2) return std::nullopt;
-  const std::int64_t n = D.shape[D.ndim - 1];
-  if (n != D.shape[D.ndim - 2] || n == 0 || n > static_cast<std::int64_t>(rips::kMaxPoints))
-    return std::nullopt;
-  const auto size = static_cast<std::size_t>(n);
-  Batch batch{Shape(D.shape, D.shape + D.ndim - 2), 1, size, size};
-  batch.B = product(batch.lead);
-  return batch;
-}
-
 // The diagrams of a tensor that may be anything, given as a DLPack capsule: checked and computed in
 // one call, which for small clouds takes less time than to look at the tensor from Python.
 //
@@ -182,8 +170,8 @@ inline py::object rips_of_tensor(const py::capsule& memory, int max_dim, std::si
                                  std::optional<double> max_edge_length) {
   const DLTensor& D = tensor_of(memory);
   const RipsOptions options = check_options(max_dim, max_edge_length);
-  const std::optional<Batch> batch = readable_matrices(D);
-  if (!batch) return py::none();
+  const std::optional<Batch> batch = readable_batch(D);
+  if (!batch || batch->n != batch->d) return py::none();
   const auto checked = [&](auto zero) -> py::object {
     using T = decltype(zero);
     const auto* const entries = D.entries<T>();

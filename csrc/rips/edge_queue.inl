@@ -298,8 +298,8 @@ class EdgeQueue {
     choose_scale(lo_, hi_, buckets_, scale_);
     bucket_ = 0;
     // While spreading, bucket b is written at starts[b + 1]; afterwards it begins at starts[b].
-    std::vector<std::uint32_t>& starts = memory_.starts;
-    starts.assign(buckets_ + 2, 0);
+    memory_.starts.assign(buckets_ + 2, 0);
+    std::uint32_t* const starts = memory_.starts.data();
     const T* lengths = memory_.lengths.data();
     const Edge* edges = memory_.edges.data();
     for_each_bucket(lengths, count, lo_, scale_, buckets_,

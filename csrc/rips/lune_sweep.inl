@@ -44,6 +44,7 @@ class LuneSweep {
         record_(record) {
     memory.components.reset(n);
     memory.rank.resize(n);
+    rank_ = memory.rank.data();
     for (std::size_t r = 0; r < n; ++r) memory.rank[order[r]] = static_cast<Vertex>(r);
     memory.generators.clear();
     memory.rest.resize(graph_.width());
@@ -90,7 +91,7 @@ class LuneSweep {
   static Bits part(const Word* row, std::size_t k) { return Graph::part(row, k); }
 
   // The graph's number of a vertex.
-  Vertex rank(Vertex v) const { return memory_.rank[v]; }
+  Vertex rank(Vertex v) const { return rank_[v]; }
 
   void add_edge(const FiltrationEdge<T>& e) {
     const Vertex i = rank(first(e.edge));
@@ -127,8 +128,8 @@ class LuneSweep {
     if (!next) return false;
     const T length = next->length;
     if (length > queue_.end()[-1].length) {
-      const auto connect = [this, ranks = memory_.rank.data()](Edge e) {
-        graph_.connect_zero(ranks[first(e)], ranks[second(e)]);
+      const auto connect = [this](Edge e) __attribute__((always_inline)) {
+        graph_.connect_zero(rank(first(e)), rank(second(e)));
       };
       if (record_) {
         add_shorter(length, [&](Edge e) {
@@ -349,6 +350,7 @@ class LuneSweep {
   // At most 128 points have few generators, so a block of 16 bytes is enough.
   Relations<W == 1 || W == 2 ? 16 : kRegisterBytes> relations_;
   SweepMemory<T>& memory_;
+  const Vertex* rank_;
   Barcode& h0_;
   Barcode& h1_;
   // Null where nobody asks for it.

@@ -1,13 +1,20 @@
 """The report of a CUDA machine, as far as it goes without one."""
 
+import ast
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import gpu_report
 from benchmarks.gpu_report import Step, run, write
+
+ROOT = Path(__file__).parents[2]
+HELPERS = ROOT / "tests" / "helpers"
+# What has to be installed where the report is made; the rest is used where it is there.
+INSTALLED = {"torch", "numpy", "triton", "pytest", "hypothesis", *sys.stdlib_module_names}
 
 
 def ran(tmp_path, code, limit=20, left=100.0):
@@ -54,3 +61,54 @@ def test_without_a_device_it_stops_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gpu_report", "--out", str(tmp_path), "--half", "check"])
     assert gpu_report.main() == 2
     assert "without 'device' nothing else can run" in capsys.readouterr().err
+
+
+def test_both_halves_end_within_their_minutes(tmp_path):
+    assert gpu_report.HALF_SECONDS < 5 * 60
+    # Ten seconds are left for what stands between the steps.
+    assert 2 * gpu_report.HALF_SECONDS <= 9 * 60 - 10
+    steps = [*gpu_report.check(), *gpu_report.measure(tmp_path)]
+    assert all(step.limit_s <= gpu_report.HALF_SECONDS for step in steps)
+    commands = [" ".join(step.command) for step in steps]
+    assert sum("--gpu" in command for command in commands) == 2
+    assert any("--only step" in command for command in commands)
+    assert any("step_as_graph.py" in command for command in commands)
+    assert {"memcheck", "racecheck"} <= {step.name for step in steps}
+
+
+def imported_at_once(path):
+    """Dotted names that a file imports as it is loaded, not those within its functions."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def foreign_modules(paths):
+    """What files of this repository import of others, by way of each other too, and where."""
+    seen, todo, found = set(), [*paths], set()
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for name in imported_at_once(path):
+            first, *rest = name.split(".")
+            files = [HELPERS / f"{first}.py"]
+            files += [ROOT.joinpath(first, *rest[:k]).with_suffix(".py") for k in (-1, len(rest))]
+            ours = [file for file in files if file.exists()]
+            todo += ours
+            if not ours and not (ROOT / first).is_dir():
+                found.add((first, path.relative_to(ROOT).as_posix()))
+    return found
+
+
+def test_what_a_cuda_machine_may_lack_is_imported_where_it_is_used_alone():
+    """Else one test that needs it ends the collection of all."""
+    commands = ("gpu_report", "gpu", "kernels_once")
+    files = [ROOT / "benchmarks" / f"{name}.py" for name in commands]
+    files += [ROOT / "conftest.py", ROOT / "tests" / "conftest.py"]
+    found = foreign_modules([*files, *(ROOT / "tests" / "engine").rglob("*.py")])
+    assert {"torch", "triton"} <= {module for module, _ in found}
+    assert [(module, file) for module, file in found if module not in INSTALLED] == []

@@ -4,7 +4,7 @@
     python -m tests.executed.table --write   # puts it into the page
 
 It reads every JSON of this folder. A row is a kernel, a column a range of n, and a cell counts the
-launches in each way, in the order of `WAYS`.
+launches of each, in the order of `WAYS`.
 """
 
 from __future__ import annotations
@@ -47,26 +47,25 @@ def recorded(folder: Path = FOLDER) -> list[dict[str, Any]]:
     return sorted(found, key=lambda content: list(WAYS).index(content["way"]))
 
 
-def counted(contents: list[dict[str, Any]]) -> dict[str, dict[tuple[str, int], int]]:
-    """Launches by kernel, then by way and column."""
-    cells: dict[str, Counter[tuple[str, int]]] = {}
-    for content in contents:
+def counted(contents: list[dict[str, Any]]) -> dict[str, dict[tuple[int, int], int]]:
+    """Launches by kernel, then by the number of what was recorded and by column."""
+    cells: dict[str, Counter[tuple[int, int]]] = {}
+    for k, content in enumerate(contents):
         for kernel, _dtype, n, _d, _K, launches in content["rows"]:
-            cells.setdefault(kernel, Counter())[content["way"], column_of(n)] += launches
+            cells.setdefault(kernel, Counter())[k, column_of(n)] += launches
     return {kernel: dict(cells[kernel]) for kernel in sorted(cells)}
 
 
 def table(contents: list[dict[str, Any]]) -> str:
     """The table, and under it what each way was run with."""
-    ways = [way for way in WAYS if way in {content["way"] for content in contents}]
     lines = [f"| kernel, n = | {' | '.join(heads())} |", f"| --- |{' ---: |' * len(LIMITS)}"]
     for kernel, counts in counted(contents).items():
         cells = []
         for column in range(len(LIMITS)):
-            found = [counts.get((way, column), 0) for way in ways]
+            found = [counts.get((k, column), 0) for k in range(len(contents))]
             cells.append(" / ".join(f"{k:,}" if k else "-" for k in found) if any(found) else "")
         lines.append(f"| {kernel.strip('_').removesuffix('_kernel')} | {' | '.join(cells)} |")
-    order = " / ".join(WAYS[way] for way in ways)
+    order = " / ".join(f"{WAYS[one['way']]} (Triton {one['triton']})" for one in contents)
     lines += ["", f"Launches in the tests, in the order {order}:", ""]
     for content in contents:
         with_ = ", ".join(f"{name} {content[name]}" for name in ("torch", "triton", "numpy"))

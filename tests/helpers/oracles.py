@@ -1,7 +1,6 @@
 """Slow, independent answers that both the package and its reference are compared with."""
 
 import numpy as np
-import scipy.sparse
 import torch
 
 from tsloss_fast.persistence.diagram import FIELDS
@@ -113,6 +112,8 @@ def collapsed_intervals(D):
 
 def spanning_tree_lengths(D):
     """Edge lengths of SciPy's minimum spanning tree, ascending, [n - 1]."""
+    import scipy.sparse.csgraph
+
     n = len(D)
     i, j = np.triu_indices(n, 1)
     graph = scipy.sparse.csr_array((D.double().numpy()[i, j], (i, j)), shape=(n, n))

@@ -6,7 +6,7 @@ The host reads the values here; those of a CUDA tensor are copied first, which w
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ __all__ = [
     "host_array",
     "host_memory",
     "matrix_error",
+    "raise_not_finite",
     "require_distance_matrix",
     "require_finite",
     "require_finite_points",
@@ -79,13 +80,17 @@ class _Memory:
 
 
 def require_finite(result: Any, x: Tensor, name: str) -> None:
-    """Raise a ValueError with the cause if `result`, computed from all distances, is not finite.
+    """Raise a ValueError with the cause if `result`, computed from all distances, is not finite."""
+    if _C.first_nonfinite(result) >= 0:
+        raise_not_finite(x, name)
+
+
+def raise_not_finite(x: Tensor, name: str) -> NoReturn:
+    """Raise a ValueError with the cause why what was computed from all distances is not finite.
 
     Every NaN or infinity among the points reaches the distances, so the points themselves are
     looked at only once something is wrong.
     """
-    if _C.first_nonfinite(result) < 0:
-        return
     require_finite_points(x, name)
     dtype = describe(x).split()[0]
     raise ValueError(

@@ -156,8 +156,9 @@ def _copy_to_host(parts: list[Tensor]) -> tuple[list[Tensor], torch.cuda.Event]:
     """Pinned copies of tensors of one device, and the event after which they hold the values."""
     if torch.cuda.is_current_stream_capturing():
         raise RuntimeError(
-            "H1 of CUDA tensors is computed on the host, which a CUDA graph cannot capture: "
-            "capture mode='surrogate', H0 (max_dim=0) or the distances, or leave H1 out of it"
+            "this H1 of CUDA tensors is computed on the host, which a CUDA graph cannot capture: "
+            "capture TSLoss(h1='device') of at most 512 points, mode='surrogate', H0 (max_dim=0) "
+            "or the distances, or leave H1 out of it"
         )
     with torch.cuda.device(parts[0].device):
         side = torch.cuda.Stream()

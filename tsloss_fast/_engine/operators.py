@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.dlpack import to_dlpack
 
+from tsloss_fast._checks import is_dense
 from tsloss_fast._engine import cuda
 from tsloss_fast._engine.arrays import (
     _C,
     batch_of,
     host_array,
     host_memory,
+    raise_not_finite,
     require_distance_matrix,
     require_finite,
 )
@@ -34,9 +37,10 @@ from tsloss_fast._engine.persistence_terms import persistence_terms
 # "as" says that whoever imports this module finds them here, too.
 from tsloss_fast._engine.plain import is_plain as is_plain
 from tsloss_fast._engine.plain import is_plain_gradient, takes_derivatives
+from tsloss_fast._engine.plain import is_tracing as is_tracing
 from tsloss_fast._engine.plain import is_transformed as is_transformed
 from tsloss_fast._engine.plain import wants_gradient as wants_gradient
-from tsloss_fast._engine.room import require_room, require_room_for_h1
+from tsloss_fast._engine.room import has_room, require_room, require_room_for_h1
 from tsloss_fast._engine.scaling import scales_of
 
 custom_op = torch.library.custom_op
@@ -549,10 +553,11 @@ def eager_surrogate_loss(
 
 
 def _loss_outputs(
-    prompt: Tensor, results: tuple[Any, ...]
+    prompt: Tensor, results: tuple[Any, ...] | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    if results is None:
+        raise_not_finite(prompt, "prompt")
     losses, h0, h1, gradient = results
-    require_finite(losses, prompt, "prompt")
     return (
         torch.from_numpy(losses),
         torch.from_numpy(h0),
@@ -612,6 +617,8 @@ class _EagerLoss(torch.autograd.Function):
         return (grad[..., None, None] if grad.ndim else grad) * gradient, None
 
 
+_READ_DIRECTLY = (torch.float32, torch.float64)
+
 # torch has no public question for this. A release without it is taken to keep every graph.
 _keeps_graph = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", lambda: True)
 
@@ -642,20 +649,16 @@ def loss_terms_of_each(
     operator: Any, sums: bool, clouds: list[Tensor], *options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`loss_terms` of plain clouds [m, d] that differ in size, without a padded copy of them."""
-    functions: dict[Any, Compute] = {
-        persistence_loss: _C.persistence_loss,
-        surrogate_loss: _C.surrogate_loss,
-    }
     largest = max(clouds, key=len)
     require_room(largest, "prompt", matrices=2, h1=operator is persistence_loss)
     with_gradient = any(map(wants_gradient, clouds))
     arrays = [host_array(cloud) for cloud in clouds]
-    losses, *terms, gradients = functions[operator](
+    losses, *terms, gradients = _COMPILED[operator](
         arrays, *options, with_gradient, torch.get_num_threads()
     )
-    if _C.first_nonfinite(losses) >= 0:
-        b = _C.first_nonfinite(losses)
-        require_finite(losses, clouds[b], f"prompt[{b}]")
+    b = _C.first_nonfinite(losses)
+    if b >= 0:
+        raise_not_finite(clouds[b], f"prompt[{b}]")
     loss, h0, h1 = (torch.from_numpy(part) for part in (losses, *terms))
     loss = loss.sum() if sums else loss
     if with_gradient:
@@ -665,7 +668,12 @@ def loss_terms_of_each(
     return loss, h0, h1
 
 
-# What computes the loss of an ordinary tensor without the operator, on the CPU and on CUDA.
+# What computes the loss: in the compiled module, and of an ordinary tensor without the operator, on
+# the CPU and on CUDA.
+_COMPILED: dict[Any, Callable[..., Any]] = {
+    persistence_loss: _C.persistence_loss,
+    surrogate_loss: _C.surrogate_loss,
+}
 _ON_CPU: dict[Any, Compute] = {
     persistence_loss: eager_persistence_loss,
     surrogate_loss: eager_surrogate_loss,
@@ -691,12 +699,48 @@ def loss_terms(
         return loss.sum() if sums else loss, h0, h1
     with_gradient = wants_gradient(prompt)
     loss, h0, h1, gradient = compute(prompt, with_gradient, lengths, *options)
+    return _in_graph(prompt, with_gradient, sums, loss, gradient), h0, h1
+
+
+def is_usual_cloud(prompt: Any) -> bool:
+    """Whether `loss_terms_at_once` may be asked of what nobody has looked at."""
+    return (
+        is_plain(prompt)
+        and prompt.dtype in _READ_DIRECTLY
+        and is_dense(prompt)
+        and prompt.ndim > 1
+        and prompt.numel() > 0
+        and has_room(prompt)
+    )
+
+
+def loss_terms_at_once(
+    operator: Any, sums: bool, prompt: Tensor, *options: Any
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """`loss_terms` of a usual cloud that nobody has looked at further, or None.
+
+    For 20 points to ask every question from Python takes a quarter of the time. So the compiled
+    module asks the others, and whoever gets None has to, and to raise the errors.
+    """
+    with_gradient = wants_gradient(prompt)
+    results = _COMPILED[operator](
+        to_dlpack(prompt), *options, with_gradient, torch.get_num_threads()
+    )
+    if results is None:
+        return None
+    loss, h0, h1, gradient = _loss_outputs(prompt, results)
+    return _in_graph(prompt, with_gradient, sums, loss, gradient), h0, h1
+
+
+def _in_graph(
+    prompt: Tensor, with_gradient: bool, sums: bool, loss: Tensor, gradient: Tensor | None
+) -> Tensor:
     if sums and loss.ndim:
         loss = loss.sum()
     if with_gradient:
         # torch has no types for `apply`.
         loss = _EagerLoss.apply(prompt, (loss, gradient))  # type: ignore[no-untyped-call]
-    return loss, h0, h1
+    return loss
 
 
 class _EagerLossOfEdges(torch.autograd.Function):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
@@ -12,7 +14,7 @@ _ORDINARY = (Tensor, nn.Parameter)
 # times as long, and for the third there is none: a release without it is taken to be transforming,
 # for the operators are right for every tensor.
 _is_compiling = torch.compiler.is_compiling
-_is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
+is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
 _is_mapping = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
@@ -21,7 +23,7 @@ def is_transformed() -> bool:
 
     So does torch.jit.trace, which would take what comes past the operators for constants.
     """
-    return _is_compiling() or _is_tracing() or takes_derivatives()
+    return _is_compiling() or is_tracing() or takes_derivatives()
 
 
 def takes_derivatives() -> bool:
@@ -45,12 +47,12 @@ def refuse_forward_mode(message: str) -> None:
     _refusals.append(message)
 
 
-def is_plain(x: Tensor, device: str = "cpu") -> bool:
+def is_plain(x: Any, device: str = "cpu") -> bool:
     """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
     if is_transformed() or type(x) not in _ORDINARY:
         return False
     # `is_cpu` takes a fifth of the time.
-    return x.is_cpu if device == "cpu" else x.device.type == device
+    return bool(x.is_cpu) if device == "cpu" else bool(x.device.type == device)
 
 
 def is_plain_gradient(grad: Tensor, device: str = "cpu") -> bool:

@@ -17,6 +17,12 @@ _ASKED_FROM = 2**26
 _ASKED_FOR_LOOPS_FROM = 2**20
 
 
+def has_room(x: Tensor) -> bool:
+    """Whether clouds ``x`` [..., n, d] are so small that nothing has to be asked."""
+    # Of at least one coordinate, so a bound of the number of distances.
+    return x.numel() * x.shape[-2] < _ASKED_FROM
+
+
 def require_room(
     x: Tensor,
     name: str = "x",
@@ -34,10 +40,9 @@ def require_room(
     it always takes is counted. Whether a matrix ``x`` has `missing_edges` is looked up where it is
     None.
     """
-    n = x.shape[-2]
-    # Of at least one coordinate, so a bound of the number of distances.
-    if x.numel() * n < _ASKED_FROM:
+    if has_room(x):
         return
+    n = x.shape[-2]
     B = x.numel() // max(1, n * x.shape[-1])
     if B * n * n < _ASKED_FROM:
         return

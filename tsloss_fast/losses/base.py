@@ -333,15 +333,33 @@ class H0H1Loss(TopologicalLoss):
         self.beta_h0 = check_number(beta_h0, "beta_h0", least=0)
         self.beta_h1 = check_number(beta_h1, "beta_h1", least=0)
 
+    def _begin_checked(
+        self, prompt: Clouds, lengths: Lengths | None = None
+    ) -> Callable[[], LossAndTerms]:
+        if lengths is None and self._is_fused() and ops.is_usual_cloud(prompt):
+            found = self._at_once(prompt)
+            if found is not None:
+                loss, h0, h1 = found
+                return lambda: (loss, {"h0": h0, "h1": h1})
+        return super()._begin_checked(prompt, lengths)
+
+    def _is_fused(self) -> bool:
+        """Whether the engine has the loss and its gradient in one pass."""
+        return self.metric == "euclidean" and self.max_edge_length is None
+
+    def _at_once(self, prompt: Any) -> tuple[Tensor, Tensor, Tensor] | None:
+        """The loss and its terms by `ops.loss_terms_at_once`."""
+        raise NotImplementedError
+
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
-        if self.metric == "euclidean" and self.max_edge_length is None:
+        if self._is_fused():
             return self._begin_euclidean(prompt, x)
         if x.device.type == "cpu" and not ops.is_transformed():
             self._require_values(x)
         return self._begin_by_distances(x)
 
     def _begin_ragged(self, prompt: Clouds, lengths: Lengths | None) -> Callable[[], LossAndTerms]:
-        is_fused = self.metric == "euclidean" and self.max_edge_length is None
+        is_fused = self._is_fused()
         clouds = plain_clouds(prompt, lengths, "prompt") if is_fused else None
         if clouds is not None:
             return self._begin_each(clouds)
@@ -433,17 +451,14 @@ class H0H1Loss(TopologicalLoss):
         For a mean over B clouds they are divided by B and the losses are summed: dividing the sum
         instead would take a pass over the gradient.
         """
-        takes_mean = self.reduction == "mean"
-        if takes_mean and x.ndim > 2 and torch.jit.is_tracing():
-            raise ValueError(
-                'reduction: expected "none" for a batch in torch.jit.trace, which would fix the '
-                f"number of clouds that the mean is taken over, got {self.reduction!r}"
-            )
-        if not takes_mean:
-            B = 1
-        elif B is None:
-            B = 1 if x.ndim == 2 else x.shape[:-2].numel()
-        each = self.lambda_ts / B
+        each = self.lambda_ts
+        if self.reduction == "mean" and (x.ndim > 2 or B is not None):
+            each /= x.shape[:-2].numel() if B is None else B
+            if ops.is_tracing():
+                raise ValueError(
+                    'reduction: expected "none" for a batch in torch.jit.trace, which would fix '
+                    f"the number of clouds that the mean is taken over, got {self.reduction!r}"
+                )
         return each * self.beta_h0, each * self.beta_h1
 
 

@@ -46,9 +46,10 @@ class PersistenceLoss(H0H1Loss):
         `scale`.
     h1 : {"auto", "device", "host"}
         Where H1 of a CUDA prompt is computed. ``"device"``: by kernels alone, which nothing waits
-        for and a CUDA graph can capture, of Euclidean clouds of as many points each, up to 512; an
-        error where they cannot. ``"host"``: by the engine, after a copy. ``"auto"``: on the device
-        where the kernels take the prompt, by its shape and the device's memory.
+        for and a CUDA graph can capture, of Euclidean clouds of as many points each, up to 512,
+        without a longest edge; an error of other CUDA prompts. ``"host"``: by the engine, after a
+        copy. ``"auto"``: on the device where the kernels take the prompt, by its shape and the
+        device's memory.
 
     Notes
     -----
@@ -103,17 +104,31 @@ class PersistenceLoss(H0H1Loss):
 
     @property
     def h1_overflow(self) -> Tensor | None:
-        """Which clouds of the last call had more classes of H1 than the kernels have room for.
+        """Which clouds of the last CUDA prompt had more classes than the kernels have room for.
 
         bool, of the shape of the batch, on the device: to look at it waits for the device. None
         where H1 was not computed there.
         """
         return self._h1_overflow
 
+    def _forget_overflow(self) -> None:
+        if self._h1_overflow is not None:
+            self._h1_overflow = None
+
     def _terms_of_distances(
         self, D: Tensor, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        if not ops.fuses_persistence_loss(D):
+            if self.h1 == "device":
+                raise _not_on_device("the kernels take Euclidean clouds without a longest edge")
+            self._forget_overflow()
         return persistence_terms(D, self.h1_power, lengths)
+
+    def _at_once(self, prompt: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        return ops.loss_terms_at_once(
+            ops.persistence_loss, self.reduction == "mean", prompt, *self._term_weights(prompt),
+            self.h1_power, self.scale == "mean",
+        )  # fmt: skip
 
     def _begin_euclidean(
         self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
@@ -124,8 +139,7 @@ class PersistenceLoss(H0H1Loss):
             if self._takes_device(x, lengths):
                 results = self._on_device(x, options)
                 return lambda: results
-            if self._h1_overflow is not None:
-                self._h1_overflow = None
+            self._forget_overflow()
             return self._begin_on_host(prompt, x, options, lengths)
         loss, h0, h1 = ops.loss_terms(
             ops.persistence_loss, takes_mean, x, *options, lengths=lengths
@@ -161,7 +175,7 @@ class PersistenceLoss(H0H1Loss):
             return False
         reason = _why_not_on_device(x, lengths)
         if reason is not None and self.h1 == "device":
-            raise ValueError(f'h1: expected "auto" or "host", got "device", but {reason}')
+            raise _not_on_device(reason)
         return reason is None
 
     def _on_device(self, x: Tensor, options: tuple[Any, ...]) -> LossAndTerms:
@@ -197,6 +211,10 @@ class PersistenceLoss(H0H1Loss):
         edges = critical_edges(ops.h0_critical_edges(D), no_bars)
         loss, _ = _on_edges(x, D, edges, options, self.reduction == "mean")
         return loss
+
+
+def _not_on_device(reason: str) -> ValueError:
+    return ValueError(f'h1: expected "auto" or "host", got "device", but {reason}')
 
 
 def _why_not_on_device(x: Tensor, lengths: Tensor | None = None) -> str | None:

@@ -109,6 +109,12 @@ class SurrogateLoss(H0H1Loss):
             self.detach_scales, lengths,
         )  # fmt: skip
 
+    def _at_once(self, prompt: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        return ops.loss_terms_at_once(
+            ops.surrogate_loss, self.reduction == "mean", prompt, *self._term_weights(prompt),
+            *self._engine_options(),
+        )  # fmt: skip
+
     def _begin_euclidean(
         self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
     ) -> Callable[[], LossAndTerms]:

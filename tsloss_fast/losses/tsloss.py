@@ -142,6 +142,9 @@ class TSLoss(PersistenceLoss, SurrogateLoss):
             tau, alpha, lambda_repel, lambda_attract, self_pairs, detach_scales
         )
 
+    def _at_once(self, prompt: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
+        return self._chosen._at_once(self, prompt)
+
     def _begin_euclidean(
         self, prompt: Tensor, x: Tensor, lengths: Tensor | None = None
     ) -> Callable[[], LossAndTerms]:

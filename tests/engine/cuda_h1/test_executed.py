@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("triton", reason="the interpreter's driver needs Triton")
 
 from tests.engine.cuda_h1 import executed, twin
-from tests.engine.cuda_h1.examples import KINDS, batch
+from tests.engine.cuda_h1.examples import KINDS, batch, wheel
 from tests.ptx.mutations import mutations
 from tsloss_fast import _C
 from tsloss_fast._engine.cuda_h1 import compiler, sizes
@@ -46,10 +46,31 @@ def test_bars_without_races_or_accesses_out_of_bounds(kind, n):
     assert_bars_are_the_engines(batch(kind, n, 2), AMPLE)
 
 
-@pytest.mark.parametrize(("kind", "n"), [("high", 40), ("ties", 33), ("circle", 70)])
+# Larger clouds are for `make test-ptx`.
+LARGE = pytest.mark.ptx
+
+
+@pytest.mark.parametrize(
+    ("kind", "n"),
+    [
+        *[("high", 40), ("ties", 33), ("circle", 70)],
+        *[pytest.param("grid", 100, marks=LARGE), pytest.param("high", 128, marks=LARGE)],
+    ],
+)
 def test_wider_forms(kind, n):
     """Two and four words of vertices, and 16 and 32 warps a cloud."""
     assert_bars_are_the_engines(batch(kind, n, 1), sizes.Room(1024, 1 << 18))
+
+
+@pytest.mark.parametrize(
+    ("n", "levels"),
+    [(257, 4), pytest.param(300, 10**4, marks=LARGE), pytest.param(512, 4, marks=LARGE)],
+)
+def test_the_form_of_more_than_256_points(n, levels):
+    """Sixteen words of vertices, and the relations of the dead in global memory."""
+    form = sizes.form_for(n, sizes.room_for(n), executed.SHARED)
+    assert (form.words, form.is_shared) == (16, False)
+    assert_bars_are_the_engines(wheel(n, levels)[None])
 
 
 @pytest.mark.parametrize("kind", ["high", "ties"])

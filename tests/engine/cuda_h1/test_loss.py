@@ -41,25 +41,33 @@ def points(B, n, d=3, dtype=torch.float32):
     return torch.stack([cloud("gaussian", n, d, seed, dtype) for seed in range(B)])
 
 
-def loss_and_gradient(loss, x):
+def loss_and_gradient(loss, x, **arguments):
     x = x.clone().requires_grad_()
-    value, terms = loss(x, return_terms=True)
+    value, terms = loss(x, return_terms=True, **arguments)
     value.sum().backward()
     return value.detach(), terms, x.grad
 
 
-def reference_of(options, x):
+def reference_of(options, x, **arguments):
     """On the CPU's engine, in float64."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ops, "fuses_persistence_loss", lambda x: True)
         patch.setattr(ops, "is_plain", IS_PLAIN)
-        return loss_and_gradient(TSLoss(**options), x.double())
+        return loss_and_gradient(TSLoss(**options), x.double(), **arguments)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("options", [{}, {"scale": "mean"}, {"reduction": "none", "h1_power": 1.5}])
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [
+        ({}, torch.float32),
+        ({}, torch.float64),
+        ({"scale": "mean"}, torch.float32),
+        ({"reduction": "none", "h1_power": 1.5}, torch.float64),
+    ],
+    ids=str,
+)
 def test_loss_and_gradient(on_device, options, dtype):
-    x = points(3, 14, dtype=dtype)
+    x = points(2, 14, dtype=dtype)
     loss = TSLoss(**options, h1="device")
     value, terms, gradient = loss_and_gradient(loss, x)
     assert len(on_device) == 3
@@ -131,6 +139,51 @@ def test_the_host_is_taken_where_it_is_asked_for(on_device):
     assert on_device == []
     assert loss.h1_overflow is None
     torch.testing.assert_close(value.double(), reference_of({}, x)[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "reason"),
+    [
+        ({}, {"lengths": torch.tensor([9, 6])}, "the clouds differ in their numbers of points"),
+        ({"max_edge_length": 1.5}, {}, "the kernels take Euclidean clouds without a longest edge"),
+        ({"metric": "cityblock"}, {}, "the kernels take Euclidean clouds without a longest edge"),
+    ],
+    ids=["lengths", "longest edge", "metric"],
+)
+def test_what_is_no_batch_of_euclidean_clouds_goes_to_the_host(
+    on_device, options, arguments, reason
+):
+    x, loss = points(2, 9), TSLoss(**options)
+    loss._h1_overflow = torch.ones(2, dtype=torch.bool)
+    value, _, gradient = loss_and_gradient(loss, x, **arguments)
+    assert on_device == []
+    assert loss.h1_overflow is None
+    expected, _, gradient_expected = reference_of(options, x, **arguments)
+    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), gradient_expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=f'expected "auto" or "host", got "device", but {reason}'):
+        TSLoss(**options, h1="device")(x, **arguments)
+
+
+def test_matrices_and_lists_of_clouds_go_to_the_host(on_device):
+    clouds = [points(1, 9)[0], points(1, 6)[0]]
+    D = torch.cdist(clouds[0], clouds[0])
+    for options, prompt in (({}, clouds), ({"metric": "precomputed"}, D)):
+        assert TSLoss(**options)(prompt).isfinite()
+        with pytest.raises(ValueError, match=r'^h1: expected "auto" or "host", got "device", but'):
+            TSLoss(**options, h1="device")(prompt)
+    assert on_device == []
+
+
+def test_transforms_go_to_the_host(on_device):
+    x = points(3, 9)
+    found = torch.func.vmap(TSLoss())(x)
+    torch.testing.assert_close(
+        found.double(), reference_of({"reduction": "none"}, x)[0], rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(ValueError, match=r'"device", but torch.func and torch.compile follow'):
+        torch.func.vmap(TSLoss(h1="device"))(x)
+    assert on_device == []
 
 
 @pytest.mark.parametrize(

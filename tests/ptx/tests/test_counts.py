@@ -1,14 +1,14 @@
 """What calls cost, held to bounds: launches, programs, and instructions as they are executed.
 
 Time cannot be measured without a device; these can. The figures are those of docs/kernel-notes.md,
-with 5 % for another version of the compiler.
+with 5 % for another version of the compiler, and those of an older one where it takes more.
 """
 
 import pytest
 
 pytestmark = pytest.mark.ptx
 
-pytest.importorskip("triton", reason="the kernels need Triton")
+triton = pytest.importorskip("triton", reason="the kernels need Triton")
 
 SPARE = 1.05
 
@@ -41,6 +41,15 @@ COUNTS = {
     "differences, n = 100, d = 2048": {"scatter_differences": (1, 208, 22052)},
 }
 
+# Instructions of a program with Triton 3.6, which torch 2.11 brings, where they are more.
+WITH_3_6 = {
+    "H0, n = 300": {"nearest": 891, "deaths": 911},
+    "surrogate, n = 20": {"surrogate": 7800},
+    "surrogate, n = 50": {"surrogate": 41584},
+    "edge lengths, K = 161, d = 2048": {"edge_lengths": 868},
+    "differences, n = 100, d = 2048": {"scatter_differences": 23744},
+}
+
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_launches_and_instructions(name):
@@ -48,9 +57,10 @@ def test_launches_and_instructions(name):
 
     found = {kernel[1:].removesuffix("_kernel"): count for kernel, count in counted(name).items()}
     assert found.keys() == COUNTS[name].keys()
+    more = WITH_3_6.get(name, {}) if triton.__version__.startswith("3.6.") else {}
     for kernel, (launches, programs, instructions) in COUNTS[name].items():
         assert (found[kernel].launches, found[kernel].programs) == (launches, programs)
-        assert found[kernel].of_a_program <= SPARE * instructions
+        assert found[kernel].of_a_program <= SPARE * more.get(kernel, instructions)
 
 
 def test_every_call_is_held_to_a_bound():
