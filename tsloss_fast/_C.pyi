@@ -80,7 +80,9 @@ def rips_cycles(
     | tuple[str, int, int]
     | tuple[str, int, int, int]
 ): ...
-def attention_trees(maps: Array, prompt: int, threads: int = 1) -> Array: ...  # [..., K] int64
+def attention_trees(
+    maps: Array, prompt: int, threads: int = 1, isa: str = "auto"
+) -> Array: ...  # [..., K] int64
 def edge_lengths(x: Array, edges: Array, threads: int = 1, isa: str = "auto") -> Array: ...
 def scatter_edges(
     x: Array, edges: Array, weights: Array, threads: int = 1, isa: str = "auto"

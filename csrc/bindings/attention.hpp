@@ -9,6 +9,7 @@
 
 #include "bindings/arguments.hpp"
 #include "bindings/workers.hpp"
+#include "platform/isa.hpp"
 #include "platform/kept.hpp"
 #include "rips/attention_tree.hpp"
 
@@ -16,8 +17,10 @@ namespace tsl::bindings {
 
 // Of maps [..., n, n] the places i * n + j of the weights of the tree's edges, [..., K]. Values are
 // not checked.
-inline py::array attention_trees(const py::array& maps, std::size_t prompt, std::size_t threads) {
+inline py::array attention_trees(const py::array& maps, std::size_t prompt, std::size_t threads,
+                                 const std::string& isa_text) {
   const Batch batch = check_batch(maps, "maps", true);
+  const Isa isa = parse_isa(isa_text);
   if (prompt >= batch.n)
     throw py::value_error("prompt: expected less than " + std::to_string(batch.n) +
                           " tokens, got " + std::to_string(prompt));
@@ -31,7 +34,7 @@ inline py::array attention_trees(const py::array& maps, std::size_t prompt, std:
     for_each_cloud_without_gil(batch, Nanoseconds(batch).h0(), threads, [&] {
       auto tree = kept_engine<Tree>(batch.n);
       return [&, tree](std::size_t b) {
-        tree->compute(in + b * batch.n * batch.n, batch.n, prompt, out + b * K);
+        tree->compute(in + b * batch.n * batch.n, batch.n, prompt, isa, out + b * K);
       };
     });
     return places;
@@ -40,7 +43,7 @@ inline py::array attention_trees(const py::array& maps, std::size_t prompt, std:
 
 inline void define_attention(py::module_& m) {
   m.def("attention_trees", &attention_trees, py::arg("maps"), py::arg("prompt"),
-        py::arg("threads") = 1);
+        py::arg("threads") = 1, py::arg("isa") = "auto");
 }
 
 }  // namespace tsl::bindings

@@ -47,7 +47,7 @@ std::array<Barcodes, 2> barcodes_of(const Matrices<T>& matrices, const Batch& ba
       auto engine = kept_engine<rips::H0<T>>(batch.n);
       return [&, engine, corner = std::vector<T>(),
               elders = rips::ElderRule<T>()](std::size_t b) mutable {
-        engine->compute(matrices.of(b, corner), matrices.points(b), barcodes[0][b], limit);
+        engine->compute(matrices.of(b, corner), matrices.points(b), isa, barcodes[0][b], limit);
         if (const T* births = matrices.births(b))
           elders.apply(births, matrices.points(b), limit, barcodes[0][b]);
       };

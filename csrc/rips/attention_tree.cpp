@@ -1,6 +1,9 @@
 #include "rips/attention_tree.hpp"
 
 #include <algorithm>
+#include <cstring>
+
+#include "geometry/symmetry.hpp"
 
 namespace tsl::rips {
 
@@ -13,6 +16,30 @@ constexpr std::size_t kTile = 16;
 template <class T>
 T apart(T weight) {
   return T{1} - std::min(std::max(weight, T{0}), T{1});
+}
+
+// The distances of the tokens of a square block, whose mirror image is at `mirrored`, are written
+// to both places. Rows lie n entries apart in the map, `size` in D.
+template <class T>
+void measure_block(const T* block, const T* mirrored, std::size_t n, T* D, T* D_mirrored,
+                   std::size_t size) {
+  using Register = typename geometry::Sixteen<T>::Register;
+  constexpr std::size_t kLanes = 16 / sizeof(T);
+  Register rows[kLanes], columns[kLanes];
+  for (std::size_t k = 0; k < kLanes; ++k) {
+    std::memcpy(&rows[k], block + k * n, 16);
+    std::memcpy(&columns[k], mirrored + k * n, 16);
+  }
+  geometry::transpose(columns);
+  const Register none{}, all = none + T{1};
+  for (std::size_t k = 0; k < kLanes; ++k) {
+    Register weight = rows[k] < columns[k] ? columns[k] : rows[k];
+    weight = weight < none ? none : weight;
+    rows[k] = all - (all < weight ? all : weight);
+    std::memcpy(D + k * size, &rows[k], 16);
+  }
+  geometry::transpose(rows);
+  for (std::size_t k = 0; k < kLanes; ++k) std::memcpy(D_mirrored + k * size, &rows[k], 16);
 }
 
 // The place of the larger of a_ij and a_ji.
@@ -64,25 +91,26 @@ void AttentionTree<T>::measure(const T* map, std::size_t n, std::size_t prompt) 
   }
   const T* among = map + prompt * n + prompt;
   T* D = D_.data() + first * size + first;
-  for (std::size_t i0 = 0; i0 < response; i0 += kTile) {
-    const std::size_t i1 = std::min(i0 + kTile, response);
-    for (std::size_t j0 = 0; j0 <= i0; j0 += kTile) {
-      for (std::size_t i = i0; i < i1; ++i) {
-        const std::size_t j1 = std::min(j0 + kTile, i);
-        for (std::size_t j = j0; j < j1; ++j)
-          D[i * size + j] = D[j * size + i] = apart(std::max(among[i * n + j], among[j * n + i]));
-      }
-    }
-  }
+  constexpr std::size_t kLanes = 16 / sizeof(T);
+  const std::size_t whole = response / kLanes * kLanes;
+  for (std::size_t i0 = 0; i0 < whole; i0 += kTile)
+    for (std::size_t j0 = 0; j0 <= i0; j0 += kTile)
+      for (std::size_t i = i0; i < std::min(whole, i0 + kTile); i += kLanes)
+        for (std::size_t j = j0; j < std::min(whole, j0 + kTile); j += kLanes)
+          measure_block(among + i * n + j, among + j * n + i, n, D + i * size + j, D + j * size + i,
+                        size);
+  for (std::size_t i = whole; i < response; ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      D[i * size + j] = D[j * size + i] = apart(std::max(among[i * n + j], among[j * n + i]));
   for (std::size_t i = 0; i < response; ++i) D[i * size + i] = 0;
 }
 
 template <class T>
-void AttentionTree<T>::compute(const T* map, std::size_t n, std::size_t prompt,
+void AttentionTree<T>::compute(const T* map, std::size_t n, std::size_t prompt, Isa isa,
                                std::int64_t* places) {
   measure(map, n, prompt);
   const std::size_t first = prompt > 0 ? 1 : 0;
-  h0_.compute(D_.data(), n - prompt + first, tree_);
+  h0_.compute(D_.data(), n - prompt + first, isa, tree_);
   for (const Bar& bar : tree_.bars) {
     const std::size_t i = rips::first(bar.death), j = rips::second(bar.death);
     const std::size_t token = j - first + prompt;

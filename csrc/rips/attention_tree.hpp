@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "platform/isa.hpp"
 #include "rips/bar.hpp"
 #include "rips/h0.hpp"
 
@@ -21,7 +22,7 @@ class AttentionTree {
 
   // `map` is [n, n], n > prompt; writes of each edge, in filtration order, the place i * n + j of
   // its weight in the map.
-  void compute(const T* map, std::size_t n, std::size_t prompt, std::int64_t* places);
+  void compute(const T* map, std::size_t n, std::size_t prompt, Isa isa, std::int64_t* places);
 
  private:
   void measure(const T* map, std::size_t n, std::size_t prompt);

@@ -10,6 +10,8 @@ import pytest
 import torch
 from tiny_lm import WORDS, tiny_model, tiny_tokenizer
 
+import tsloss_fast as tsl
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -21,6 +23,7 @@ def run(name, *arguments):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     return done.stdout
 
 
@@ -45,7 +48,7 @@ def test_the_rips_layer_writes_its_picture(tmp_path):
 @pytest.fixture
 def with_tiny_model(monkeypatch, tmp_path):
     """The module of an example, and its `main` with arguments in an empty folder."""
-    for package in ("transformers", "matplotlib", "tqdm"):
+    for package in ("transformers", "matplotlib", "tqdm", "peft"):
         pytest.importorskip(package)
     from tsloss_fast.tuning import models
 
@@ -109,3 +112,58 @@ def test_the_dimension_of_texts_writes_its_picture(with_tiny_model, tmp_path, mo
     for mean, *each in kinds:
         assert float(mean) == pytest.approx(sum(map(float, each)) / 2, abs=0.011)
     assert (tmp_path / "text_dimension.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_bridge_trainer_writes_its_picture(with_tiny_model, tmp_path, capsys):
+    _, main = with_tiny_model("bridge_trainer")
+    main("--sentences", "32", "--epochs", "2", "--weight", "20")
+    told = capsys.readouterr().out
+    terms = re.findall(r"(cross-entropy|alignment with bridges) +([\d.]+) -> ([\d.]+)", told)
+    assert len(terms) == 4
+    # Both runs begin alike; with so large a weight the second's steps turn to the bridges.
+    assert terms[0][1] == terms[2][1]
+    assert terms[1][1] == terms[3][1]
+    assert float(terms[3][2]) < float(terms[1][2])
+    assert (tmp_path / "bridge_trainer.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_loss_of_the_bridge_trainer_is_cross_entropy_and_bridges(with_tiny_model, tmp_path):
+    """Of transformers' Trainer, and of TRL's SFTTrainer where it is installed."""
+    import transformers
+
+    example, _ = with_tiny_model("bridge_trainer")
+    model, tokens = tiny_model(), torch.randint(2, len(WORDS), (4, 9))
+    batch = {
+        "input_ids": tokens,
+        "attention_mask": torch.ones_like(tokens),
+        "labels": tokens.clone(),
+    }
+    batch["labels"][:, :4] = -100
+    batch["attention_mask"][2:, 7:], batch["labels"][2:, 7:] = 0, -100
+    alone = torch.randn(4, model.config.hidden_size)
+    plain = model(**batch, output_hidden_states=True)
+    states = plain.hidden_states[-1]
+    prompts = states[:, :4].mean(1)
+    ends = (9, 9, 7, 7)
+    answers = torch.stack([states[b, 4:end].mean(0) for b, end in enumerate(ends)])
+    bridges = tsl.losses.bridge_alignment(prompts, alone, answers - prompts)
+    settings = {"output_dir": str(tmp_path), "use_cpu": True, "report_to": "none"}
+    made = [(transformers.Trainer, transformers.TrainingArguments(**settings), {})]
+    if importlib.util.find_spec("trl"):
+        import trl
+
+        config = trl.SFTConfig(
+            **settings, bf16=False, dataset_kwargs={"skip_prepare_dataset": True}
+        )
+        made.append((trl.SFTTrainer, config, {"processing_class": tiny_tokenizer()}))
+    for base, arguments, options in made:
+        rows = [{"input_ids": tokens[0].tolist()}]
+        if base is not transformers.Trainer:
+            import datasets
+
+            rows = datasets.Dataset.from_list(rows)
+        trainer = example.with_bridges(base)(
+            model, arguments, train_dataset=rows, weight=0.5, **options
+        )
+        found = trainer.compute_loss(model, {**batch, "alone": alone})
+        torch.testing.assert_close(found, plain.loss + 0.5 * bridges, rtol=1e-5, atol=1e-6)

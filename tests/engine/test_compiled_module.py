@@ -219,8 +219,29 @@ def test_h1_is_that_of_the_plain_build(isa, n, tied):
     plain_h0, plain_h1 = bars(D, isa="plain")
     np.testing.assert_array_equal(h0, plain_h0)
     np.testing.assert_array_equal(h1, plain_h1)
-    np.testing.assert_array_equal(h0, bars(D, max_dim=0)[0])
     assert h0.shape == (1, n - 1, 4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("tied", [False, True], ids=["generic", "tied"])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 9, 16, 17, 40, 63, 64, 65, 129, 513])
+def test_h0_alone_is_that_of_the_plain_sweep(isa, n, tied, dtype):
+    """Rows that end inside a vector, with it and behind it; without and with ties."""
+    D = (tied_matrix(n) if tied else _C.distances(cloud((1, n, 5)))).astype(dtype)
+    np.testing.assert_array_equal(bars(D, max_dim=0, isa=isa)[0], bars(D, isa="plain")[0])
+    D[np.greater(D, np.median(D))] = np.inf  # The longer half of the edges are missing.
+    (h0,), (swept, _) = _C.rips(D, 0, isa=isa), _C.rips(D, 1, isa="plain")
+    np.testing.assert_array_equal(h0.bars, swept.bars)
+    np.testing.assert_array_equal(h0.essential_edges, swept.essential_edges)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("prompt", [0, 1, 20])
+def test_attention_trees_of_every_instruction_set_are_the_plain_ones(isa, prompt, dtype):
+    maps = np.random.default_rng(0).random((3, 45, 45)).astype(dtype)
+    maps[1:] = np.round(maps[1:] * 16) / 16
+    found, plain = (_C.attention_trees(maps, prompt, isa=each) for each in (isa, "plain"))
+    np.testing.assert_array_equal(found, plain)
 
 
 SPACINGS = {

@@ -173,6 +173,21 @@ class TestPublicFunctions:
         x = points("circle", 9, 3, B=1).double()
         close(value_and_gradient(call, x), engine(call, x), 1e-9)
 
+    def test_interpolated_gradients_are_those_of_the_engine(self, engine):
+        def call(x):
+            return -rips_persistence(losses.interpolated(x, 0.4))[1].lifetimes.amax(-1)
+
+        x = points("circle", 17).double()
+        close(value_and_gradient(call, x), engine(call, x), 1e-9)
+
+    def test_betti_curves_are_those_of_the_engine(self):
+        x, grid = points("circle", 17), torch.linspace(0, 2, 30)
+        found, expected = (
+            [vectorise.betti_curve(dgm, grid=grid).cpu() for dgm in rips_persistence(each)]
+            for each in (moved(x), x)
+        )
+        assert all(map(torch.equal, found, expected))
+
     @pytest.mark.parametrize("n_prompt", [0, 1, 9])
     def test_mtop_div_is_that_of_the_engine(self, n_prompt, engine):
         def call(x):
@@ -210,10 +225,18 @@ DERIVED = {
         rips_persistence(pairwise_distances(x), metric="precomputed")[1].lifetimes.square().sum()
     ),
     "rtd": lambda x: losses.rtd(x, x[..., :2], power=2).sum(),
+    "rtd maximum": lambda x: losses.rtd(x, x[..., :2], mode="maximum", card=3).square().sum(),
+    "rtd immovable": lambda x: losses.rtd(x, x[..., :2], immovable="a").square().sum(),
     "rtd_lite": lambda x: losses.rtd_lite(x, x[..., :2]).square().sum(),
     "signature": lambda x: losses.signature(x, x[..., :2], squared=True, dimensions=(0, 1)).sum(),
+    "cascade": lambda x: losses.cascade_distortion(x, x[..., :2]).square().sum(),
+    "bridges": lambda x: (
+        losses.bridge_alignment(x[..., :4, :], x[..., 4:, :], x[..., 6:10, :]).square().sum()
+    ),
     "mtop_div": lambda x: losses.mtop_div((x @ x.mT).softmax(-1), 4).square().sum(),
     "image": lambda x: vectorise.persistence_image(rips_persistence(x)[1], 0.5).square().sum(),
+    "landscape": lambda x: vectorise.landscape(rips_persistence(x)[0], 3).square().sum(),
+    "silhouette": lambda x: vectorise.silhouette(rips_persistence(x)[0]).square().sum(),
     "sliced": lambda x: vectorise.sliced_wasserstein_distance(*rips_persistence(x)).square().sum(),
 }
 

@@ -106,6 +106,28 @@ def test_dtypes(dtype):
     assert found.item() == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_compiled_is_eager():
+    x = torch.stack([cloud("gaussian", 15, 3, seed) for seed in range(2)]).requires_grad_()
+    compiled = torch.compile(persistent_homology_dimension, backend="aot_eager", fullgraph=True)
+    found = []
+    for call in (persistent_homology_dimension, compiled):
+        torch.manual_seed(0)
+        value = call(x, **SMALL)
+        found.append((value.detach(), torch.autograd.grad(value.sum(), x)[0]))
+    torch.testing.assert_close(*found, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo does not know how to trace:UserWarning")
+def test_compiled_with_a_generator_is_eager():
+    """Dynamo knows no generators; the graph ends there, and goes on behind it."""
+    x = cloud("gaussian", 15, 3)
+    compiled = torch.compile(persistent_homology_dimension, backend="aot_eager")
+    found, expected = (
+        call(x, **SMALL, generator=seeded()) for call in (compiled, persistent_homology_dimension)
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+
+
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 def test_gradcheck(alpha):
     x = cloud("gaussian", 15, 3).requires_grad_()

@@ -2,6 +2,7 @@
 
 from tsloss_fast._engine.pending import Pending
 from tsloss_fast.losses.base import TopologicalLoss
+from tsloss_fast.losses.bridge_loss import BridgeAlignmentLoss, bridge_alignment
 from tsloss_fast.losses.cascade_loss import CascadeDistortionLoss, cascade_distortion
 from tsloss_fast.losses.dense_gradient import interpolated
 from tsloss_fast.losses.mtop_div_loss import MTopDivLoss, mtop_div
@@ -13,6 +14,7 @@ from tsloss_fast.losses.surrogate_loss import SurrogateLoss
 from tsloss_fast.losses.tsloss import TSLoss
 
 __all__ = [
+    "BridgeAlignmentLoss",
     "CascadeDistortionLoss",
     "MTopDivLoss",
     "Pending",
@@ -23,6 +25,7 @@ __all__ = [
     "SurrogateLoss",
     "TSLoss",
     "TopologicalLoss",
+    "bridge_alignment",
     "cascade_distortion",
     "interpolated",
     "mtop_div",

@@ -92,11 +92,12 @@ def persistent_homology_dimension(
     if x.device.type == "cpu" and not ops.is_transformed():
         # Here, for an error to name the entry of x and not that of a subsample.
         (require_distance_matrix if precomputed else require_finite_points)(x.detach(), "x")
+    # Drawn before the loop, in which torch.compile could not stop for a generator.
+    counts = [fewer_draws if 2 * n >= N else draws for n in sizes]
     sums = []
-    for n in sizes:
-        count = fewer_draws if 2 * n >= N else draws
-        chosen = _subsamples(N, n, (reruns, count), generator).to(x.device)  # [R, S, n]
-        found = _sum_of_powers(_taken(x, chosen, precomputed), alpha, metric, p)  # [..., R, S]
+    for chosen in _subsamples(N, sizes, reruns, counts, generator):
+        taken = _taken(x, chosen.to(x.device), precomputed)
+        found = _sum_of_powers(taken, alpha, metric, p)  # [..., R, S]
         sums.append(found.quantile(0.5, -1))
     logarithms = torch.stack(sums, -1).log()  # [..., R, sizes]
     by = torch.tensor(list(sizes), dtype=x.dtype, device=x.device).log()
@@ -125,11 +126,14 @@ def _sizes(N: int, min_points: int, max_points: int | None, point_jump: int) -> 
 
 
 def _subsamples(
-    N: int, n: int, shape: tuple[int, int], generator: torch.Generator | None
-) -> Tensor:
-    """Rows [*shape, n] of a cloud of N points, without repetition, in random order."""
-    drawn = [torch.randperm(N, generator=generator)[:n] for _ in range(shape[0] * shape[1])]
-    return torch.stack(drawn).reshape(*shape, n)
+    N: int, sizes: range, reruns: int, counts: list[int], generator: torch.Generator | None
+) -> list[Tensor]:
+    """Of each size n rows [R, S, n] of a cloud of N points, without repetition, in random order."""
+    drawn = []
+    for n, count in zip(sizes, counts, strict=True):
+        rows = [torch.randperm(N, generator=generator)[:n] for _ in range(reruns * count)]
+        drawn.append(torch.stack(rows).reshape(reruns, count, n))
+    return drawn
 
 
 def _taken(x: Tensor, chosen: Tensor, precomputed: bool) -> Tensor:

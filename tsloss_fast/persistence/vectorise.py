@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_flag, check_floating, check_number, check_whole, describe
 from tsloss_fast._engine import eager
+from tsloss_fast._engine import operators as ops
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 # A power of the lifetime, or a function of births and lifetimes [..., K].
@@ -96,19 +97,22 @@ def persistence_image(
     check_flag(integrate, "integrate")
     columns, rows = _resolution(resolution)
     bars = _bars(dgm, essential_death)
-    weights = _weights(bars, weight)  # [..., K]
+    lifetimes = bars.lifetimes
+    weights = _weights(bars, lifetimes, weight)  # [..., K]
+    if not integrate:
+        weights = weights / (2 * math.pi * sigma**2)
     sides = []
     for at, count, given, name in (
         (bars.births, columns, birth_range, "birth_range"),
-        (bars.lifetimes, rows, lifetime_range, "lifetime_range"),
+        (lifetimes, rows, lifetime_range, "lifetime_range"),
     ):
-        low, high = _ends(at, at, bars.mask, _checked_range(given, name))
-        points = _between(low, high, count + 1 if integrate else count)
+        ends = _checked_range(given, name)
+        points = _evenly(at, at, bars.mask, ends, count + 1 if integrate else count)
         offsets = (points - at.unsqueeze(-1)) / sigma  # [..., K, points]
         if integrate:
             sides.append(torch.special.ndtr(offsets).diff(dim=-1))
         else:
-            sides.append((-offsets.square() / 2).exp() / (sigma * math.sqrt(2 * math.pi)))
+            sides.append((offsets.square() * -0.5).exp())
     along_births, along_lifetimes = sides
     image: Tensor = (along_lifetimes * weights.unsqueeze(-1)).mT @ along_births
     return image
@@ -160,8 +164,10 @@ def landscape(
     check_flag(rotated, "rotated")
     bars = _bars(dgm, essential_death)
     tents = _tents(bars, _grid(bars, grid, resolution, sample_range))  # [..., R, K]
-    missing = max(0, count - tents.shape[-1])
-    largest = torch.nn.functional.pad(tents, (0, missing)).topk(count, -1).values.mT
+    missing = count - tents.shape[-1]
+    if missing > 0:
+        tents = torch.nn.functional.pad(tents, (0, missing))
+    largest = tents.topk(count, -1).values.mT
     return largest * math.sqrt(2) if rotated else largest
 
 
@@ -206,7 +212,7 @@ def silhouette(
     """
     check_flag(rotated, "rotated")
     bars = _bars(dgm, essential_death)
-    weights = _weights(bars, weight).unsqueeze(-1)  # [..., K, 1]
+    weights = _weights(bars, bars.lifetimes, weight).unsqueeze(-1)  # [..., K, 1]
     tents = _tents(bars, _grid(bars, grid, resolution, sample_range))  # [..., R, K]
     total = weights.sum(-2)  # [..., 1]
     mean = (tents @ weights).squeeze(-1) / total.where(total != 0, 1)
@@ -298,29 +304,33 @@ def sliced_wasserstein_distance(
     else:
         _check_points(angles, "angles")
     leading = torch.broadcast_shapes(first.mask.shape[:-1], second.mask.shape[:-1])
-    first, second = (
-        _Bars(*(each.expand(*leading, each.shape[-1]) for each in bars)) for bars in (first, second)
-    )
+    if first.mask.shape[:-1] != second.mask.shape[:-1]:
+        first, second = (
+            _Bars(*(each.expand(*leading, each.shape[-1]) for each in bars))
+            for bars in (first, second)
+        )
     cos, sin = (
         each.unsqueeze(-1).to(first.births.device, first.births.dtype)  # [M, 1]
         for each in (angles.cos(), angles.sin())
     )
-    projected = []
-    for own, other in ((first, second), (second, first)):
-        middle = (other.births + other.deaths) / 2  # The other's bars on the diagonal.
-        births = torch.cat((own.births, middle), -1).unsqueeze(-2)  # [..., 1, K_a + K_b]
-        deaths = torch.cat((own.deaths, middle), -1).unsqueeze(-2)
-        projected.append(births * cos + deaths * sin)  # [..., M, K_a + K_b]
-    # Padding stands on both sides, as often and behind all points, and so adds 0.
-    mask = torch.cat((first.mask, second.mask), -1)
-    masks = mask.unsqueeze(-2), mask.roll(second.mask.shape[-1], -1).unsqueeze(-2)
-    extent = torch.cat([each.detach().abs().flatten() for each in projected])
-    beyond = 1 + 2 * torch.nn.functional.pad(extent, (0, 1)).amax()
-    on_a, on_b = (
-        eager.sorted_rows(each.where(real, beyond))
-        for each, real in zip(projected, masks, strict=True)
+    along_diagonal = (cos + sin) / 2
+    of_a, of_b = (  # Of the bars and of what they are on the diagonal, [..., M, K] each.
+        (
+            births.unsqueeze(-2) * cos + deaths.unsqueeze(-2) * sin,
+            (births + deaths).unsqueeze(-2) * along_diagonal,
+        )
+        for births, deaths, _ in (first, second)
     )
-    return (on_a - on_b).abs().sum(-1).mean(-1)
+    on_a = torch.cat((of_a[0], of_b[1]), -1)  # [..., M, K_a + K_b]
+    on_b = torch.cat((of_b[0], of_a[1]), -1)
+    mask = torch.cat((first.mask, second.mask), -1)
+    if not (ops.is_plain(mask) and mask.all()):
+        # Padding stands on both sides, as often and behind all points, and so adds 0.
+        extent = torch.cat([each.detach().abs().flatten() for each in (on_a, on_b)])
+        beyond = 1 + 2 * torch.nn.functional.pad(extent, (0, 1)).amax()
+        on_a = on_a.where(mask.unsqueeze(-2), beyond)
+        on_b = on_b.where(mask.roll(second.mask.shape[-1], -1).unsqueeze(-2), beyond)
+    return (eager.sorted_rows(on_a) - eager.sorted_rows(on_b)).abs().sum(-1).mean(-1)
 
 
 def sample_grid(
@@ -377,10 +387,10 @@ def _bars(dgm: object, essential_death: float | None, name: str = "dgm") -> _Bar
     )
 
 
-def _weights(bars: _Bars, weight: Weight) -> Tensor:
+def _weights(bars: _Bars, lifetimes: Tensor, weight: Weight) -> Tensor:
     """Weights [..., K]; 0 on padding."""
     if callable(weight):
-        given = weight(bars.births, bars.lifetimes)
+        given = weight(bars.births, lifetimes)
         if not isinstance(given, Tensor):
             raise TypeError(f"weight: expected a function to a Tensor, got {type(given).__name__}")
         return given.expand_as(bars.mask).where(bars.mask, 0)
@@ -388,16 +398,17 @@ def _weights(bars: _Bars, weight: Weight) -> Tensor:
     if power == 0:
         return bars.mask.to(bars.births.dtype)
     # Bars of no length have no slope: that of a power below 1 would be infinite.
-    alive = bars.lifetimes > 0
-    return bars.lifetimes.where(alive, 1).pow(power).where(alive & bars.mask, 0)
+    alive = (lifetimes > 0) & bars.mask
+    if power == 1:
+        return lifetimes.where(alive, 0)
+    return lifetimes.where(alive, 1).pow(power).where(alive, 0)
 
 
 def _tents(bars: _Bars, grid: Tensor) -> Tensor:
     """How far each t is inside each bar, [..., R, K]; 0 outside and on padding."""
     births, deaths = bars.births.unsqueeze(-2), bars.deaths.unsqueeze(-2)  # [..., 1, K]
-    middle, half = (births + deaths) / 2, (deaths - births) / 2
-    heights = half - (grid.unsqueeze(-1) - middle).abs()
-    return heights.relu().where(bars.mask.unsqueeze(-2), 0)
+    t = grid.unsqueeze(-1)
+    return torch.minimum(t - births, deaths - t).relu().where(bars.mask.unsqueeze(-2), 0)
 
 
 def _grid(bars: _Bars, grid: Tensor | None, resolution: int, sample_range: Range) -> Tensor:
@@ -407,11 +418,10 @@ def _grid(bars: _Bars, grid: Tensor | None, resolution: int, sample_range: Range
         return grid.to(bars.births.device, bars.births.dtype)
     count = check_whole(resolution, "resolution", least=1)
     given = _checked_range(sample_range, "sample_range")
-    low, high = _ends(bars.births, bars.deaths, bars.mask, given)
     # An end that is read off the bars is left out.
     left_out = [end is None for end in given]
-    points = _between(low, high, count + sum(left_out))
-    return points[left_out[0] : points.shape[0] - left_out[1]]
+    points = _evenly(bars.births, bars.deaths, bars.mask, given, count + sum(left_out))
+    return points[left_out[0] : points.shape[0] - left_out[1]] if any(left_out) else points
 
 
 def _check_points(points: object, name: str) -> None:
@@ -437,15 +447,20 @@ def _checked_range(given: Range, name: str) -> Sequence[float | None]:
     return [end if end is None else check_number(end, name, least=-math.inf) for end in given]
 
 
-def _ends(
-    lows: Tensor, highs: Tensor, mask: Tensor, given: Sequence[float | None]
-) -> tuple[Tensor, Tensor]:
-    """Both ends of a range, out of the graph; 0 where they are asked for and there is no bar."""
-    low, high = given
-    return (
-        _extreme(lows, mask, -1) if low is None else lows.new_full((), low),
-        _extreme(highs, mask, 1) if high is None else highs.new_full((), high),
-    )
+def _evenly(
+    lows: Tensor, highs: Tensor, mask: Tensor, ends: Sequence[float | None], count: int
+) -> Tensor:
+    """Points [count] from end to end, out of the graph; the first end alone where it is one.
+
+    An end that is None is the least of all `lows` or the largest of all `highs`, 0 without a bar.
+    """
+    first, last = ends
+    device, dtype = lows.device, lows.dtype
+    if first is not None and last is not None:
+        return torch.linspace(first, last, count, device=device, dtype=dtype)
+    low = _extreme(lows, mask, -1) if first is None else lows.new_full((), first)
+    high = _extreme(highs, mask, 1) if last is None else highs.new_full((), last)
+    return torch.lerp(low, high, torch.linspace(0, 1, count, device=device, dtype=dtype))
 
 
 def _extreme(values: Tensor, mask: Tensor, sign: int) -> Tensor:
@@ -453,9 +468,3 @@ def _extreme(values: Tensor, mask: Tensor, sign: int) -> Tensor:
     signed = (sign * values.detach()).where(mask, -math.inf).flatten()
     found = torch.nn.functional.pad(signed, (0, 1), value=-math.inf).amax()
     return found.where(found > -math.inf, 0) * sign
-
-
-def _between(low: Tensor, high: Tensor, count: int) -> Tensor:
-    """Points [count] from `low` to `high`; `low` alone where it is one."""
-    steps = torch.linspace(0, 1, count, device=low.device, dtype=low.dtype)
-    return torch.lerp(low, high, steps)
