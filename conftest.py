@@ -32,6 +32,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # A job in the background of a shell starts with Ctrl-C ignored, which tests send themselves.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if config.pluginmanager.hasplugin("xdist"):
+        from xdist.workermanage import NodeManager
+
+        # By default it kills a process 10 seconds behind its tests, and with it what gcov counted,
+        # which is written at the very end: `make coverage` on a busy machine.
+        NodeManager.EXIT_TIMEOUT = 600
     compiled = config.getoption("--gpu") or config.getoption("--ptx")
     # Triton reads this when a kernel is defined, so it comes before any import of one.
     os.environ["TRITON_INTERPRET"] = "0" if compiled else "1"

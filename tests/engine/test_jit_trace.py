@@ -5,6 +5,10 @@ import torch
 
 import tsloss_fast as tsl
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning",
+    "ignore:.torch.jit.trace(_method)?. is (deprecated|not supported)",
+)
 EDGES = torch.tensor([[0, 1], [3, 2]])
 CALLS = {
     "pairwise_distances": tsl.pairwise_distances,
@@ -23,7 +27,6 @@ CALLS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("batch", [(), (2,)], ids=str)
 def test_a_traced_call_follows_its_input(name, batch):
@@ -37,7 +40,6 @@ def test_a_traced_call_follows_its_input(name, batch):
         torch.testing.assert_close(*slopes, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("mode", ["persistence", "surrogate"])
 def test_the_mean_over_a_traced_batch_is_refused(mode):
     """A trace fixes the number of clouds, so a batch of another size had another weight."""

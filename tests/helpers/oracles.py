@@ -116,6 +116,7 @@ def spanning_tree_lengths(D):
 
     n = len(D)
     i, j = np.triu_indices(n, 1)
+    i, j = i.astype(np.int32), j.astype(np.int32)  # SciPy 1.15 takes no others in csgraph
     graph = scipy.sparse.csr_array((D.double().numpy()[i, j], (i, j)), shape=(n, n))
     lengths = np.sort(scipy.sparse.csgraph.minimum_spanning_tree(graph).data)
     # SciPy honours stored zeros as edges, but drops the ones it chose from the tree it returns.

@@ -258,6 +258,7 @@ class TestGudhi:
         assert distance == pytest.approx(longest / 2)
 
     def test_vectorisations(self):
+        pytest.importorskip("sklearn", reason="gudhi.representations needs scikit-learn")
         from gudhi.representations import Landscape, PersistenceImage
 
         loops = [bars.numpy() for bars in rips_persistence(batch(n=40))[1].unbatch()]

@@ -7,6 +7,9 @@ from tests.engine.cuda_h1 import twin
 from tests.engine.cuda_h1.examples import KINDS, batch, distances
 from tsloss_fast._engine.cuda_h1 import sizes
 
+if not twin.can_be_built():
+    pytest.skip("needs csrc and a C++ compiler", allow_module_level=True)
+
 
 @pytest.fixture(scope="module")
 def plain():

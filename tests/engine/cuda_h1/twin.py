@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -15,6 +16,12 @@ from tsloss_fast import _C
 
 ROOT = Path(__file__).parents[3]
 SOURCE = Path(__file__).with_name("host_twin.cpp")
+COMPILER = os.environ.get("CXX", "c++")
+
+
+def can_be_built() -> bool:
+    """Whether a compiler and the engine's sources are here, as they are not beside a wheel."""
+    return shutil.which(COMPILER.split()[0]) is not None and (ROOT / "csrc").is_dir()
 
 
 @functools.cache
@@ -23,7 +30,7 @@ def build(*flags: str) -> Path:
     folder = tempfile.TemporaryDirectory(prefix="host-twin-")
     build.folders.append(folder)
     out = Path(folder.name) / "host_twin"
-    command = [os.environ.get("CXX", "c++"), "-std=c++17", "-O2", "-pthread", *flags]
+    command = [*COMPILER.split(), "-std=c++17", "-O2", "-pthread", *flags]
     subprocess.run([*command, f"-I{ROOT / 'csrc'}", str(SOURCE), "-o", str(out)], check=True)
     return out
 
