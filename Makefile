@@ -2,7 +2,7 @@
 # make fuzz   clouds against gudhi, ripser and a plain reduction: SECONDS=60, SEED=1
 # make fuzz-bindings   arrays of any kind to the compiled module, guided by what they reach (needs clang)
 # make sanitize   the engine's tests under the sanitizers of memory, undefined behaviour and threads
-# make tidy   clang-tidy over the engine, a few minutes; the compilers' warnings are part of `make lint`
+# make tidy   clang-tidy over the engine, a few minutes; the compiler's warnings are `make warnings`
 # make load   10,000 steps without growth, 200 killed processes, all the numbers of docs/hardening.md
 # make demo   environment, installs, a short tuning of SmolLM2: plain against TSLoss
 # make bench  environment, installs every peer, about ten minutes of measuring on two cores, then
@@ -95,7 +95,7 @@ tidy: env-build
 load: env
 	STEPS=10000 KILLS=200 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/load tests/numbers
 
-lint: env typecheck warnings
+lint: env typecheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $(wildcard csrc/*/*)
