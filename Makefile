@@ -2,6 +2,7 @@
 # make fuzz   clouds against gudhi, ripser and a plain reduction: SECONDS=60, SEED=1
 # make fuzz-bindings   arrays of any kind to the compiled module, guided by what they reach (needs clang)
 # make sanitize   the engine's tests under the sanitizers of memory, undefined behaviour and threads
+# make tidy   clang-tidy over the engine, a few minutes; the compiler's warnings are `make warnings`
 # make load   10,000 steps without growth, 200 killed processes, all the numbers of docs/hardening.md
 # make demo   environment, installs, a short tuning of SmolLM2: plain against TSLoss
 # make bench  environment, installs every peer, about ten minutes of measuring on two cores, then
@@ -45,11 +46,14 @@ BIN := $(VENV)/bin
 PTX_TESTS := tests/ptx $(patsubst %,tests/engine/kernels/test_%.py,distances edge_lengths h0 \
   launching persistence_terms product scatter scatter_differences surrogate) \
   tests/engine/cuda_h1/test_executed.py
+WARNINGS := -std=c++17 -fvisibility=hidden -Wall -Wextra -Wconversion -Wno-psabi
+TWIN := tests/engine/cuda_h1/host_twin.cpp
+INCLUDED = -Icsrc $$($(BIN)/python -m pybind11 --includes | sed 's/-I/-isystem /g')
 SOURCES := setup.py pyproject.toml $(wildcard csrc/*/*)
 
 .PHONY: test test-gpu test-ptx gpu-report demo bench bench-full bench-growth bench-tables bench-gpu env env-bench lint
-.PHONY: fuzz fuzz-bindings sanitize load
-.PHONY: typecheck coverage wheels versions
+.PHONY: fuzz fuzz-bindings sanitize load tidy
+.PHONY: typecheck warnings env-build coverage wheels versions
 .PHONY: docs clean experiments experiments-small experiments-report env-experiments
 
 test: env lint
@@ -74,12 +78,19 @@ gpu-report:
 fuzz: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-fuzz-bindings: env
+fuzz-bindings: env-build
 	$(BIN)/pip install --quiet atheris
 	$(BIN)/python -m tests.sanitize bindings --seconds $(SECONDS)
 
-sanitize: env
+sanitize: env-build
 	$(BIN)/python -m tests.sanitize
+
+# Without what takes each product of 32 bits that is an offset, as all are on a device, for a mistake.
+tidy: env-build
+	$(BIN)/pip install --quiet 'clang-tidy==23.1.*'
+	$(BIN)/clang-tidy --quiet $(wildcard csrc/*/*.cpp) -- $(WARNINGS) $(INCLUDED)
+	$(BIN)/clang-tidy --quiet --checks=-bugprone-implicit-widening-of-multiplication-result $(TWIN) \
+	  -- $(WARNINGS) $(INCLUDED)
 
 load: env
 	STEPS=10000 KILLS=200 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/load tests/numbers
@@ -92,8 +103,11 @@ lint: env typecheck
 typecheck: env
 	$(BIN)/mypy
 
+warnings: env-build
+	$(CXX) -fsyntax-only -Werror $(WARNINGS) $(wildcard csrc/*/*.cpp) $(TWIN) $(INCLUDED)
+
 # In a copy of the tree, for there the C++ is compiled to count its lines.
-coverage: env
+coverage: env-build
 	$(BIN)/pip install --quiet 'coverage>=7.10' 'gcovr>=8'
 	rm -rf $(COVERAGE) && mkdir -p $(COVERAGE)
 	git ls-files | tar -cf - -T - | tar -xf - -C $(COVERAGE)
@@ -159,6 +173,13 @@ $(DOCS_VENV)/.installed: pyproject.toml
 	touch $@
 
 env: $(VENV)/.installed
+
+# What setup.py itself needs, where it is not pip that calls it.
+env-build: $(VENV)/.installed-build
+
+$(VENV)/.installed-build: $(VENV)/.installed
+	$(BIN)/pip install --quiet 'setuptools>=77' 'pybind11>=2.13'
+	touch $@
 
 # A peer that does not install is left out by the run, with the reason.
 env-bench: $(VENV)/.installed-bench

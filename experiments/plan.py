@@ -129,8 +129,11 @@ def small() -> list[Block]:
 
 
 def full(models: Sequence[str] = (SMOLLM2, GEMMA3), tasks: Sequence[str] = ()) -> list[Block]:
-    """The main comparison. `tasks` are files that join the generated task."""
-    comparisons, details = [], []
+    """The main comparison, every model's first cells before the rest of any.
+
+    `tasks` are files that join the generated task.
+    """
+    begun, comparisons, details = [], [], []
     for model in models:
         first = replace(FIRST, model=model)
         normal = replace(first, start="normal")
@@ -141,12 +144,12 @@ def full(models: Sequence[str] = (SMOLLM2, GEMMA3), tasks: Sequence[str] = ()) -
         )
         # Rows of N(0, 0.02^2) are no longer with another model.
         rates = GEMMA3_RATES if model == GEMMA3 else RATES
-        comparisons += [
+        begun += [
             Block(first, rates=rates),
             *(ONE_RATE if first == FIRST else ()),
             Block(normal, (*CORE, *EACH_ALONE), FEW),
-            *(Block(cell, seeds=FEW, rates=rates) for cell in cells),
         ]
+        comparisons += [Block(cell, seeds=FEW, rates=rates) for cell in cells]
         # The paper's protocol: 300 epochs of batches of 8 at 5e-5.
         protocol = replace(normal, batch_size=8, steps=600)
         details += [
@@ -154,7 +157,7 @@ def full(models: Sequence[str] = (SMOLLM2, GEMMA3), tasks: Sequence[str] = ()) -
             Block(first, SENSITIVITY, FEW, rates, what="lambda_ts, tau and alpha"),
             Block(protocol, PAPERS, FEW, fixed_rate=5e-5, what="the paper's protocol"),
         ]
-    return comparisons + details
+    return begun + comparisons + details
 
 
 def pending(blocks: Sequence[Block], out: Path) -> Iterator[RunSpec]:

@@ -39,6 +39,20 @@ inline void require_contiguous(const py::array& a, const char* name, py::ssize_t
     require(false, name, "a contiguous array of rank " + std::to_string(rank) + " or more", a);
 }
 
+inline py::array as_array(const py::handle& given, const char* name) {
+  if (!py::isinstance<py::array>(given))
+    throw py::type_error(std::string(name) + ": expected a NumPy array, got " +
+                         py::type::handle_of(given).attr("__name__").cast<std::string>());
+  return py::reinterpret_borrow<py::array>(given);
+}
+
+inline std::vector<py::array> as_arrays(const py::list& given, const char* name) {
+  std::vector<py::array> arrays;
+  arrays.reserve(given.size());
+  for (const py::handle& one : given) arrays.push_back(as_array(one, name));
+  return arrays;
+}
+
 using Shape = std::vector<py::ssize_t>;
 
 // Clouds [..., n, d] or matrices [..., n, n]: B of them, in the leading dimensions.
@@ -113,7 +127,7 @@ class Lengths {
 
   Lengths(const py::object& given, const Batch& batch) : B_(batch.B), n_(batch.n) {
     if (given.is_none()) return;
-    const auto lengths = given.cast<py::array>();
+    const py::array lengths = as_array(given, "lengths");
     require_contiguous(lengths, "lengths", 0);
     require(holds<Index>(lengths) && fits(lengths, batch, {}), "lengths",
             "int64 [...], one a cloud", lengths);
@@ -157,9 +171,7 @@ class Lengths {
 class SeparateClouds {
  public:
   SeparateClouds(const py::list& given, const char* name)
-      : arrays_(given.cast<std::vector<py::array>>()),
-        batch_(check(name)),
-        lengths_(sizes(), batch_.n) {}
+      : arrays_(as_arrays(given, name)), batch_(check(name)), lengths_(sizes(), batch_.n) {}
 
   const Batch& batch() const { return batch_; }
   const Lengths& lengths() const { return lengths_; }
@@ -168,6 +180,7 @@ class SeparateClouds {
   template <class T>
   std::vector<const T*> begin() const {
     std::vector<const T*> begin;
+    begin.reserve(arrays_.size());
     for (const py::array& cloud : arrays_) begin.push_back(data<T>(cloud));
     return begin;
   }
@@ -191,6 +204,7 @@ class SeparateClouds {
 
   std::vector<Index> sizes() const {
     std::vector<Index> points;
+    points.reserve(arrays_.size());
     for (const py::array& cloud : arrays_) points.push_back(cloud.shape(0));
     return points;
   }

@@ -115,7 +115,7 @@ std::optional<MatrixFault> find_packed_fault(const T* D, const Lengths& lengths,
   const std::vector<std::size_t> starts = lengths.packed_starts();
   for (std::size_t b = 0; b + 1 < starts.size(); ++b) {
     const Batch one{{}, 1, lengths.points(b), lengths.points(b)};
-    bool rounded;
+    bool rounded = false;
     if (std::optional<MatrixFault> fault = find_matrix_fault(D + starts[b], one, rounded)) {
       fault->b = b;
       return fault;
@@ -137,7 +137,7 @@ inline py::object as_python(const std::optional<MatrixFault>& fault) {
 inline py::object first_matrix_fault(const py::array& D) {
   const Batch batch = check_batch(D, "D", true);
   return with_float_type(D, "D", [&](auto zero) {
-    bool rounded;
+    bool rounded = false;
     return as_python(find_matrix_fault(data<decltype(zero)>(D), batch, rounded));
   });
 }

@@ -115,7 +115,7 @@ inline py::object rips_cycles(const py::array& D, bool shorten, const py::object
     const T* entries = data<T>(D);
     std::vector<T> symmetric;
     if (check) {
-      bool rounded;
+      bool rounded = false;
       const std::optional<MatrixFault> fault = find_matrix_fault(entries, batch, rounded);
       if (fault) return as_python(fault);
       if (rounded) symmetric = mirrored(entries, batch);

@@ -64,7 +64,7 @@ py::tuple loss_of_batch(const T* in, const Batch& batch, const Lengths& lengths,
   if (with_grad) {
     py::array_t<T> array(batch.with({batch.n, batch.d}));
     grad_out = array.mutable_data();
-    grad = array;
+    grad = std::move(array);
   }
   const std::size_t step = batch.n * batch.d;
   return run_loss<Loss, T>([=](std::size_t b) { return in + b * step; },
@@ -131,7 +131,7 @@ py::object loss_of(const py::object& x, const Options& options, bool with_grad, 
   if (py::isinstance<py::capsule>(x))
     return loss_of_tensor<Loss>(x.cast<py::capsule>(), options, with_grad, threads, isa,
                                 given_lengths);
-  const auto array = x.cast<py::array>();
+  const py::array array = as_array(x, "x");
   const Batch batch = check_batch(array, "x", false);
   const Lengths lengths(given_lengths, batch);
   return with_float_type(array, "x", [&](auto zero) {

@@ -180,7 +180,7 @@ inline py::object rips_of_tensor(const py::capsule& memory, int max_dim, std::si
       const Matrices<T> matrices(exact, *batch, all_of_n);
       return diagrams_of(matrices, *batch, all_of_n, options, threads, best_isa());
     };
-    bool rounded;
+    bool rounded = false;
     const std::optional<MatrixFault> fault = find_matrix_fault(entries, *batch, rounded);
     if (fault) return as_python(fault);
     return rounded ? diagrams(mirrored(entries, *batch).data()) : diagrams(entries);

@@ -40,6 +40,7 @@ struct Nanoseconds {
 class WithoutGil {
  public:
   WithoutGil() : state_(PyEval_SaveThread()) {}
+  // NOLINTNEXTLINE(bugprone-unsafe-to-allow-exceptions)
   ~WithoutGil() noexcept(false) { take(); }
   WithoutGil(const WithoutGil&) = delete;
   WithoutGil& operator=(const WithoutGil&) = delete;

@@ -193,7 +193,7 @@ class Classes {
       generator += ones(ballot(Mask(load(label_, r, r < end) == kEmptyLune)));
       sum_before(load(first_relation_, r, r < end), relation);
     }
-    u32 relations;
+    u32 relations = 0;
     sum_over_warps(generator, relation, generators_, relations);
     words_ = (generators_ + 31) / 32;
     if (generators_ > room_.generators) return kTooManyGenerators;
@@ -417,7 +417,7 @@ class Classes {
   TSL_KERNEL_FN void write_bars() {
     const u32 begin = part(relations_) * block_.warp;
     const u32 end = begin + part(relations_) < relations_ ? begin + part(relations_) : relations_;
-    u32 before = 0, nothing = 0, total, no_total;
+    u32 before = 0, nothing = 0, total = 0, no_total = 0;
     for (u32 k = begin; k < end; k += 32) {
       const Words q = lane_numbers() + k;
       before += ones(ballot(is_bar(q, q < end)));

@@ -14,26 +14,39 @@ double PersistenceLoss<T>::length_of(rips::Edge e) const {
   return static_cast<double>(D_[rips::first(e) * n_ + rips::second(e)]);
 }
 
+// The sum of term(bar, factor) over the bars with factor 1, divided by count. Where that overflows,
+// though the quotient may not, the sum with the factor that makes each term 1 / count of itself.
+template <class Bars, class Term>
+double mean_of(const Bars& bars, double count, double power, Term term) {
+  const auto sum = [&](double factor) {
+    double total = 0;
+    for (const rips::Bar& bar : bars) total += term(bar, factor);
+    return total;
+  };
+  const double total = sum(1);
+  return std::isfinite(total) ? total / count : sum(std::pow(count, -1 / power));
+}
+
 template <class T>
 double PersistenceLoss<T>::h0_term() {
   const auto count = static_cast<double>(n_ - 1);
-  double sum = 0;
-  for (const rips::Bar& bar : h0_barcode_.bars) sum += scale_ * length_of(bar.death);
-  mean_lifetime_ = sum / count;
-  double squares = 0;
-  for (const rips::Bar& bar : h0_barcode_.bars) {
-    const double off = scale_ * length_of(bar.death) - mean_lifetime_;
-    squares += off * off;
-  }
-  return squares / count;
+  const auto lifetime = [&](const rips::Bar& bar) { return scale_ * length_of(bar.death); };
+  const auto& bars = h0_barcode_.bars;
+  mean_lifetime_ = mean_of(
+      bars, count, 1, [&](const rips::Bar& bar, double factor) { return factor * lifetime(bar); });
+  return mean_of(bars, count, 2, [&](const rips::Bar& bar, double factor) {
+    const double off = factor * (lifetime(bar) - mean_lifetime_);
+    return off * off;
+  });
 }
 
 template <class T>
 double PersistenceLoss<T>::h1_term(double h1_power) const {
-  double sum = 0;
-  for (const rips::Bar& bar : h1_barcode_.bars)
-    sum += std::pow(scale_ * (length_of(bar.death) - length_of(bar.birth)), h1_power);
-  return sum / static_cast<double>(n_);
+  return mean_of(h1_barcode_.bars, static_cast<double>(n_), h1_power,
+                 [&](const rips::Bar& bar, double factor) {
+                   const double lifetime = length_of(bar.death) - length_of(bar.birth);
+                   return std::pow(factor * (scale_ * lifetime), h1_power);
+                 });
 }
 
 // Adds gradient * d length / d x, where `gradient` is the loss's by this length; that of a length

@@ -10,11 +10,11 @@ namespace {
 // Asked of the processor itself: under Zig, __builtin_cpu_supports says that it has nothing.
 Isa found() {
 #if defined(__x86_64__)
-  unsigned a, b, c, d;
+  unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA)) return Isa::kPlain;
   // Which registers the system keeps for a thread that it stops: bits 1 and 2 for those of AVX,
   // 5 to 7 for those of AVX-512.
-  unsigned kept, high;
+  unsigned kept = 0, high = 0;
   __asm__("xgetbv" : "=a"(kept), "=d"(high) : "c"(0));
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return Isa::kPlain;
   if (!(b & bit_AVX2) || (kept & 0x06) != 0x06) return Isa::kPlain;

@@ -33,7 +33,7 @@ struct BitsOf<sizeof(Word)> {
 template <std::size_t W>
 struct RowLayout {
   using Bits = typename BitsOf<kBitBytes<W>>::type;
-  static constexpr std::size_t kWords = sizeof(Bits) / sizeof(Word);
+  static constexpr std::size_t kWords = kBitBytes<W> / sizeof(Word);
   static constexpr std::size_t kCount = W / kWords;
 };
 

@@ -214,7 +214,7 @@ class EdgeQueue {
     for (std::size_t at = step / 2; at < n_ * n_; at += step)
       if (at % (n_ + 1) != 0) sample.push_back(D_[at]);
     std::sort(sample.begin(), sample.end(), [](T a, T b) { return a < b; });
-    for (const std::size_t divisor : {8, 4, 2})
+    for (const std::size_t divisor : {8u, 4u, 2u})
       tiers_[tier_count_++] = sample[sample.size() / divisor];
   }
 
@@ -264,7 +264,7 @@ class EdgeQueue {
   }
 
   static std::size_t bucket_of(T length, T lo, T scale, std::size_t buckets) {
-    std::int32_t found;
+    std::int32_t found = 0;
     find_buckets(&length, 1, lo, scale, buckets, &found);
     return static_cast<std::size_t>(found);
   }

@@ -36,7 +36,7 @@ struct FiltrationEdge {
   // The bits of floats that are not negative, read as whole numbers, are in the order of the
   // floats, so one comparison orders by length, then by edge.
   std::uint64_t packed() const {
-    std::uint32_t bits;
+    std::uint32_t bits = 0;
     std::memcpy(&bits, &length, sizeof bits);
     return std::uint64_t{bits} << 32 | edge;
   }

@@ -43,6 +43,7 @@ void LoopSearch<T>::reset(const T* D, std::size_t n, const LabelledGraph& graph)
 
 template <class T>
 bool LoopSearch<T>::find(std::size_t closing, const Word* target) {
+  way_.clear();
   closing_ = closing;
   alive_ = graph_->alive();
   width_ = target ? graph_->width() : 0;
@@ -50,7 +51,6 @@ bool LoopSearch<T>::find(std::size_t closing, const Word* target) {
   telling_ = 0;
   for (std::size_t w = 1; w < width_; ++w)
     if (count_bits(alive_[w]) > count_bits(alive_[telling_])) telling_ = w;
-  way_.clear();
   if (width_ == 0) return search(target, Words<0>{});
   if (width_ == 1) return search(target, Words<1>{});
   if (width_ == 2) return search(target, Words<2>{});
@@ -124,8 +124,8 @@ bool LoopSearch<T>::find_square(const Word* target, Width width) {
 template <class T>
 template <class Width>
 bool LoopSearch<T>::find_shortest(const Word* target, Width width) {
-  start(from_first_, first(graph_->edge(closing_)), zero_.data());
-  start(from_second_, second(graph_->edge(closing_)), target);
+  start(from_first_, first(graph_->edge(closing_)), zero_.data(), width);
+  start(from_second_, second(graph_->edge(closing_)), target, width);
   grow(from_first_, from_second_, width);
   grow(from_second_, from_first_, width);
   do {
@@ -143,8 +143,9 @@ bool LoopSearch<T>::find_shortest(const Word* target, Width width) {
 }
 
 template <class T>
-void LoopSearch<T>::start(Side& side, Vertex v, const Word* sum) {
-  for (std::size_t w = 0; w < width_; ++w) side.sums[w] = sum[w] & alive_[w];
+template <class Width>
+void LoopSearch<T>::start(Side& side, Vertex v, const Word* sum, Width width) {
+  for (std::size_t w = 0; w < width; ++w) side.sums[w] = sum[w] & alive_[w];
   side.level = 0;
   side.size = 0;
   add_state(side, {v, kNone, 0, kNone, T{0}});

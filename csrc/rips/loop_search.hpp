@@ -100,7 +100,8 @@ class LoopSearch {
   bool find_square(const Word* target, Width width);
   template <class Width>
   bool find_shortest(const Word* target, Width width);
-  void start(Side& side, Vertex v, const Word* sum);
+  template <class Width>
+  void start(Side& side, Vertex v, const Word* sum, Width width);
   template <class Width>
   Meeting grow(Side& side, const Side& other, Width width);
   template <class Width>

@@ -72,7 +72,7 @@ T come_closer(const T* row, std::size_t readable, Vertex added, std::size_t n, T
               Number<T>* nearest) {
   constexpr std::size_t L = Vector<T>::kLanes;
   Number<T> numbers[L];
-  for (std::size_t l = 0; l < L; ++l) numbers[l] = l;
+  for (std::size_t l = 0; l < L; ++l) numbers[l] = static_cast<Number<T>>(l);
   Vector<Number<T>> vertices = load(numbers);
   const Vector<Number<T>> joined = every(Number<T>{added});
   const Vector<T> none = every(std::numeric_limits<T>::quiet_NaN());

@@ -88,7 +88,7 @@ class SpanningForest {
   // For each edge the end of which the other is the parent.
   std::vector<Vertex> lower_ends_;
   // Whether an odd number of ways of the sum ends at each vertex; while it is taken, below it.
-  std::vector<char> is_end_;
+  std::vector<unsigned char> is_end_;
 };
 
 }  // namespace tsl::rips

@@ -564,6 +564,27 @@ def test_unknown_instruction_set_is_named(isa_name):
             ValueError,
             "weights: expected",
         ),
+        # These four were a RuntimeError that named a C++ type.
+        (
+            lambda x: _C.packed_distances_of_each([x[0], None]),
+            TypeError,
+            "x: expected a NumPy array, got NoneType",
+        ),
+        (
+            lambda x: _C.persistence_loss([x[0], 1.5], 1, 1, 2, False, False),
+            TypeError,
+            "x: expected a NumPy array, got float",
+        ),
+        (
+            lambda x: _C.persistence_loss(None, 1, 1, 2, False, False),
+            TypeError,
+            "x: expected a NumPy array, got NoneType",
+        ),
+        (
+            lambda x: _C.rips(np.zeros((1, 4, 4)), 1, [4]),
+            TypeError,
+            "lengths: expected a NumPy array, got list",
+        ),
     ],
 )
 def test_bad_arrays_are_named(call, error, message):

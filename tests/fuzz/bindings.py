@@ -17,7 +17,8 @@ DTYPES = [np.float32, np.float64, np.float32, np.float64, np.int64, np.bool_, np
 # What lengths and coordinates are often made of, beside any bits at all.
 SPECIAL = [0.0, -0.0, 1.0, 1.0, 2.0, -1.0, np.inf, -np.inf, np.nan, 1e-45, 1e-310, 3e38, 1e300]
 MOST = 4096
-ERRORS = (ValueError, TypeError)
+# The last is NumPy's own, for memory that DLPack cannot describe.
+ERRORS = (ValueError, TypeError, BufferError)
 
 
 class Drawn:
@@ -67,8 +68,16 @@ class Drawn:
         D = np.triu(np.where(np.isnan(D), 1, np.abs(D)), 1)
         return np.ascontiguousarray(D + D.swapaxes(-1, -2))
 
+    def clouds(self, d: int, dtype: Any) -> list[Any]:
+        return [self.array((self.number(0, 5), d), dtype) for _ in range(self.number(0, 3))]
+
     def options(self) -> dict[str, Any]:
         return {"threads": self.number(0, 3), "isa": self.isas[self.number(0, len(self.isas) - 1)]}
+
+
+def capsule(array: Any) -> Any:
+    """An array's memory by DLPack, as PyTorch gives a tensor's."""
+    return array.__dlpack__() if isinstance(array, np.ndarray) else array
 
 
 def calls(module: Any) -> list[Callable[[Drawn], None]]:
@@ -118,13 +127,46 @@ def calls(module: Any) -> list[Callable[[Drawn], None]]:
         lead, n, _, dtype = shape(drawn)
         D = drawn.matrix(lead, n, dtype)
         lengths = drawn.array(lead, np.int64) if drawn.number(0, 3) == 0 else None
-        module.rips_cycles(D, drawn.bytes.ConsumeBool(), lengths, check=True, **drawn.options())
+        births = drawn.array((*lead, n), dtype) if drawn.number(0, 3) == 0 else None
+        if isinstance(births, np.ndarray) and not np.isfinite(births).all():
+            return
+        module.rips_cycles(
+            D,
+            drawn.bytes.ConsumeBool(),
+            lengths,
+            max_edge_length=drawn.bytes.ConsumeFloat() if drawn.rarely() else None,
+            vertex_births=births,
+            check=True,
+            room=drawn.number(0, 1 << 16) if drawn.rarely() else None,
+            most=drawn.number(0, 3) if drawn.rarely() else None,
+            **drawn.options(),
+        )
+
+    def of_tensor(drawn: Drawn) -> None:
+        lead, n, _, dtype = shape(drawn)
+        D = drawn.matrix(lead, n, dtype)
+        longest = drawn.bytes.ConsumeFloat() if drawn.rarely() else None
+        dim, threads = drawn.number(-1, 2), drawn.number(0, 3)
+        found = module.rips_of_tensor(capsule(D), dim, threads, longest)
+        if isinstance(found, tuple) and found and not isinstance(found[0], str):
+            for one, other in zip(found, module.rips(D, dim, isa="plain"), strict=True):
+                if longest is None and (D.swapaxes(-1, -2) == D).all():
+                    np.testing.assert_array_equal(one.bars, other.bars)
+
+    def attention(drawn: Drawn) -> None:
+        lead, n, _, dtype = shape(drawn)
+        maps = drawn.array((*lead, n, n), dtype)
+        places = module.attention_trees(maps, drawn.number(0, n), drawn.number(0, 3))
+        assert ((places >= 0) & (places < maps.shape[-1] ** 2)).all()
 
     def packed(drawn: Drawn) -> None:
         _, n, _, dtype = shape(drawn)
+        d = drawn.number(0, 9)
+        module.packed_distances_of_each(drawn.clouds(d, dtype), drawn.number(0, 3))
         lengths = drawn.array((drawn.number(0, 3),), np.int64)
         if isinstance(lengths, np.ndarray) and lengths.dtype == np.int64 and not drawn.rarely():
-            lengths = np.abs(lengths) % (n + 1)
+            lengths = lengths % (n + 1)
+            module.packed_distances(drawn.array((len(lengths), n, d), dtype), lengths, 2)
             D = drawn.array((int((lengths**2).sum()),), dtype)
         else:
             D = drawn.array((n * n,), dtype)
@@ -144,15 +186,20 @@ def calls(module: Any) -> list[Callable[[Drawn], None]]:
     def losses(drawn: Drawn) -> None:
         lead, n, d, dtype = shape(drawn)
         x = drawn.array((*lead, n, d), dtype)
-        if drawn.number(0, 3) == 0:
-            x = [drawn.array((drawn.number(0, 5), d), dtype) for _ in range(drawn.number(0, 3))]
+        lengths, kind = None, drawn.number(0, 7)
+        if kind == 0:
+            x = drawn.clouds(d, dtype)
+        elif kind == 1 and isinstance(x, np.ndarray):
+            x = capsule(x)
+        elif kind == 2:
+            lengths = drawn.array(lead, np.int64)
         flags = [drawn.bytes.ConsumeBool() for _ in range(4)]
         numbers = [abs(drawn.bytes.ConsumeFloat()) for _ in range(6)]
-        options = drawn.options()
+        options = {"lengths": lengths} | drawn.options()
         module.persistence_loss(x, *numbers[:3], flags[0], flags[1], **options)
         module.surrogate_loss(x, *numbers, *flags[:3], flags[3], **options)
 
-    return [distances, rips, rips, cycles, packed, edges, losses]
+    return [distances, rips, rips, cycles, of_tensor, attention, packed, edges, losses]
 
 
 def main() -> None:

@@ -133,3 +133,29 @@ def test_a_cloud_too_small_for_its_scale_has_finite_gradients(dtype):
     x = np.array([[0, 1], [3, 0], [9, 9], [9, 8]]) * np.finfo(dtype).smallest_subnormal
     case = case_of(x.astype(dtype), scale="mean")
     assert problems_of(case) == []
+
+
+def test_a_sum_of_powers_overflows_no_sooner_than_its_quotient():
+    """Of a matrix the loss is PyTorch's: a loop's lifetime squared over n, near float32's end."""
+    n, unit = 13, 1.5e19
+    steps = torch.arange(n)
+    D = (steps[:, None] - steps).abs()
+    D = torch.minimum(D, n - D).float() * unit
+    loss, terms = tsl.TSLoss(metric="precomputed", beta_h0=0.0)(D, return_terms=True)
+    (lifetime,) = tsl.rips_persistence(D.double(), metric="precomputed")[1].lifetimes
+    expected = lifetime.square() / n
+    assert lifetime.square() > torch.finfo(torch.float32).max > expected
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0.0)
+    assert terms["h1"] == loss
+
+
+def test_a_loss_of_points_overflows_no_sooner_than_itself():
+    """Sums of the engine are divided at their end, and were infinite near float64's."""
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    for unit, power in ((4e154, 2.0), (1.5e103, 3.0)):
+        loss = tsl.TSLoss(h1_power=power, beta_h0=0.0)(corners * unit)
+        lifetime = (2**0.5 - 1) * unit
+        expected = (lifetime / 4 ** (1 / power)) ** power
+        assert loss.item() == pytest.approx(expected, rel=1e-12)
+    spread = torch.tensor([[0.0], [1.0], [1.0 + 2.4e154]], dtype=torch.float64)
+    assert tsl.TSLoss()(spread).item() == pytest.approx(1.2e154**2, rel=1e-12)

@@ -1,12 +1,17 @@
 """Every function of the compiled module on every instruction set, and on threads that meet.
 
     python tests/sanitize/calls.py build/address/tsloss_fast/_C.cpython-311-x86_64-linux-gnu.so
+    python tests/sanitize/calls.py MODULE --overruns   # that reads beyond memory are found
 
 Loads the module by its path and needs NumPy alone: torch and its OpenMP are not instrumented, so
 the sanitizer of threads would take their locks for races.
 """
 
+import argparse
+import ctypes
 import importlib.util
+import re
+import subprocess
 import sys
 import threading
 from types import ModuleType
@@ -64,10 +69,19 @@ def call_all(module: ModuleType, isa: str, n: int, threads: int, seed: int) -> N
         module.scatter_differences(x, D, threads, isa)
         module.first_nonfinite(x)
         module.first_matrix_fault(D)
-        module.persistence_loss(x, 1.0, 1.0, 2.0, True, True, threads, isa)
-        module.surrogate_loss(x, 1, 1, 0.5, 4.0, 1, 1, True, False, False, True, threads, isa)
         check_bars(module, D, isa, threads)
         lengths = np.array([n, n // 2])
+        each = [cloud[:m].copy() for cloud, m in zip(x, lengths, strict=True)]
+        for points in (x, each, x.__dlpack__()):
+            module.persistence_loss(points, 1.0, 1.0, 2.0, True, True, threads, isa)
+        for points in (x, each, x.__dlpack__()):
+            module.surrogate_loss(
+                points, 1, 1, 0.5, 4.0, 1, 1, True, False, False, True, threads, isa
+            )
+        module.packed_distances_of_each(each, threads)
+        module.rips_of_tensor(D.__dlpack__(), 1, threads)
+        if n:
+            module.attention_trees(D, n // 3, threads)
         module.rips(D, 1, lengths, threads, isa)
         packed = module.packed_distances(x, lengths, threads)
         module.rips_of_packed(packed, lengths, n, 1, True, threads)
@@ -122,16 +136,53 @@ def call_together(module: ModuleType) -> None:
     assert not wrong
 
 
-def main(path: str) -> None:
-    """Call everything; the sanitizer ends the process at what it finds."""
-    module = load(path)
-    isas = ISAS[: ISAS.index(module.best_isa()) + 1]
+def overrun(module: ModuleType, isa: str) -> None:
+    """Ask for the loss of a cloud that says it has a row more than there is memory of."""
+    capsule = np.ones((64, 64), np.float32).__dlpack__()
+    get = ctypes.pythonapi.PyCapsule_GetPointer
+    get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    # Of a DLTensor: the memory, the device, the number of dimensions and the dtype come first.
+    shape = ctypes.c_void_p.from_address(get(capsule, b"dltensor") + 24).value
+    ctypes.c_int64.from_address(shape).value += 1
+    module.persistence_loss(capsule, 1.0, 1.0, 2.0, False, True, 1, isa)
+
+
+def assert_overruns_are_found(path: str, isas: list[str]) -> None:
+    """Each instruction set's own code is watched: a read beyond memory ends the process there."""
     for isa in isas:
-        for n in SIZES:
+        command = [sys.executable, __file__, path, "--overrun", isa]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        # The innermost function of the engine; the sanitizer's own memcpy may stand above.
+        where = re.search(r"tsl::\w+::\w+::\w+", ran.stderr)
+        stopped = ran.returncode != 0 and "heap-buffer-overflow" in ran.stderr
+        if not (stopped and where and where[0].startswith(f"tsl::{isa}::")):
+            raise SystemExit(f"{isa}: a read beyond memory was not found\n{ran.stderr[-4000:]}")
+        print(f"{isa}: a read beyond memory was found in {where[0]}", flush=True)
+
+
+def main() -> None:
+    """Call everything; the sanitizer ends the process at what it finds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path")
+    parser.add_argument("--overrun", choices=ISAS, help="read beyond memory on one set")
+    parser.add_argument("--overruns", action="store_true", help="that such a read is found on each")
+    parser.add_argument("--largest", type=int, default=SIZES[-1], help="points of a cloud at most")
+    args = parser.parse_args()
+    module = load(args.path)
+    if args.overrun:
+        overrun(module, args.overrun)
+        return
+    isas = ISAS[: ISAS.index(module.best_isa()) + 1]
+    if args.overruns:
+        assert_overruns_are_found(args.path, isas)
+        return
+    sizes = [n for n in SIZES if n <= args.largest]
+    for isa in isas:
+        for n in sizes:
             call_all(module, isa, n, threads=1 + n % 2, seed=0)
     call_together(module)
-    print(f"{len(SIZES)} sizes on {', '.join(isas)}, and 8 threads at once")
+    print(f"{len(sizes)} sizes on {', '.join(isas)}, and 8 threads at once")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

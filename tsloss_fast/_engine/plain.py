@@ -14,7 +14,7 @@ _ORDINARY = (Tensor, nn.Parameter)
 # times as long, and for the third there is none: a release without it is taken to be transforming,
 # for the operators are right for every tensor.
 _is_compiling = torch.compiler.is_compiling
-is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
+_is_tracing = getattr(torch._C, "_is_tracing", torch.jit.is_tracing)
 _is_mapping = getattr(torch._C, "_are_functorch_transforms_active", lambda: True)
 
 
@@ -23,7 +23,12 @@ def is_transformed() -> bool:
 
     So does torch.jit.trace, which would take what comes past the operators for constants.
     """
-    return _is_compiling() or is_tracing() or takes_derivatives()
+    return _is_compiling() or _is_tracing() or takes_derivatives()
+
+
+def is_tracing() -> bool:
+    """Whether torch.jit.trace is at work, which torch.compile cannot follow the question of."""
+    return not _is_compiling() and bool(_is_tracing())
 
 
 def takes_derivatives() -> bool:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tsloss_fast._engine.padding import pairs_of
+from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.rips import rips_persistence
 from tsloss_fast.persistence.summaries import lifetime_variance, total_persistence
 
@@ -38,9 +39,19 @@ def divided_by_mean(
 
 def persistence_terms(D: Tensor, h1_power: float, lengths: Tensor | None = None) -> Terms:
     """The variance of the H0 lifetimes, and the powers of the H1 lifetimes over n."""
-    h0, h1 = rips_persistence(D, metric="precomputed", lengths=lengths)
+    h0, h1 = map(_in_float64, rips_persistence(D, metric="precomputed", lengths=lengths))
     n = D.shape[-1] if lengths is None else lengths.clamp(min=1)
-    return lifetime_variance(h0), total_persistence(h1, h1_power) / n
+    terms = lifetime_variance(h0), total_persistence(h1, h1_power) / n
+    return terms[0].to(D.dtype), terms[1].to(D.dtype)
+
+
+def _in_float64(dgm: PersistenceDiagram) -> PersistenceDiagram:
+    """The bars of a diagram in float64, in which sums of few numbers cost nothing.
+
+    In float32 a sum may overflow whose quotient it holds.
+    """
+    edges = dgm.birth_edges, dgm.death_edges
+    return PersistenceDiagram(dgm.births.double(), dgm.deaths.double(), *edges, dgm.mask)
 
 
 def surrogate_terms(

@@ -25,6 +25,7 @@ void launch(u32 grid, u32 warps, u32 shared_words,
   pthread_barrier_t barrier;
   pthread_barrier_init(&barrier, nullptr, warps);
   std::vector<std::thread> threads;
+  threads.reserve(warps);
   const auto work = [&](u32 warp) {
     for (u32 index = 0; index < grid; ++index) {
       if (shared_words) {
@@ -91,7 +92,9 @@ void run(u32 warps, u32 B, u32 n, const Room& room, const std::vector<u32>& D,
 
 int main(int count, char** arguments) {
   if (count != 4) return 2;
-  const auto number = [&](int k) { return static_cast<u32>(std::atoi(arguments[k])); };
+  const auto number = [&](int k) {
+    return static_cast<u32>(std::strtoul(arguments[k], nullptr, 10));
+  };
   const u32 words = number(1), warps = number(2), shared = number(3);
   std::vector<u32> head(4);
   while (read(head)) {

@@ -1,4 +1,4 @@
-"""The kernels of H1 compiled for the host: the engine's bars, and no race between warps."""
+"""The kernels of H1 compiled for the host: the engine's bars, no race, nothing undefined."""
 
 import pytest
 import torch
@@ -20,6 +20,12 @@ def plain():
 def watched():
     """Under the thread sanitizer, which ends the process at a race."""
     return twin.build("-fsanitize=thread")
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """Under the sanitizers of memory and of undefined behaviour, which end the process likewise."""
+    return twin.build("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def assert_bars_are_the_engines(binary, D, **options):
@@ -70,3 +76,18 @@ def test_what_does_not_fit_is_flagged(plain, room, flag):
 @pytest.mark.parametrize("n", [5, 20, 33, 70])
 def test_warps_do_not_race(watched, kind, n):
     assert_bars_are_the_engines(watched, batch(kind, n, 2), warps=4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [2, 3, 20, 33, 64, 65, 129, 300])
+def test_kernels_keep_to_their_memory(guarded, kind, n):
+    """In the room that a device gives them, with rows of ranks in shared memory and beside it."""
+    room = sizes.room_for(n)
+    assert_bars_are_the_engines(
+        guarded,
+        batch(kind, n, 2),
+        warps=2 if n <= 65 else 1,
+        generators=room.generators,
+        annotation_words=room.annotation_words,
+        shared=n % 2 == 0,
+    )
