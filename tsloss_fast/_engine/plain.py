@@ -60,6 +60,11 @@ def is_plain(x: Any, device: str = "cpu") -> bool:
     return bool(x.is_cpu) if device == "cpu" else bool(x.device.type == device)
 
 
+def is_all_true(mask: Tensor) -> bool:
+    """Whether a mask is known to be true everywhere, without a wait and not by what traces it."""
+    return is_plain(mask) and bool(mask.all())
+
+
 def is_plain_gradient(grad: Tensor, device: str = "cpu") -> bool:
     """Whether a backward outside of graphs may read the gradient that it is given."""
     if torch.is_grad_enabled() or not is_plain(grad, device):

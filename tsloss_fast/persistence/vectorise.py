@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tsloss_fast._checks import check_flag, check_floating, check_number, check_whole, describe
 from tsloss_fast._engine import eager
-from tsloss_fast._engine import operators as ops
+from tsloss_fast._engine.plain import is_all_true
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 
 # A power of the lifetime, or a function of births and lifetimes [..., K].
@@ -324,7 +324,7 @@ def sliced_wasserstein_distance(
     on_a = torch.cat((of_a[0], of_b[1]), -1)  # [..., M, K_a + K_b]
     on_b = torch.cat((of_b[0], of_a[1]), -1)
     mask = torch.cat((first.mask, second.mask), -1)
-    if not (ops.is_plain(mask) and mask.all()):
+    if not is_all_true(mask):
         # Padding stands on both sides, as often and behind all points, and so adds 0.
         extent = torch.cat([each.detach().abs().flatten() for each in (on_a, on_b)])
         beyond = 1 + 2 * torch.nn.functional.pad(extent, (0, 1)).amax()
