@@ -135,18 +135,34 @@ def test_a_cloud_too_small_for_its_scale_has_finite_gradients(dtype):
     assert problems_of(case) == []
 
 
-def test_a_sum_of_powers_overflows_no_sooner_than_its_quotient():
-    """Of a matrix the loss is PyTorch's: a loop's lifetime squared over n, near float32's end."""
-    n, unit = 13, 1.5e19
+@pytest.mark.parametrize(
+    ("dtype", "unit"), [(torch.float32, 1.5e19), (torch.float64, 1e154)], ids=str
+)
+def test_a_sum_of_powers_overflows_no_sooner_than_its_quotient(dtype, unit):
+    """Of a matrix the loss is PyTorch's: a loop's lifetime squared over n, near the dtype's end."""
+    n = 13
     steps = torch.arange(n)
-    D = (steps[:, None] - steps).abs()
-    D = torch.minimum(D, n - D).float() * unit
-    loss, terms = tsl.TSLoss(metric="precomputed", beta_h0=0.0)(D, return_terms=True)
-    (lifetime,) = tsl.rips_persistence(D.double(), metric="precomputed")[1].lifetimes
-    expected = lifetime.square() / n
-    assert lifetime.square() > torch.finfo(torch.float32).max > expected
-    torch.testing.assert_close(loss.double(), expected, rtol=1e-6, atol=0.0)
+    hops = (steps[:, None] - steps).abs()
+    D = torch.minimum(hops, n - hops).to(dtype) * unit
+    x = D.clone().requires_grad_()
+    loss, terms = tsl.TSLoss(metric="precomputed", beta_h0=0.0)(x, return_terms=True)
+    (lifetime,) = tsl.rips_persistence(D, metric="precomputed")[1].lifetimes
+    expected = (lifetime / n**0.5).double().square()
+    assert lifetime.square().isinf()
+    torch.testing.assert_close(loss.detach().double(), expected, rtol=1e-6, atol=0.0)
     assert terms["h1"] == loss
+    loss.backward()
+    (rate,) = set(x.grad.abs().unique().tolist()) - {0.0}
+    assert rate == pytest.approx(2 * lifetime.item() / n, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_variance_overflows_no_sooner_than_itself(dtype):
+    end = torch.finfo(dtype).max
+    D = torch.full((5, 5), end / 2, dtype=dtype).fill_diagonal_(0)
+    (h0,) = tsl.rips_persistence(D, 0, "precomputed")
+    assert tsl.lifetime_variance(h0) == 0
+    assert tsl.TSLoss(metric="precomputed")(D) == 0
 
 
 def test_a_loss_of_points_overflows_no_sooner_than_itself():

@@ -1,4 +1,4 @@
-"""What a cloud is divided by: its mean distance, or a power of two near it."""
+"""What numbers are divided by: a cloud's mean distance, or a power of two near it; a count."""
 
 from __future__ import annotations
 
@@ -42,3 +42,21 @@ def scales_of(D: Tensor, by_mean: bool, points: Tensor | None = None) -> Tensor:
         mean = D.sum((-2, -1), dtype=torch.float64) / points.clamp(min=1).square()
     inverse = 1 / mean
     return inverse.masked_fill(inverse > torch.finfo(D.dtype).max, 1)
+
+
+def mean_of_powers(values: Tensor, p: float, count: int | Tensor) -> Tensor:
+    """Sum of ``values`` [..., K] to the power ``p`` over ``count`` [...], with a gradient.
+
+    It overflows where it is too large itself, and not where the sum alone is.
+
+    Examples
+    --------
+    >>> mean_of_powers(torch.tensor([2e38, 3e38]), 1, 2)
+    tensor(2.5000e+38)
+    """
+    counts = count.to(values.dtype) if isinstance(count, Tensor) else count
+    total = values.detach().pow(p).sum(-1)
+    overflows = total == torch.inf
+    factor = torch.ones_like(total).where(~overflows, counts ** (-1 / p))
+    powers = (values * factor.unsqueeze(-1)).pow(p).sum(-1)
+    return powers.where(overflows, powers / counts)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from tsloss_fast._engine.padding import pairs_of
+from tsloss_fast._engine.scaling import mean_of_powers
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.rips import rips_persistence
-from tsloss_fast.persistence.summaries import lifetime_variance, total_persistence
+from tsloss_fast.persistence.summaries import lifetime_variance
 
 # L_H0 and L_H1 of each cloud, [...].
 Terms = tuple[Tensor, Tensor]
@@ -41,14 +42,14 @@ def persistence_terms(D: Tensor, h1_power: float, lengths: Tensor | None = None)
     """The variance of the H0 lifetimes, and the powers of the H1 lifetimes over n."""
     h0, h1 = map(_in_float64, rips_persistence(D, metric="precomputed", lengths=lengths))
     n = D.shape[-1] if lengths is None else lengths.clamp(min=1)
-    terms = lifetime_variance(h0), total_persistence(h1, h1_power) / n
+    terms = lifetime_variance(h0), mean_of_powers(h1.lifetimes.where(h1.mask, 0), h1_power, n)
     return terms[0].to(D.dtype), terms[1].to(D.dtype)
 
 
 def _in_float64(dgm: PersistenceDiagram) -> PersistenceDiagram:
-    """The bars of a diagram in float64, in which sums of few numbers cost nothing.
+    """The bars of a diagram in float64, in which few numbers cost nothing.
 
-    In float32 a sum may overflow whose quotient it holds.
+    In float32 a power may overflow of which a part would not.
     """
     edges = dgm.birth_edges, dgm.death_edges
     return PersistenceDiagram(dgm.births.double(), dgm.deaths.double(), *edges, dgm.mask)

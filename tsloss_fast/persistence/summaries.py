@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tsloss_fast._checks import check_number
+from tsloss_fast._engine.scaling import mean_of_powers
 from tsloss_fast.persistence.diagram import PersistenceDiagram
 from tsloss_fast.persistence.distances import Metric
 from tsloss_fast.persistence.ragged import Clouds, Lengths
@@ -42,10 +43,9 @@ def lifetime_variance(dgm: PersistenceDiagram) -> Tensor:
     >>> lifetime_variance(h0)
     tensor(0.2500)
     """
-    count = dgm.mask.sum(-1, keepdim=True).clamp(min=1)
-    mean = dgm.lifetimes.sum(-1, keepdim=True) / count
-    squares = (dgm.lifetimes - mean).square().where(dgm.mask, 0)
-    return squares.sum(-1) / count.squeeze(-1)
+    count = dgm.mask.sum(-1).clamp(min=1)
+    mean = mean_of_powers(dgm.lifetimes, 1, count)
+    return mean_of_powers((dgm.lifetimes - mean.unsqueeze(-1)).where(dgm.mask, 0), 2, count)
 
 
 def persistence_entropy(*dgms: PersistenceDiagram) -> Tensor:
