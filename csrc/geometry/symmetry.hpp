@@ -50,37 +50,50 @@ inline void transpose(Sixteen<double>::Register (&rows)[2]) {
 
 #undef TSL_LANES
 
+// Calls visit(i, j) for every square block, 16 bytes wide, on the diagonal and below it; returns
+// the first row that is in none. In tiles, because the mirrored entries of one row lie far apart.
+template <class T, class Visit>
+std::size_t for_each_block(std::size_t n, Visit visit) {
+  constexpr std::size_t kLanes = 16 / sizeof(T), kTile = 16;
+  const std::size_t whole = n / kLanes * kLanes;
+  for (std::size_t i0 = 0; i0 < whole; i0 += kTile)
+    for (std::size_t j0 = 0; j0 <= i0; j0 += kTile)
+      for (std::size_t i = i0; i < std::min(whole, i0 + kTile); i += kLanes)
+        for (std::size_t j = j0; j < std::min(whole, j0 + kTile); j += kLanes) visit(i, j);
+  return whole;
+}
+
+// The rows of a block, which lie `stride` entries apart.
+template <class T>
+inline void load_rows(const T* block, std::size_t stride,
+                      typename Sixteen<T>::Register (&rows)[16 / sizeof(T)]) {
+  for (std::size_t k = 0; k < 16 / sizeof(T); ++k) std::memcpy(&rows[k], block + k * stride, 16);
+}
+
 // Not 0 where an entry of the square block at `block` is negative, a NaN, or another than its
 // mirror image in the block at `mirrored`. Rows lie n entries apart.
 template <class T>
 inline typename Sixteen<T>::Bits block_faults(const T* block, const T* mirrored, std::size_t n) {
   constexpr std::size_t kLanes = 16 / sizeof(T);
   typename Sixteen<T>::Register rows[kLanes], columns[kLanes];
-  for (std::size_t k = 0; k < kLanes; ++k) {
-    std::memcpy(&rows[k], block + k * n, 16);
-    std::memcpy(&columns[k], mirrored + k * n, 16);
-  }
+  load_rows(block, n, rows);
+  load_rows(mirrored, n, columns);
   transpose(columns);
   typename Sixteen<T>::Bits faults{};
   for (std::size_t k = 0; k < kLanes; ++k) faults |= (rows[k] != columns[k]) | (rows[k] < 0);
   return faults;
 }
 
-// Whether the matrix is exactly symmetric, 0 on its diagonal, nowhere negative and free of NaN.
-// Goes through it in tiles, because the mirrored entries of one row lie far apart, and without a
-// branch.
+// Whether the matrix is exactly symmetric, 0 on its diagonal, nowhere negative and free of NaN;
+// without a branch.
 template <class T>
 bool is_distance_matrix(const T* matrix, std::size_t n) {
-  constexpr std::size_t kLanes = 16 / sizeof(T), kTile = 16;
-  const std::size_t whole = n / kLanes * kLanes;
   typename Sixteen<T>::Bits faults{};
-  for (std::size_t i0 = 0; i0 < whole; i0 += kTile)
-    for (std::size_t j0 = 0; j0 <= i0; j0 += kTile)
-      for (std::size_t i = i0; i < std::min(whole, i0 + kTile); i += kLanes)
-        for (std::size_t j = j0; j < std::min(whole, j0 + kTile); j += kLanes)
-          faults |= block_faults(matrix + i * n + j, matrix + j * n + i, n);
+  const std::size_t whole = for_each_block<T>(n, [&](std::size_t i, std::size_t j) {
+    faults |= block_faults(matrix + i * n + j, matrix + j * n + i, n);
+  });
   bool faulty = false;
-  for (std::size_t k = 0; k < kLanes; ++k) faulty |= faults[k] != 0;
+  for (std::size_t k = 0; k < 16 / sizeof(T); ++k) faulty |= faults[k] != 0;
   for (std::size_t i = whole; i < n; ++i)
     for (std::size_t j = 0; j < i; ++j)
       faulty |= (matrix[i * n + j] < 0) | (matrix[i * n + j] != matrix[j * n + i]);

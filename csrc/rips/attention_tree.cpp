@@ -9,9 +9,6 @@ namespace tsl::rips {
 
 namespace {
 
-// Rows and columns that are read together, so that a cache line of a column serves several rows.
-constexpr std::size_t kTile = 16;
-
 // Weights beyond 0 to 1 by rounding count as 0 and 1.
 template <class T>
 T apart(T weight) {
@@ -26,10 +23,8 @@ void measure_block(const T* block, const T* mirrored, std::size_t n, T* D, T* D_
   using Register = typename geometry::Sixteen<T>::Register;
   constexpr std::size_t kLanes = 16 / sizeof(T);
   Register rows[kLanes], columns[kLanes];
-  for (std::size_t k = 0; k < kLanes; ++k) {
-    std::memcpy(&rows[k], block + k * n, 16);
-    std::memcpy(&columns[k], mirrored + k * n, 16);
-  }
+  geometry::load_rows(block, n, rows);
+  geometry::load_rows(mirrored, n, columns);
   geometry::transpose(columns);
   const Register none{}, all = none + T{1};
   for (std::size_t k = 0; k < kLanes; ++k) {
@@ -91,14 +86,11 @@ void AttentionTree<T>::measure(const T* map, std::size_t n, std::size_t prompt) 
   }
   const T* among = map + prompt * n + prompt;
   T* D = D_.data() + first * size + first;
-  constexpr std::size_t kLanes = 16 / sizeof(T);
-  const std::size_t whole = response / kLanes * kLanes;
-  for (std::size_t i0 = 0; i0 < whole; i0 += kTile)
-    for (std::size_t j0 = 0; j0 <= i0; j0 += kTile)
-      for (std::size_t i = i0; i < std::min(whole, i0 + kTile); i += kLanes)
-        for (std::size_t j = j0; j < std::min(whole, j0 + kTile); j += kLanes)
-          measure_block(among + i * n + j, among + j * n + i, n, D + i * size + j, D + j * size + i,
-                        size);
+  const std::size_t whole =
+      geometry::for_each_block<T>(response, [&](std::size_t i, std::size_t j) {
+        measure_block(among + i * n + j, among + j * n + i, n, D + i * size + j, D + j * size + i,
+                      size);
+      });
   for (std::size_t i = whole; i < response; ++i)
     for (std::size_t j = 0; j < i; ++j)
       D[i * size + j] = D[j * size + i] = apart(std::max(among[i * n + j], among[j * n + i]));
