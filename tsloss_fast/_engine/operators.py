@@ -39,6 +39,7 @@ from tsloss_fast._engine.plain import is_plain as is_plain
 from tsloss_fast._engine.plain import is_plain_gradient, takes_derivatives
 from tsloss_fast._engine.plain import is_tracing as is_tracing
 from tsloss_fast._engine.plain import is_transformed as is_transformed
+from tsloss_fast._engine.plain import shows_values as shows_values
 from tsloss_fast._engine.plain import wants_gradient as wants_gradient
 from tsloss_fast._engine.room import has_room, require_room, require_room_for_h1
 from tsloss_fast._engine.scaling import scales_of

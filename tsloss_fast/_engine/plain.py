@@ -52,6 +52,11 @@ def refuse_forward_mode(message: str) -> None:
     _refusals.append(message)
 
 
+def shows_values(x: Tensor) -> bool:
+    """Whether values may be looked at: on the host, where nothing traces or maps over them."""
+    return x.device.type == "cpu" and not is_transformed()
+
+
 def is_plain(x: Any, device: str = "cpu") -> bool:
     """Whether `x` is an ordinary tensor on this device that nothing traces, maps over or wraps."""
     if is_transformed() or type(x) not in _ORDINARY:

@@ -259,7 +259,7 @@ class TopologicalLoss(nn.Module):
         A subclass overrides this instead of `terms` where the engine computes the loss and its
         gradient at once, or where another thread or device works until the result is asked for.
         """
-        if x.device.type == "cpu" and not ops.is_transformed():
+        if ops.shows_values(x):
             require_finite_points(x, "prompt")
         terms = self.terms(_divided_by_mean(x) if self.scale == "mean" else x)
         return self._weighed(terms, x.new_zeros(x.shape[:-2]))
@@ -287,7 +287,7 @@ class TopologicalLoss(nn.Module):
         """The terms of one cloud [m, d], none where it has no points."""
         if len(x) == 0:
             return {}
-        if x.device.type == "cpu" and not ops.is_transformed():
+        if ops.shows_values(x):
             require_finite_points(x, "prompt")
         return self.terms(_divided_by_mean(x) if self.scale == "mean" else x)
 
@@ -354,7 +354,7 @@ class H0H1Loss(TopologicalLoss):
     def _begin(self, prompt: Tensor, x: Tensor) -> Callable[[], LossAndTerms]:
         if self._is_fused():
             return self._begin_euclidean(prompt, x)
-        if x.device.type == "cpu" and not ops.is_transformed():
+        if ops.shows_values(x):
             self._require_values(x)
         return self._begin_by_distances(x)
 
@@ -373,7 +373,7 @@ class H0H1Loss(TopologicalLoss):
             raise _no_cloud(x)
         if is_fused:
             return self._begin_euclidean(x, x, sizes)
-        if x.device.type == "cpu" and not ops.is_transformed():
+        if ops.shows_values(x):
             self._require_values(x)
         return self._begin_by_distances(x, sizes)
 

@@ -72,7 +72,7 @@ def mtop_div(
     if maps.shape[-2] != n or n == 0:
         raise ValueError(f"attention: expected maps [..., n, n], got {describe(maps)}")
     n_prompt = check_whole(n_prompt, "n_prompt", least=0, most=n - 1)
-    if maps.device.type == "cpu" and not ops.is_transformed():
+    if ops.shows_values(maps):
         _require_weights(maps)
     total = _tree_lengths(ops.at_least_float32(maps), n_prompt).sum(-1)
     return total / (n - n_prompt) if normalise else total

@@ -102,7 +102,7 @@ class SurrogateLoss(H0H1Loss):
     def _terms_of_distances(
         self, D: Tensor, lengths: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        if self.metric == "precomputed" and D.device.type == "cpu" and not ops.is_transformed():
+        if self.metric == "precomputed" and ops.shows_values(D):
             _require_all_edges(D)
         return surrogate_terms(
             D, self.tau, self.alpha, self.lambda_repel, self.lambda_attract, self.self_pairs,

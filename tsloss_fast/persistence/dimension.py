@@ -89,7 +89,7 @@ def persistent_homology_dimension(
     N = x.shape[-2]
     sizes = _sizes(N, min_points, max_points, point_jump)
     x = ops.at_least_float32(x)
-    if x.device.type == "cpu" and not ops.is_transformed():
+    if ops.shows_values(x):
         # Here, for an error to name the entry of x and not that of a subsample.
         (require_distance_matrix if precomputed else require_finite_points)(x.detach(), "x")
     # Drawn before the loop, in which torch.compile could not stop for a generator.

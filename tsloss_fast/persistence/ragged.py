@@ -127,7 +127,7 @@ def padded_births(births: Any, x: Clouds, lengths: Tensor, n: int, dtype: torch.
             f"vertex_births: expected one a point, shape {shapes}, got {describe(births)}"
         )
     born: Tensor = births.to(dtype).expand(*batch, n).where(rows_of(lengths, n), 0)
-    if born.device.type == "cpu" and not ops.is_transformed() and not born.isfinite().all():
+    if ops.shows_values(born) and not born.isfinite().all():
         at = (~born.isfinite()).nonzero()[0].tolist()
         raise ValueError(
             f"vertex_births: expected finite values, got vertex_births{at} = "
@@ -235,7 +235,7 @@ def _checked_lengths(lengths: Lengths | None, x: Tensor) -> Tensor:
         )
     if lengths.device != x.device and lengths.device.type != "cpu":
         raise ValueError(f"lengths: expected the device of x, {x.device}, got {lengths.device}")
-    if lengths.device.type == "cpu" and not ops.is_transformed():
+    if ops.shows_values(lengths):
         wrong = (lengths < 0) | (lengths > n)
         if wrong.any():
             at = tuple(wrong.nonzero()[0].tolist())
