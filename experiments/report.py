@@ -7,6 +7,7 @@ does not match.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from experiments import pictures, plan, tables
 from experiments.comparison import Comparison
 from experiments.run import RESULTS
+from experiments.tasks import GENERATED
 from tsloss_fast._files import write_atomically
 from tsloss_fast.persistence.plots import render_figure
 
@@ -31,8 +33,15 @@ CURVES = ("ce", "surrogate-b0.5", "exact-l1", "exact-b0.5", "h0-b0.5", "h1-b0.5"
 
 
 def comparisons(out: Path) -> list[Comparison]:
-    """Every block of the full plan."""
-    return [Comparison(block, out) for block in plan.full()]
+    """Every block of the full plan, with the files that joined it."""
+    return [Comparison(block, out) for block in plan.full(tasks=file_tasks(out))]
+
+
+def file_tasks(out: Path) -> list[str]:
+    """The labels of tasks that came from files, of which the results hold runs."""
+    firsts = (next(folder.glob("*.json"), None) for folder in sorted(out.iterdir()))
+    labels = (json.loads(first.read_text())["task"] for first in firsts if first is not None)
+    return sorted(set(labels) - GENERATED.keys())
 
 
 def parts(found: Sequence[Comparison]) -> dict[str, str]:

@@ -185,6 +185,6 @@ def progress_table(comparisons: Sequence[Comparison]) -> str:
         made = "not run"
         if comparison.rates is not None:
             made = f"{comparison.made} of {runs} runs, {len(comparison.seeds)} seeds whole"
-        swept = f"{len(comparison.sweep)} of {sweep} runs" if sweep else "none, the paper's rate"
+        swept = f"{len(comparison.sweep)} of {sweep} runs" if sweep else "none, one rate"
         lines.append([block_words(block), str(len(block.arms)), swept, made])
     return table("cell | arms | sweep | comparison", lines)

@@ -39,7 +39,8 @@ def make_task(name: str, samples: int, validation: int, test: int, seed: int) ->
     samples : int
         Training samples, at most `MOST_SAMPLES`.
     validation, test : int
-        Sizes of the two held-out parts. A file that is too short gives a smaller test.
+        Sizes of the two held-out parts. Of a file that is too short, two fifths of what is held out
+        are validation, and the rest is test.
 
     Raises
     ------
@@ -56,9 +57,12 @@ def make_task(name: str, samples: int, validation: int, test: int, seed: int) ->
         random.Random(seed).shuffle(examples)
         if all("\n####" in example.answer for example in examples):
             score = Score(extract="####", compare="number")
+    held_out = len(examples) - MOST_SAMPLES
+    if held_out < 5:
+        raise ValueError(f"task: expected at least {MOST_SAMPLES + 5} examples in {name}")
+    if held_out < validation + test:
+        validation = min(validation, held_out * 2 // 5)
     begin = MOST_SAMPLES + validation
-    if len(examples) <= begin:
-        raise ValueError(f"task: expected more than {begin} examples in {name}")
     return Task(
         examples[:samples],
         examples[MOST_SAMPLES:begin],

@@ -31,7 +31,7 @@ def test_a_file_scored_by_its_number(tmp_path):
     # A question that stands twice would be trained on and tested.
     path.write_text("".join(json.dumps(record) + "\n" for record in [*records, *records]))
     task = make_task(str(path), 10, 8, 100, seed=0)
-    assert list(map(len, parts(task))) == [10, 8, 8]
+    assert list(map(len, parts(task))) == [10, 6, 10]
     assert task.score("so\n#### 7.0", "x\n#### 7") == 1
     assert task.score("7", "x\n#### 7") == 0
 
@@ -41,5 +41,5 @@ def test_wrong_sizes(tmp_path):
         make_task("larger-number", 65, 5, 5, seed=0)
     path = tmp_path / "few.jsonl"
     path.write_text('{"question": "a", "answer": "b"}\n')
-    with pytest.raises(ValueError, match="task: expected more than 69 examples"):
+    with pytest.raises(ValueError, match="task: expected at least 69 examples"):
         make_task(str(path), 10, 5, 5, seed=0)
