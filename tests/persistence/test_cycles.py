@@ -106,9 +106,7 @@ def shortest_simple_loop(D, birth, death):
     )
 
 
-@given(kind=st.sampled_from(("ranks", "ties")), n=st.integers(4, 9), seed=st.integers(0, 2**16))
-def test_a_single_loop_of_the_fewest_edges_wherever_one_can(tsl, kind, n, seed):
-    D = matrix(kind, n, seed)
+def require_fewest_edges(tsl, D):
     (_, h1), cycles = tsl.representative_cycles(D, metric="precomputed")
     for (a, b, c, d), cycle in zip(edges(h1), cycles, strict=True):
         fewest = shortest_simple_loop(D, (a, b), (c, d))
@@ -117,6 +115,22 @@ def test_a_single_loop_of_the_fewest_edges_wherever_one_can(tsl, kind, n, seed):
         else:
             (loop,) = tsl.loops_of(cycle)
             assert len(loop) == fewest
+    return cycles
+
+
+@given(kind=st.sampled_from(("ranks", "ties")), n=st.integers(4, 9), seed=st.integers(0, 2**16))
+def test_a_single_loop_of_the_fewest_edges_wherever_one_can(tsl, kind, n, seed):
+    require_fewest_edges(tsl, matrix(kind, n, seed))
+
+
+@pytest.mark.parametrize(
+    ("kind", "n", "seed", "lengths"),
+    [("ranks", 14, 6, [9]), ("ranks", 10, 123, [4, 5]), ("ties", 12, 97, [5, 4])],
+    ids=["a longer loop does", "two loops", "two loops among ties"],
+)
+def test_the_way_of_fewest_edges_passes_a_vertex_twice(tsl, kind, n, seed, lengths):
+    cycles = require_fewest_edges(tsl, matrix(kind, n, seed))
+    assert lengths in [[len(loop) for loop in tsl.loops_of(cycle)] for cycle in cycles]
 
 
 # Loops that are known
