@@ -5,20 +5,30 @@
     nox -s newest-3.14 -- tests/engine    only some tests
     nox -s wheel-3.12 -- dist/NAME.whl    from a wheel, where no compiler can be found
 
-Pythons come from the PATH, or uv fetches them. With a CUDA build of torch an environment takes
-5 GB; UV_TORCH_BACKEND=cpu takes the CPU builds of download.pytorch.org.
+Pythons come from the PATH or from pyenv, or uv fetches them; where none can be had the session
+fails. With a CUDA build of torch an environment takes 5 GB; UV_TORCH_BACKEND=cpu takes the CPU
+builds of download.pytorch.org.
 """
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 import nox
 
+sys.path.append(str(Path(__file__).parent / "release"))
+from wheels import pythons
+
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["oldest", "newest"]
+# Tests that nobody ran have not passed.
+nox.options.error_on_missing_interpreters = True
+
+# pyenv keeps the folders of all but one Python from the PATH.
+os.environ["PATH"] += "".join(f"{os.pathsep}{Path(path).parent}" for _, path in pythons())
 
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 ENV = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
