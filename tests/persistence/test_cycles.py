@@ -70,6 +70,19 @@ def test_cycles_of_matrices_live_as_long_as_their_bars(tsl, shorten, kind, n, se
     require_representatives(D, h1, cycles)
 
 
+@pytest.mark.parametrize("side", [5, 9, 11, 13, 16, 18, 20, 22])
+def test_cycles_of_hundreds_of_classes_that_live_at_once(tsl, side):
+    """Two sides, all across shorter than all within: (side - 1)^2 classes, one to seven words."""
+    n = 2 * side
+    across = matrix("ranks", n, side)
+    within = torch.zeros(n, n, dtype=across.dtype)
+    within[:side, :side] = within[side:, side:] = n * n
+    D = (across + within).fill_diagonal_(0)
+    (_, h1), cycles = tsl.representative_cycles(D, metric="precomputed")
+    assert (h1.births < n * n).sum() == (side - 1) ** 2
+    require_representatives(D, h1, cycles)
+
+
 @given(x=clouds(max_n=40), longest=st.none() | st.floats(0, 4))
 def test_the_diagrams_are_those_of_rips_persistence(tsl, x, longest):
     found, _ = tsl.representative_cycles(x, max_edge_length=longest)
