@@ -36,7 +36,9 @@ def test_forms(tmp_path, text):
         ('{"epoch": 1}\n{\n', "a:2: not JSON"),
         ('{"accuracy": 1, "epoch": ' + "9" * 400 + "}", "a:1: epoch: expected a number, got 999"),
         ('{"epoch": 1}\n{"a": ' + "[" * 100_000, "a:2: not JSON"),
-        ("epoch,accuracy\n1," + "1" * 200_000, "a:2: no CSV: field larger than field limit"),
+        # What is too long for csv depends on a limit of the process, which others set, too.
+        ("epoch,accuracy\n1," + "1" * 200_000, "a:2: (no CSV: field larger|accuracy: expected a)"),
+        ("e" * 200_000 + ",accuracy\n1,1\n", "a:1: (no CSV: field larger|expected columns epoch)"),
     ],
 )
 def test_errors_name_the_line(tmp_path, text, words):

@@ -8,6 +8,7 @@ import torch
 from clouds import cloud
 
 from tsloss_fast import pairwise_distances, persistent_homology_dimension
+from tsloss_fast.persistence.dimension import _median
 
 SMALL = {"min_points": 4, "max_points": 12, "point_jump": 3, "n_points": 3, "n_reruns": 2}
 
@@ -194,3 +195,11 @@ def test_errors_name_the_entry_of_the_cloud():
     D[97, 3] += 1
     with pytest.raises(ValueError, match=r"x\[3, 97\]"):
         persistent_homology_dimension(D, metric="precomputed")
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_the_median_is_that_of_torch(count):
+    values = torch.randn(3, count, generator=seeded(count))
+    values[1, count // 2] = torch.nan
+    expected = values.quantile(0.5, -1)
+    torch.testing.assert_close(_median(values), expected, rtol=0, atol=0, equal_nan=True)

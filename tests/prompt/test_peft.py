@@ -15,6 +15,7 @@ import pytest
 import torch
 import transformers
 from tiny_lm import DIM, WORDS, tiny_model
+from torch.torch_version import TorchVersion
 
 import tsloss_fast as tsl
 from tsloss_fast._engine import operators as ops
@@ -1249,7 +1250,13 @@ def test_accelerates_half_precision_loses_nothing(request):
     torch.testing.assert_close(mapped.loss.float(), losses[1])
 
 
-@pytest.mark.parametrize("kind", ["prompt", "prefix"])
+# PEFT's prefix compares versions at each call.
+IN_FORWARD = pytest.mark.skipif(
+    TorchVersion(torch.__version__) < "2.13", reason="torch 2.8 fails inside packaging.version"
+)
+
+
+@pytest.mark.parametrize("kind", ["prompt", pytest.param("prefix", marks=IN_FORWARD)])
 def test_compiled_models(kind):
     model, inputs = peft_model(kind), batch()
     add_tsloss(model, tsl.TSLoss())

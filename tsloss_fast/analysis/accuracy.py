@@ -50,13 +50,13 @@ def read_accuracy(file: Path, unit: str = "epoch") -> dict[int, float]:
 
 def _csv(file: Path, text: str, unit: str) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-    names = reader.fieldnames or []
-    if not {unit, "accuracy"} <= set(names):
-        got = ", ".join(names) or "nothing"
-        raise AnalysisError(
-            f"accuracy: {file}:1: expected columns {unit} and accuracy, got {got[:80]}"
-        )
     try:
+        names = reader.fieldnames or []
+        if not {unit, "accuracy"} <= set(names):
+            got = ", ".join(names) or "nothing"
+            raise AnalysisError(
+                f"accuracy: {file}:1: expected columns {unit} and accuracy, got {got[:80]}"
+            )
         for record in reader:
             if (record["accuracy"] or "").strip():
                 yield f"{file}:{reader.line_num}", record

@@ -54,9 +54,9 @@ def can_start(ts_loss: nn.Module) -> bool:
     if ts_loss._forward_pre_hooks or ts_loss._forward_hooks or ts_loss._backward_hooks:
         return False
     for kind in type(ts_loss).__mro__:
-        if "start" in vars(kind):
-            return callable(vars(kind)["start"])
-        if "forward" in vars(kind):
+        if "start" in kind.__dict__:
+            return callable(kind.__dict__["start"])
+        if "forward" in kind.__dict__:
             return False
     return False
 

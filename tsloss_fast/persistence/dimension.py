@@ -98,7 +98,7 @@ def persistent_homology_dimension(
     for chosen in _subsamples(N, sizes, reruns, counts, generator):
         taken = _taken(x, chosen.to(x.device), precomputed)
         found = _sum_of_powers(taken, alpha, metric, p)  # [..., R, S]
-        sums.append(found.quantile(0.5, -1))
+        sums.append(_median(found))
     logarithms = torch.stack(sums, -1).log()  # [..., R, sizes]
     by = torch.tensor(list(sizes), dtype=x.dtype, device=x.device).log()
     by = by - by.mean()
@@ -148,3 +148,16 @@ def _sum_of_powers(x: Tensor, alpha: float, metric: Metric, p: float | None) -> 
     # Bars of no length have no slope: that of a power below 1 would be infinite.
     alive = h0.deaths > 0
     return h0.deaths.where(alive, 1).pow(alpha).where(alive, 0).sum(-1)
+
+
+def _median(values: Tensor) -> Tensor:
+    """Of [..., S], between the middle two; NaN where one is, as `torch.quantile` has it.
+
+    That looks at values, which torch.compile follows only from 2.13 on.
+    """
+    ordered = values.sort(-1).values  # NaN comes last
+    count = values.shape[-1]
+    middle = ordered[..., count // 2]
+    if count % 2 == 0:
+        middle = ordered[..., count // 2 - 1].lerp(middle, 0.5)
+    return middle.where(~ordered[..., -1].isnan(), torch.nan)

@@ -30,8 +30,8 @@ class _Bars(NamedTuple):
     deaths: Tensor  # [..., K]
     mask: Tensor  # [..., K]
 
-    @property
     def lifetimes(self) -> Tensor:
+        """A method, for torch.compile before 2.11 cannot compare a named tuple's properties."""
         return self.deaths - self.births
 
 
@@ -97,7 +97,7 @@ def persistence_image(
     check_flag(integrate, "integrate")
     columns, rows = _resolution(resolution)
     bars = _bars(dgm, essential_death)
-    lifetimes = bars.lifetimes
+    lifetimes = bars.lifetimes()
     weights = _weights(bars, lifetimes, weight)  # [..., K]
     if not integrate:
         weights = weights / (2 * math.pi * sigma**2)
@@ -212,7 +212,7 @@ def silhouette(
     """
     check_flag(rotated, "rotated")
     bars = _bars(dgm, essential_death)
-    weights = _weights(bars, bars.lifetimes, weight).unsqueeze(-1)  # [..., K, 1]
+    weights = _weights(bars, bars.lifetimes(), weight).unsqueeze(-1)  # [..., K, 1]
     tents = _tents(bars, _grid(bars, grid, resolution, sample_range))  # [..., R, K]
     total = weights.sum(-2)  # [..., 1]
     mean = (tents @ weights).squeeze(-1) / total.where(total != 0, 1)

@@ -603,9 +603,10 @@ def _check_model(model: Any, soft_prompt: SoftPrompt) -> None:
 
 def _holds_prompt(kwargs: dict[str, Any]) -> bool:
     """Whether the keywords have a cache that an earlier pass has filled."""
-    cache = next((kwargs[name] for name in CACHES if kwargs.get(name) is not None), None)
-    if cache is None:
+    given = [kwargs[name] for name in CACHES if kwargs.get(name) is not None]
+    if not given:
         return False
+    cache = given[0]
     if isinstance(cache, tuple):
         return len(cache) > 0
     if _has_columns(cache):

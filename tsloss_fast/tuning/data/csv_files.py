@@ -14,7 +14,8 @@ LONGEST_FIELD = 2**31 - 1
 
 def csv_records(path: Path) -> Iterator[tuple[str, object]]:
     """Each row by the names of its columns, and the line where it begins."""
-    csv.field_size_limit(LONGEST_FIELD)
+    # One limit holds for all of a process, so it is never lowered.
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     delimiter = "\t" if path.suffix == ".tsv" else ","
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file, delimiter=delimiter, strict=True)
