@@ -152,5 +152,8 @@ def _mann_whitney(low: np.ndarray, high: np.ndarray) -> tuple[float | None, floa
 
     if not len(low) or not len(high) or np.isnan(low).any() or np.isnan(high).any():
         return None, None
+    if len(np.unique(np.concatenate((low, high)))) == 1:
+        # SciPy from 1.18 on has no p for values that are all equal.
+        return len(low) * len(high) / 2, 1.0
     result = mannwhitneyu(low, high)
     return float(result.statistic), float(result.pvalue)
