@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,25 @@ class Comparison:
         values = self.values(measure)
         others = {arm: of for arm, of in values.items() if arm != ALONE}
         return compare(others, values[ALONE])
+
+
+def pooled(cells: Sequence[Comparison], measure: str) -> dict[str, Paired]:
+    """Each arm of all the cells against the cross-entropy alone; every cell counts the same.
+
+    A seed's differences in several cells are one, weighted sum, for it draws the same samples and
+    order in all of them: signs are flipped, and seeds resampled, in all cells at once.
+    """
+    values = [cell.values(measure) for cell in cells]
+    seeds = sorted({seed for cell in cells for seed in cell.seeds})
+    shared = [arm for arm in values[0] if arm != ALONE and all(arm in of for of in values)]
+    sums = {arm: dict.fromkeys(seeds, 0.0) for arm in shared}
+    for cell, of in zip(cells, values, strict=True):
+        # Their mean over the seeds is to be the mean over the cells of each cell's mean.
+        weight = len(seeds) / (len(cells) * len(cell.seeds))
+        for arm in shared:
+            for seed in cell.seeds:
+                sums[arm][seed] += weight * (of[arm][seed] - of[ALONE][seed])
+    return compare(sums, dict.fromkeys(seeds, 0.0))
 
 
 def measured(record: Record, measure: str) -> float:

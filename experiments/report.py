@@ -1,6 +1,6 @@
-"""Write the tables and pictures of docs/does-it-help.md: python -m experiments.report.
+"""Write the tables and pictures of docs/does-it-help*.md: python -m experiments.report.
 
-Everything comes from the JSON of the runs. ``--check`` writes nothing, and has status 1 if the page
+Everything comes from the JSON of the runs. ``--check`` writes nothing, and has status 1 if a page
 does not match.
 """
 
@@ -19,7 +19,12 @@ from experiments.tasks import GENERATED
 from tsloss_fast._files import write_atomically
 from tsloss_fast.persistence.plots import render_figure
 
-PAGE = Path(__file__).parents[1] / "docs" / "does-it-help.md"
+DOCS = Path(__file__).parents[1] / "docs"
+# The generated parts of each page.
+PAGES = {
+    "does-it-help.md": ("verdict", "pooled", "pictures", "progress"),
+    "does-it-help-tables.md": ("main", "rates", "gradients", "topology"),
+}
 MARK = "<!-- experiments: {}, written by `python -m experiments.report`; do not edit -->"
 IMAGE = "does-it-help-{}.png"
 IMAGES = {
@@ -45,28 +50,34 @@ def file_tasks(out: Path) -> list[str]:
 
 
 def parts(found: Sequence[Comparison]) -> dict[str, str]:
-    """The generated parts of the page, by their names."""
-    names = ("verdict", "main", "rates", "gradients", "topology")
-    sections: dict[str, list[str]] = {name: [] for name in names}
+    """The generated parts of the pages, by their names."""
+    sections: dict[str, list[str]] = {name: [] for names in PAGES.values() for name in names}
 
-    def add(name: str, comparison: Comparison, *texts: str) -> None:
-        sections[name] += [f"**{tables.block_words(comparison.block)}**", *texts]
+    def add(name: str, words: str, text: str) -> None:
+        sections[name] += [f"**{words}**", text]
 
     for comparison in found:
+        words = tables.block_words(comparison.block)
         if comparison.sweep and comparison.rates is not None:
-            add("rates", comparison, tables.sweep_table(comparison))
-        if len(comparison.seeds) < LEAST_SEEDS:
-            continue
-        detectable = tables.detectable_words(comparison)
-        add("verdict", comparison, tables.verdict_words(comparison), detectable)
-        add("main", comparison, tables.arms_table(comparison))
-        add("gradients", comparison, tables.gradients_table(comparison))
-        add("topology", comparison, tables.topology_table(comparison))
-    texts = {name: "\n\n".join(lines) or NOTHING for name, lines in sections.items()}
-    drawn = len(found[0].seeds) >= LEAST_SEEDS
-    images = "\n\n".join(f"![{words}]({IMAGE.format(name)})" for name, words in IMAGES.items())
-    pictures = f"Of the first cell above:\n\n{images}" if drawn else NOTHING
-    return texts | {"pictures": pictures, "progress": tables.progress_table(found)}
+            add("rates", words, tables.sweep_table(comparison))
+        if len(comparison.seeds) >= LEAST_SEEDS:
+            add("main", words, tables.arms_table(comparison))
+            add("gradients", words, tables.gradients_table(comparison))
+            add("topology", words, tables.topology_table(comparison))
+    compared = [comparison for comparison in found if len(comparison.seeds) >= LEAST_SEEDS]
+    if compared:
+        for measure, form, words in tables.MEASURES:
+            text = tables.verdict_table(compared, measure, form)
+            add("verdict", f"{words[0].upper()}{words[1:]}", text)
+    cells = [comparison for comparison in compared if comparison.block.fixed_rate is None]
+    if len(cells) > 1:
+        sections["pooled"].append(tables.pooled_table(cells))
+        sections["pooled"].append(f"{len(cells)} cells.")
+    if len(found[0].seeds) >= LEAST_SEEDS:
+        images = (f"![{words}]({IMAGE.format(name)})" for name, words in IMAGES.items())
+        sections["pictures"] += ["Of the first cell:", *images]
+    sections["progress"].append(tables.progress_table(found))
+    return {name: "\n\n".join(lines) or NOTHING for name, lines in sections.items()}
 
 
 def written(text: str, name: str, body: str) -> str:
@@ -104,13 +115,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare alone")
     arguments = parser.parse_args(argv)
     found = comparisons(arguments.results)
-    text = before = PAGE.read_text()
-    for name, body in parts(found).items():
-        text = written(text, name, body)
+    bodies = parts(found)
+    differ = 0
+    for page, names in PAGES.items():
+        text = before = (DOCS / page).read_text()
+        for name in names:
+            text = written(text, name, bodies[name])
+        differ |= text != before
+        if not arguments.check:
+            write_atomically(DOCS / page, text.encode())
     if arguments.check:
-        return int(text != before)
-    write_atomically(PAGE, text.encode())
-    draw(found, PAGE.parent)
+        return int(differ)
+    draw(found, DOCS)
     return 0
 
 

@@ -13,8 +13,8 @@ from scipy.stats import spearmanr
 from benchmarks.report import table
 from experiments import plan
 from experiments.arms import Arm
-from experiments.comparison import ALONE, Comparison, measured
-from experiments.statistics import LEVEL, POWER, Paired
+from experiments.comparison import ALONE, Comparison, measured, pooled
+from experiments.statistics import LEVEL, Paired
 
 FEATURES = (
     "h0_count",
@@ -37,8 +37,8 @@ def block_words(block: plan.Block) -> str:
     """A block in words."""
     cell = block.cell
     words = (
-        f"{Path(cell.model).stem}, {Path(cell.task).stem}, {cell.samples} training samples, start "
-        f"from {STARTS[cell.start]}, {cell.steps} steps of {min(cell.batch_size, cell.samples)}"
+        f"{Path(cell.model).stem}, {Path(cell.task).stem}, {cell.samples} samples, from "
+        f"{STARTS[cell.start]}"
     )
     return f"{words}; {block.what}" if block.what else words
 
@@ -77,41 +77,44 @@ def _difference(paired: Paired | None, form: str) -> tuple[str, str]:
     return interval, f"{paired.p:.2g}, {paired.p_holm:.2g}"
 
 
-def verdict_words(comparison: Comparison) -> str:
-    """Which arms differ from the cross-entropy alone, and the greatest mean differences."""
+def verdict_table(comparisons: Sequence[Comparison], measure: str, form: str) -> str:
+    """Of one measure, a row a block: the greatest mean differences, and which arms differ."""
     lines = []
-    for measure, form, unit in MEASURES:
+    for comparison in comparisons:
         compared = comparison.compared(measure)
-        sure = [arm for arm, paired in compared.items() if paired.p_holm < 1 - LEVEL]
-        named = "; ".join(f"{Arm(arm).label} ({compared[arm].mean:{form}})" for arm in sure)
         ordered = sorted(compared, key=lambda arm: compared[arm].mean)
-        ends = " to ".join(
-            f"{compared[arm].mean:{form}} ({Arm(arm).label})" for arm in (ordered[0], ordered[-1])
-        )
+        known = [found.detectable for found in compared.values() if found.detectable is not None]
         lines.append(
-            f"- {unit[0].upper()}{unit[1:]}: {len(sure)} of {len(compared)} arms differ from "
-            f"cross-entropy alone at 5 % after Holm's correction{': ' if named else ''}{named}. "
-            f"Mean differences go from {ends}."
+            [
+                block_words(comparison.block),
+                str(len(comparison.seeds)),
+                f"{median(comparison.values(measure)[ALONE].values()):{form.lstrip('+')}}",
+                *(
+                    f"{compared[arm].mean:{form}} {Arm(arm).label}"
+                    for arm in ordered[:: len(ordered) - 1]
+                ),
+                _who_differs(compared, form),
+                f"{median(known):{form.lstrip('+')}}" if known else "-",
+            ]
         )
-    return "\n".join(lines)
+    header = "cell | seeds | cross-entropy alone | least mean difference | greatest"
+    return table(f"{header} | arms that differ | would be seen from", lines)
 
 
-def detectable_words(comparison: Comparison) -> str:
-    """How large a difference so many seeds could have seen."""
-    parts = []
-    for measure, form, unit in MEASURES:
-        found = comparison.compared(measure).values()
-        known = [paired.detectable for paired in found if paired.detectable is not None]
-        if known:
-            parts.append(f"{median(known):{form.lstrip('+')}} in {unit}")
-    least = 2 / 2 ** len(comparison.seeds)
-    corrected = min(1.0, least * (len(comparison.runs) - 1))
-    return (
-        f"{len(comparison.seeds)} seeds. A paired t-test at Holm's strictest level would find, "
-        f"with probability {POWER}, a mean difference of {' or of '.join(parts) or 'any size'} "
-        f"(median over the arms). The sign-flip test's p can be no less than {least:.2g}, "
-        f"corrected {corrected:.2g}."
-    )
+def _who_differs(compared: Mapping[str, Paired], form: str) -> str:
+    sure = [arm for arm, paired in compared.items() if paired.p_holm < 1 - LEVEL]
+    return "; ".join(f"{Arm(arm).label} ({compared[arm].mean:{form}})" for arm in sure) or "none"
+
+
+def pooled_table(cells: Sequence[Comparison]) -> str:
+    """Mean differences over several cells, a row an arm."""
+    found = [(pooled(cells, measure), form) for measure, form, _ in MEASURES]
+    lines = [
+        [Arm(arm).label, *(text for of, form in found for text in _difference(of.get(arm), form))]
+        for arm in found[0][0]
+    ]
+    header = " | ".join(f"{words} | p, Holm's" for _, _, words in MEASURES)
+    return table(f"arm | {header}", lines)
 
 
 def sweep_table(comparison: Comparison) -> str:

@@ -7,8 +7,9 @@ import pytest
 from tiny_runs import CELL
 
 from experiments import pictures, plan, report, tables
-from experiments.comparison import Comparison
+from experiments.comparison import Comparison, pooled
 from experiments.run import RESULTS
+from experiments.spec import RunSpec
 
 BLOCK = plan.Block(
     CELL,
@@ -107,12 +108,11 @@ def test_the_sweep_and_the_progress(out):
     found = Comparison(BLOCK, out)
     assert cells(tables.sweep_table(found), "L2, λ 1")[1:] == ["0.500, 0.500, 2.0"] * 2
     assert "| 6 of 6 runs | 7 of 9 runs, 2 seeds whole" in tables.progress_table([found])
-    assert "2 seeds" in tables.detectable_words(found)
 
 
 def test_a_plan_of_which_nothing_was_run(tmp_path):
     found = [Comparison(BLOCK, tmp_path)]
-    assert report.parts(found)["main"] == report.NOTHING
+    assert report.parts(found)["main"] == report.parts(found)["pooled"] == report.NOTHING
     assert "0 of 6 runs" in report.parts(found)["progress"]
 
 
@@ -121,13 +121,29 @@ def test_the_verdict_names_who_differs(tmp_path):
     block = replace(BLOCK, seeds=range(8), fixed_rate=0.01)
     for spec in block.comparison(tmp_path):
         write(spec, tmp_path, 0.5 + (0.01 * (1 + spec.seed) if spec.arm == "exact-b0.5" else 0))
-    accuracy, fits = tables.verdict_words(Comparison(block, tmp_path)).splitlines()
-    assert accuracy == (
-        "- Test accuracy: 1 of 2 arms differ from cross-entropy alone at 5 % after Holm's "
-        "correction: exact persistence, balance 0.5 (+0.045). Mean differences go from +0.000 "
-        "(L2, λ 1) to +0.045 (exact persistence, balance 0.5)."
-    )
-    assert fits.startswith("- Iterations to fit: 0 of 2 arms differ")
+    found = Comparison(block, tmp_path)
+    cell = tables.block_words(block)
+    assert cells(tables.verdict_table([found], "test_accuracy", "+.3f"), cell)[1:6] == [
+        "8", "0.500", "+0.000 L2, λ 1", "+0.045 exact persistence, balance 0.5",
+        "exact persistence, balance 0.5 (+0.045)",
+    ]  # fmt: skip
+    assert cells(tables.verdict_table([found], "iterations", "+.1f"), cell)[5:] == ["none", "-"]
+
+
+def test_cells_count_the_same_together_and_a_seed_is_one_difference(out, tmp_path):
+    """Of two seeds +0.1 and +0.2 in one cell, of one of them +0.4 in another."""
+    other = replace(BLOCK, cell=replace(CELL, start="normal"), fixed_rate=0.01, seeds=(1,))
+    for spec in other.comparison(out):
+        write(spec, out, 0.9 if spec.arm == "exact-b0.5" else 0.5)
+    together = [Comparison(BLOCK, out), Comparison(other, out)]
+    found = pooled(together, "test_accuracy")
+    assert found["exact-b0.5"].mean == pytest.approx((0.15 + 0.4) / 2)
+    # Two seeds, not three pairs.
+    assert (found["exact-b0.5"].seeds, found["exact-b0.5"].p) == (2, 0.5)
+    assert found["l2-l1"].mean == 0
+    row = cells(tables.pooled_table(together), "exact persistence, balance 0.5")
+    # Seed 0 drawn twice, and seed 1: its second cell has all the weight of that cell.
+    assert row[1] == "+0.275 [+0.050, +0.500]"
 
 
 def test_pictures_of_what_was_run(out, tmp_path):
@@ -168,3 +184,11 @@ def test_every_block_is_reported_under_words_of_its_own():
     blocks = [comparison.block for comparison in report.comparisons(RESULTS)]
     assert len({tables.block_words(block) for block in blocks}) == len(blocks)
     assert blocks[0] == plan.small()[0]
+
+
+def test_files_that_joined_the_plan_are_found_by_what_was_run(out):
+    assert report.file_tasks(out) == []
+    spec = RunSpec(replace(CELL, task="folder/sums.jsonl"), "ce", 0.01, 0)
+    write(spec, out)
+    (out / "empty").mkdir()
+    assert report.file_tasks(out) == ["sums"]
