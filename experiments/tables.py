@@ -91,7 +91,7 @@ def verdict_table(comparisons: Sequence[Comparison], measure: str, form: str) ->
                 f"{median(comparison.values(measure)[ALONE].values()):{form.lstrip('+')}}",
                 *(
                     f"{compared[arm].mean:{form}} {Arm(arm).label}"
-                    for arm in ordered[:: len(ordered) - 1]
+                    for arm in (ordered[0], ordered[-1])
                 ),
                 _who_differs(compared, form),
                 f"{median(known):{form.lstrip('+')}}" if known else "-",
