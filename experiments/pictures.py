@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments.arms import Arm
-from experiments.comparison import ALONE, Comparison, Record
+from experiments.comparison import ALONE, Comparison, Record, pooled
+from experiments.statistics import Paired
 from experiments.tables import MEASURES
 
 if TYPE_CHECKING:
@@ -16,18 +18,38 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+def over_cells(cells: Sequence[Comparison]) -> Figure:
+    """The mean difference over several cells with its interval, and each cell's, an arm a row."""
+    panels = []
+    for measure, _, _ in MEASURES:
+        each = [cell.compared(measure) for cell in cells]
+        together = pooled(cells, measure)
+        panels.append((together, {arm: [of[arm].mean for of in each] for arm in together}))
+    return _forest(panels)
+
+
 def differences(comparison: Comparison) -> Figure:
-    """Each seed's difference from the cross-entropy alone, with mean and interval, an arm a row."""
+    """The mean difference over the seeds of a cell, and each seed's, an arm a row."""
+    panels = []
+    for measure, _, _ in MEASURES:
+        values, compared = comparison.values(measure), comparison.compared(measure)
+        each = {
+            arm: [values[arm][seed] - values[ALONE][seed] for seed in comparison.seeds]
+            for arm in compared
+        }
+        panels.append((compared, each))
+    return _forest(panels)
+
+
+def _forest(panels: Sequence[tuple[dict[str, Paired], dict[str, list[float]]]]) -> Figure:
     from matplotlib.figure import Figure
 
-    arms = [arm for arm in comparison.runs if arm != ALONE]
+    arms = list(panels[0][0])
     figure = Figure(figsize=(10, 1.2 + 0.36 * len(arms)), layout="constrained")
-    for axes, (measure, _, words) in zip(figure.subplots(1, 2, sharey=True), MEASURES, strict=True):
-        values, compared = comparison.values(measure), comparison.compared(measure)
+    all_axes = figure.subplots(1, 2, sharey=True)
+    for axes, (compared, each), (_, _, words) in zip(all_axes, panels, MEASURES, strict=True):
         for row, arm in enumerate(arms):
-            seeds = values[arm].keys() & values[ALONE].keys()
-            found = [values[arm][seed] - values[ALONE][seed] for seed in seeds]
-            axes.plot(found, [row] * len(found), "o", color="tab:grey", alpha=0.5, ms=5)
+            axes.plot(each[arm], [row] * len(each[arm]), "o", color="tab:grey", alpha=0.5, ms=5)
             paired = compared[arm]
             axes.plot([paired.low, paired.high], [row, row], color="tab:blue", lw=2)
             axes.plot(paired.mean, row, "D", color="tab:blue", ms=6)
@@ -35,7 +57,7 @@ def differences(comparison: Comparison) -> Figure:
         axes.set_xlabel(f"{words}, less that of cross-entropy alone")
         axes.grid(axis="x", alpha=0.3)
         axes.set_yticks(range(len(arms)), [Arm(arm).label for arm in arms])
-    axes.invert_yaxis()
+    all_axes[0].invert_yaxis()
     return figure
 
 

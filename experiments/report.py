@@ -22,12 +22,13 @@ from tsloss_fast.persistence.plots import render_figure
 DOCS = Path(__file__).parents[1] / "docs"
 # The generated parts of each page.
 PAGES = {
-    "does-it-help.md": ("verdict", "pooled", "pictures", "progress"),
+    "does-it-help.md": ("pooled", "verdict", "pictures", "progress"),
     "does-it-help-tables.md": ("main", "rates", "gradients", "topology"),
 }
 MARK = "<!-- experiments: {}, written by `python -m experiments.report`; do not edit -->"
 IMAGE = "does-it-help-{}.png"
 IMAGES = {
+    "cells": "Each cell's mean difference from cross-entropy alone, their mean and its interval",
     "differences": "Each seed's difference from cross-entropy alone, its mean and interval",
     "curves": "Cross-entropy, validation accuracy and topology along the way",
 }
@@ -64,20 +65,32 @@ def parts(found: Sequence[Comparison]) -> dict[str, str]:
             add("main", words, tables.arms_table(comparison))
             add("gradients", words, tables.gradients_table(comparison))
             add("topology", words, tables.topology_table(comparison))
-    compared = [comparison for comparison in found if len(comparison.seeds) >= LEAST_SEEDS]
-    if compared:
+    if compared := enough(found):
         for measure, form, words in tables.MEASURES:
             text = tables.verdict_table(compared, measure, form)
             add("verdict", f"{words[0].upper()}{words[1:]}", text)
-    cells = [comparison for comparison in compared if comparison.block.fixed_rate is None]
-    if len(cells) > 1:
-        sections["pooled"].append(tables.pooled_table(cells))
-        sections["pooled"].append(f"{len(cells)} cells.")
+    if len(cells := own_rates(compared)) > 1:
+        words = f"{len(cells)} cells, {sum(len(cell.seeds) for cell in cells)} seeds in all:"
+        sections["pooled"] += [words, tables.pooled_table(cells), image("cells")]
     if len(found[0].seeds) >= LEAST_SEEDS:
-        images = (f"![{words}]({IMAGE.format(name)})" for name, words in IMAGES.items())
-        sections["pictures"] += ["Of the first cell:", *images]
+        sections["pictures"] += ["Of the first cell:", image("differences"), image("curves")]
     sections["progress"].append(tables.progress_table(found))
     return {name: "\n\n".join(lines) or NOTHING for name, lines in sections.items()}
+
+
+def enough(found: Sequence[Comparison]) -> list[Comparison]:
+    """Those with seeds enough to speak of."""
+    return [comparison for comparison in found if len(comparison.seeds) >= LEAST_SEEDS]
+
+
+def own_rates(found: Sequence[Comparison]) -> list[Comparison]:
+    """Those in which each arm has its own rate; no two of them share a cell."""
+    return [comparison for comparison in found if comparison.block.fixed_rate is None]
+
+
+def image(name: str) -> str:
+    """A picture, as Markdown has it."""
+    return f"![{IMAGES[name]}]({IMAGE.format(name)})"
 
 
 def written(text: str, name: str, body: str) -> str:
@@ -95,13 +108,13 @@ def written(text: str, name: str, body: str) -> str:
 
 
 def draw(found: Sequence[Comparison], folder: Path) -> None:
-    """The pictures of the first cell, if there is something to show."""
-    if len(found[0].seeds) < LEAST_SEEDS:
-        return
-    figures = {
-        "differences": pictures.differences(found[0]),
-        "curves": pictures.curves(found[0], CURVES),
-    }
+    """The pictures, of those cells of which there is something to show."""
+    figures = {}
+    if len(cells := own_rates(enough(found))) > 1:
+        figures["cells"] = pictures.over_cells(cells)
+    if len(found[0].seeds) >= LEAST_SEEDS:
+        figures["differences"] = pictures.differences(found[0])
+        figures["curves"] = pictures.curves(found[0], CURVES)
     for name, figure in figures.items():
         write_atomically(folder / IMAGE.format(name), render_figure(figure)[".png"])
 

@@ -157,8 +157,24 @@ def test_pictures_of_what_was_run(out, tmp_path):
     assert line.get_ydata().tolist() == [2.0, 1.0, 0.5, 0.25]
     report.draw([found], tmp_path)
     images = {file.name for file in tmp_path.glob("*.png")}
-    assert images == {report.IMAGE.format(name) for name in report.IMAGES}
+    assert images == {report.IMAGE.format(name) for name in ("differences", "curves")}
     assert all(name in report.parts([found])["pictures"] for name in images)
+
+
+def test_the_picture_of_several_cells(out, tmp_path):
+    write_last_seed(out)
+    other = replace(BLOCK, cell=replace(CELL, start="normal"))
+    for spec in [*other.sweep(), *(other.comparison(out) or ())]:
+        write(spec, out)
+    for spec in other.comparison(out):
+        write(spec, out, 0.7 if spec.arm == "l2-l1" else 0.5)
+    found = [Comparison(BLOCK, out), Comparison(other, out)]
+    axes = pictures.over_cells(found).axes[0]
+    dots = next(line for line in axes.lines if line.get_ydata().tolist() == [1, 1])
+    assert dots.get_xdata() == pytest.approx([0, 0.2])
+    report.draw(found, tmp_path)
+    assert (tmp_path / report.IMAGE.format("cells")).is_file()
+    assert "2 cells, 6 seeds in all" in report.parts(found)["pooled"]
 
 
 def test_a_part_is_put_between_its_marks():
