@@ -58,21 +58,23 @@ def parts(found: Sequence[Comparison]) -> dict[str, str]:
         sections[name] += [f"**{words}**", text]
 
     for comparison in found:
-        words = tables.block_words(comparison.block)
         if comparison.sweep and comparison.rates is not None:
+            words = tables.block_words(comparison.block)
             add("rates", words, tables.sweep_table(comparison))
-        if len(comparison.seeds) >= LEAST_SEEDS:
-            add("main", words, tables.arms_table(comparison))
-            add("gradients", words, tables.gradients_table(comparison))
-            add("topology", words, tables.topology_table(comparison))
-    if compared := enough(found):
+    compared = enough(found)
+    for comparison in compared:
+        words = tables.block_words(comparison.block)
+        add("main", words, tables.arms_table(comparison))
+        add("gradients", words, tables.gradients_table(comparison))
+        add("topology", words, tables.topology_table(comparison))
+    if compared:
         for measure, form, words in tables.MEASURES:
             text = tables.verdict_table(compared, measure, form)
             add("verdict", f"{words[0].upper()}{words[1:]}", text)
     if len(cells := own_rates(compared)) > 1:
         words = f"{len(cells)} cells, {sum(len(cell.seeds) for cell in cells)} seeds in all:"
         sections["pooled"] += [words, tables.pooled_table(cells), image("cells")]
-    if len(found[0].seeds) >= LEAST_SEEDS:
+    if found[0] in compared:
         sections["pictures"] += ["Of the first cell:", image("differences"), image("curves")]
     sections["progress"].append(tables.progress_table(found))
     return {name: "\n\n".join(lines) or NOTHING for name, lines in sections.items()}
@@ -109,10 +111,10 @@ def written(text: str, name: str, body: str) -> str:
 
 def draw(found: Sequence[Comparison], folder: Path) -> None:
     """The pictures, of those cells of which there is something to show."""
-    figures = {}
-    if len(cells := own_rates(enough(found))) > 1:
+    figures, compared = {}, enough(found)
+    if len(cells := own_rates(compared)) > 1:
         figures["cells"] = pictures.over_cells(cells)
-    if len(found[0].seeds) >= LEAST_SEEDS:
+    if found[0] in compared:
         figures["differences"] = pictures.differences(found[0])
         figures["curves"] = pictures.curves(found[0], CURVES)
     for name, figure in figures.items():

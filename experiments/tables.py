@@ -40,7 +40,9 @@ def block_words(block: plan.Block) -> str:
         f"{Path(cell.model).stem}, {Path(cell.task).stem}, {cell.samples} samples, from "
         f"{STARTS[cell.start]}"
     )
-    return f"{words}; {block.what}" if block.what else words
+    at_rate = "" if block.fixed_rate is None else f"every arm at rate {block.fixed_rate:g}"
+    apart = ", ".join(filter(None, (block.what, at_rate)))
+    return f"{words}; {apart}" if apart else words
 
 
 def arms_table(comparison: Comparison) -> str:
